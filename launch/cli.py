@@ -1,0 +1,53 @@
+"""The command line: a table of commands, each imported when it is asked for.
+
+`emojigan --help` must answer at once, and torch and mlflow take seconds to import; so this file knows the
+commands by name, and they import what they need when they run.
+"""
+
+import importlib
+
+import click
+
+COMMANDS = {
+    "demo": "The whole path on the embedded world: posts to a registered model.",
+    "world": "Make posts whose true p(emoji | image) is known.",
+    "shards": "Build shards from posts, and look at them.",
+    "vectors": "Make or read emoji vectors.",
+    "train": "Train, or go on training.",
+    "evaluate": "Score a run on held-out posts and write its report.",
+    "register": "Put the model of a run into the MLflow registry.",
+    "predict": "Ask a model what people would react with.",
+}
+
+
+class LazyGroup(click.Group):
+    """Commands of the table above; each is the function of its name in the file of its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return getattr(importlib.import_module(f".{cmd_name}", __package__), cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(package_name="emojigan")
+def main() -> None:
+    """EmojiGAN learns p(emoji | image) from social-media posts.
+
+    \b
+    emojigan shards build posts.jsonl --out shards
+    emojigan vectors build --out vectors.bin
+    emojigan train shards --vectors vectors.bin --run runs/first
+    emojigan evaluate runs/first
+    emojigan register runs/first --name emojigan
+    emojigan predict models:/emojigan@champion photo.jpg
+    """

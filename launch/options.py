@@ -1,0 +1,53 @@
+"""Options of the command line made from the fields of the training's configuration.
+
+Each section of the config is a group of options in the help. An option that was not given says nothing, so
+that the recipe and the config file are heard.
+"""
+
+import types
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin
+
+import annotated_types
+import click
+from click_option_group import optgroup
+from pydantic.fields import FieldInfo
+
+from ..trainer.config import Config
+
+
+def config_options(command: Callable) -> Callable:
+    """Add an option for every key of every section of the config."""
+    for section in reversed(Config.model_fields.values()):
+        assert isinstance(section.annotation, type)
+        for name, field in reversed(section.annotation.model_fields.items()):
+            command = _option(name, field)(command)
+        command = optgroup.group(section.annotation.__doc__)(command)
+    return command
+
+
+def _option(name: str, field: FieldInfo) -> Callable:
+    flag = name.replace("_", "-")
+    kind = field.annotation
+    if kind is bool:
+        return optgroup.option(f"--{flag}/--no-{flag}", name, default=None, help=field.description)
+    return optgroup.option(f"--{flag}", name, type=_type(kind, field), default=None, help=field.description)
+
+
+def _type(kind: Any, field: FieldInfo) -> click.ParamType:
+    if get_origin(kind) is Literal:
+        return click.Choice(get_args(kind))
+    if get_origin(kind) is types.UnionType:
+        (kind,) = (each for each in get_args(kind) if each is not types.NoneType)
+    limits: dict[str, Any] = {}
+    for bound in field.metadata:
+        match bound:
+            case annotated_types.Ge(ge=low):
+                limits |= {"min": low}
+            case annotated_types.Gt(gt=low):
+                limits |= {"min": low, "min_open": True}
+            case annotated_types.Le(le=high):
+                limits |= {"max": high}
+            case annotated_types.Lt(lt=high):
+                limits |= {"max": high, "max_open": True}
+    return {int: click.IntRange, float: click.FloatRange}[kind](**limits)

@@ -1,0 +1,14 @@
+"""Install the top-level folders as emojigan.*, never under their bare names.
+
+`datasets` is Hugging Face's import name, and accelerate imports it; see tests/test_layout.py.
+"""
+
+from setuptools import setup
+
+FOLDERS = ("datasets", "trainer", "launch")
+
+setup(
+    packages=[f"emojigan.{folder}" for folder in FOLDERS],
+    package_dir={f"emojigan.{folder}": folder for folder in FOLDERS},
+    package_data={"emojigan.datasets": ["keywords/*"], "emojigan.trainer": ["recipes/*.yaml", "*.html.j2"]},
+)

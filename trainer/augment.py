@@ -1,0 +1,35 @@
+"""Pixels to what the networks see, on the device: normalised, and changed a little while training.
+
+Without changes everything over-fits 80,000 tuples, a classifier too (flips, shifts, brightness).
+"""
+
+import torch
+
+SHIFT = 6  # pixels, of 64
+
+
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    """uint8 [batch, 3, size, size] to float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def augment(images: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Flip, shift by up to 6 pixels (edges repeated), change brightness and contrast; then normalise.
+
+    Args:
+        images: uint8 [batch, 3, size, size].
+        uniform: [batch, 5] in [0, 1): flip, both shifts, brightness, contrast.
+
+    Returns:
+        float32 [batch, 3, size, size], about [-1, 1].
+    """
+    batch, _, size, _ = images.shape
+    place = torch.arange(size, device=images.device)
+    shift = ((2 * SHIFT + 1) * uniform[:, 1:3]).long() - SHIFT  # [batch, 2]
+    rows = (place + shift[:, :1]).clamp(0, size - 1)  # [batch, size]
+    columns = (place + shift[:, 1:]).clamp(0, size - 1)
+    columns = torch.where(uniform[:, :1] < 0.5, columns, columns.flip(1))
+    each = torch.arange(batch, device=images.device)[:, None, None]
+    pixels = images.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]]  # [batch, size, size, 3]
+    brightness, contrast = (0.4 * uniform[:, 3:5] - 0.2).T[:, :, None, None, None]
+    return (normalise(pixels) * (1 + contrast) + brightness).permute(0, 3, 1, 2)

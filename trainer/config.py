@@ -1,0 +1,161 @@
+"""The configuration of a training: defaults < recipe < `--config` file < options.
+
+Each section is what one part needs. The command line makes its options from these fields, so a key has one
+name, one type, one range and one description, here.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..datasets.errors import InputError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class Section(BaseModel):
+    """A group of keys; unknown ones are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Data"""
+
+    batch_size: int = Field(default=256, ge=1, description="Tuples in a batch, on all ranks together.")
+    window: int = Field(
+        default=64, ge=1, description="Shards whose tuples are mixed; all of them: a full shuffle."
+    )
+    augment: bool = Field(
+        default=True, description="Flip, shift, and change brightness and contrast of the images."
+    )
+
+
+class ModelConfig(Section):
+    """Model"""
+
+    output: Literal["tied", "free"] = Field(
+        "tied",
+        description="tied: q(emoji | image, z) by product with the vectors; free: a vector (the paper).",
+    )
+    critic: Literal["projection", "concatenation"] = Field(
+        default="projection",
+        description="How the critic joins image and emoji vector (the paper: concatenation).",
+    )
+    center_vectors: bool = Field(
+        default=True, description="Centre the emoji vectors and scale them to unit variance."
+    )
+    trunk_width: int = Field(
+        default=64, ge=4, description="Channels of the first convolution; the others double it."
+    )
+    feature_dim: int = Field(default=256, ge=4, description="Features of an image.")
+    hidden_dim: int = Field(default=512, ge=4, description="Units of the hidden layers.")
+    latent_dim: int = Field(default=100, ge=1, description="Dimensions of the noise z.")
+
+
+class ObjectiveConfig(Section):
+    """Objective"""
+
+    penalty_weight: float = Field(default=10.0, ge=0, description="λ of the gradient penalty.")
+    nll_weight: float = Field(
+        default=5.0, ge=0, description="Of the observed emoji's −log q; needs a tied output."
+    )
+    weights: Literal["none", "exponential", "tfidf"] = Field(
+        default="none", description="Weights of the samples."
+    )
+    k: float = Field(default=10.0, ge=0, description="Of the exponential weights (Eq. 2 of the paper).")
+
+
+class OptimizerConfig(Section):
+    """Optimizer"""
+
+    steps: int = Field(
+        default=2600, ge=1, description="Steps: critic updates, then generator updates (Algorithm 1)."
+    )
+    num_critic_steps: int = Field(
+        default=5, ge=1, description="Critic updates in a step, each on a fresh batch."
+    )
+    num_generator_steps: int = Field(default=1, ge=1, description="Generator updates in a step.")
+    learning_rate: float = Field(default=5e-4, gt=0, description="Of both Adams.")
+    final_learning_rate: float = Field(
+        default=0.02, ge=0, le=1, description="At the last step, as a share of the first."
+    )
+    beta1: float = Field(default=0.1, ge=0, lt=1, description="Of both Adams.")
+    beta2: float = Field(default=0.9, ge=0, lt=1, description="Of both Adams.")
+    ema_decay: float = Field(
+        default=0.9995, ge=0, lt=1, description="Of the averaged generator, which is sampled; 0: none."
+    )
+    seed: int = Field(default=0, ge=0, description="Of the weights, the order and the noise.")
+
+
+class RunConfig(Section):
+    """Run: what may change when a run is resumed."""
+
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        default="auto", description="auto: bf16 on a GPU that has it; the penalty is always in float32."
+    )
+    world_size: int | None = Field(
+        default=None, ge=1, description="Ranks promised; refuse to start on another number."
+    )
+    log_steps: int = Field(default=10, ge=1, description="Steps between metrics.")
+    checkpoint_steps: int = Field(default=100, ge=1, description="Steps between checkpoints.")
+    snapshot_steps: int = Field(
+        default=200, ge=1, description="Steps between snapshots, scored on the val split."
+    )
+
+
+class Config(Section):
+    """Everything that a training depends on, besides its data and vectors."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Config":
+        if self.model.output == "free" and self.objective.nll_weight > 0:
+            raise ValueError("a free output has no likelihood: set nll_weight to 0")
+        return self
+
+
+def recipes() -> list[str]:
+    """The names of the recipes in the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def resolve(recipe: str, file: Path | None, options: dict[str, Any]) -> Config:
+    """The configuration that a recipe, a YAML file of sections and flat options make together.
+
+    Raises:
+        InputError: an unknown key or a value out of range, with its name.
+    """
+    sections: dict[str, dict[str, Any]] = {}
+    for path in (RECIPES / f"{recipe}.yaml", file):
+        for section, values in (_read_yaml(path) if path else {}).items():
+            sections.setdefault(section, {}).update(values)
+    for name, field in Config.model_fields.items():
+        assert isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+        given = {key: options[key] for key in field.annotation.model_fields if key in options}
+        sections[name] = {**sections.get(name, {}), **given}
+    try:
+        return Config.model_validate(sections)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "config"
+        raise InputError(f"{file or recipe}: {key}: {first['msg']}.") from error
+
+
+def _read_yaml(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(
+            f"{path}: not a YAML file that can be read: {str(error).splitlines()[0]}."
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(values, dict) for values in content.values()):
+        raise InputError(f"{path}: give sections with keys, such as `optimizer: {{steps: 1000}}`.")
+    return content

@@ -1,0 +1,84 @@
+"""Shards and vectors, brought together for training.
+
+    manifest's vocabulary ∩ emoji vectors ─► Inputs: splits, scaled vectors, a weight for each emoji
+
+An emoji without a vector cannot be learned. Its tuples keep their place in the order, which depends on the
+manifest alone, and count with weight 0.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..datasets.errors import InputError
+from ..datasets.manifest import Manifest, read_manifest
+from ..datasets.stream import Split
+from ..datasets.vectors import load_vectors, match
+from ..datasets.weights import weights
+from .config import Config
+
+MIN_COVERAGE = 0.5  # of the tuples must have a vector
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a training is given. V emojis of the vocabulary have a vector, of M in the manifest."""
+
+    train: Split
+    val: Split
+    vocabulary: tuple[str, ...]  # [V]
+    vectors: torch.Tensor  # float32 [V, vector_dim], scaled as the config asks
+    weights: np.ndarray  # float64 [V], mean 1 over the tuples
+    ids: torch.Tensor  # int64 [M], place of the manifest's emoji in the vocabulary; 0 for one without vector
+    tuple_weights: torch.Tensor  # float32 [M], 0 for one without vector
+    num_without_vector: int  # tuples
+    dataset: str  # SHA-256 of the manifest
+    vectors_hash: str  # SHA-256 of the vector file
+
+
+def read_inputs(config: Config, shards: Path, vector_file: Path) -> Inputs:
+    """Open the shards and the vectors.
+
+    Raises:
+        InputError: one is missing, or the vectors cover too little of the vocabulary.
+    """
+    manifest = read_manifest(shards)
+    emoji_vectors = load_vectors(vector_file)
+    matrix, missing = match(emoji_vectors, list(manifest.vocabulary))
+    known = np.array([emoji not in set(missing) for emoji in manifest.vocabulary])
+    counts = np.array(list(manifest.vocabulary.values()), np.int64)
+    coverage = counts[known].sum() / counts.sum()
+    if coverage < MIN_COVERAGE or known.sum() < 2:
+        raise InputError(
+            f"{vector_file} has vectors for {coverage:.0%} of the tuples of {shards} "
+            f"({known.sum()} of {len(known)} emojis). Use others, such as `emojigan vectors build` makes."
+        )
+    train = Split(shards, manifest, "train")
+    weight = _weights(config, manifest, counts[known], train)
+    tuple_weights = np.zeros(len(known), np.float32)
+    tuple_weights[known] = weight / coverage  # so that the mean over all tuples is 1
+    return Inputs(
+        train=train,
+        val=Split(shards, manifest, "val"),
+        vocabulary=tuple(emoji for emoji, here in zip(manifest.vocabulary, known, strict=True) if here),
+        vectors=torch.from_numpy(scale(matrix) if config.model.center_vectors else matrix),
+        weights=weight,
+        ids=torch.from_numpy(np.where(known, known.cumsum() - 1, 0)),
+        tuple_weights=torch.from_numpy(tuple_weights),
+        num_without_vector=int(counts[~known].sum()),
+        dataset=manifest.sha256(),
+        vectors_hash=emoji_vectors.sha256,
+    )
+
+
+def scale(matrix: np.ndarray) -> np.ndarray:
+    """Centre vectors and divide by their overall standard deviation, float32 [V, d] → [V, d]."""
+    centred = matrix - matrix.mean(axis=0)
+    return (centred / centred.std()).astype(np.float32)
+
+
+def _weights(config: Config, manifest: Manifest, counts: np.ndarray, train: Split) -> np.ndarray:
+    num_posts = sum(shard.images for shard in manifest.of_split(train.name))
+    return weights(config.objective.weights, counts, k=config.objective.k, num_posts=num_posts)

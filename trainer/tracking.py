@@ -1,0 +1,124 @@
+"""Where the numbers of a run go: metrics.jsonl in its folder, and MLflow.
+
+Rank 0 alone writes. The MLflow run is begun once, its id kept in the folder, and resumed with the training;
+metrics are sent in batches, because one call costs as much as ten steps. Plain client calls, no global
+active run: MLflow would end that one as FINISHED however the program died.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..datasets.files import write_atomic
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SEND_EVERY = 10.0  # seconds
+EXPERIMENT = "emojigan"
+
+
+def mlflow_client() -> "MlflowClient":
+    """A client of MLFLOW_TRACKING_URI; by default the file mlflow.db in the current folder."""
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{Path('mlflow.db').resolve()}")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+    return mlflow.MlflowClient()
+
+
+class Tracker:
+    """Writes metrics; made by `tracking`."""
+
+    def __init__(self, run: Path, client: "MlflowClient", run_id: str) -> None:
+        self.run_id = run_id
+        self._client = client
+        self._file = open(run / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115, closed by `close`
+        self._waiting: list = []
+        self._sent = time.monotonic()
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """Note some metrics of a step."""
+        from mlflow.entities import Metric
+
+        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self._file.flush()
+        now = int(time.time() * 1000)
+        self._waiting += [Metric(name, value, now, step) for name, value in metrics.items()]
+        if time.monotonic() - self._sent > SEND_EVERY:
+            self.send()
+
+    def send(self) -> None:
+        """Send what waits to MLflow."""
+        for start in range(0, len(self._waiting), 1000):  # the most that one call takes
+            self._client.log_batch(self.run_id, metrics=self._waiting[start : start + 1000])
+        self._waiting, self._sent = [], time.monotonic()
+
+    def close(self, status: str) -> None:
+        """Send the rest and end the MLflow run."""
+        self._file.close()
+        self.send()
+        self._client.set_terminated(self.run_id, status)
+
+
+@contextmanager
+def tracking(
+    run: Path, *, resumed_at: int, params: dict[str, str], tags: dict[str, str]
+) -> Iterator[Tracker]:
+    """Track a training from step `resumed_at` on; it ends FINISHED, or FAILED or KILLED with an error.
+
+    Metrics of steps after `resumed_at` were made by a run that was killed, and come again: they are cut.
+    """
+    _cut_metrics(run / "metrics.jsonl", resumed_at)
+    client = mlflow_client()
+    run_id = _open_run(run, client, params, tags)
+    tracker = Tracker(run, client, run_id)
+    try:
+        yield tracker
+    except BaseException as error:
+        tracker.close("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
+        raise
+    tracker.close("FINISHED")
+
+
+def run_id_of(run: Path) -> str | None:
+    """The MLflow run of a run folder, when it has one."""
+    path = run / "mlflow_run_id"
+    return path.read_text(encoding="utf-8").strip() if path.exists() else None
+
+
+def _open_run(run: Path, client: "MlflowClient", params: dict[str, str], tags: dict[str, str]) -> str:
+    from mlflow.entities import Param, RunTag
+    from mlflow.exceptions import MlflowException
+
+    if run_id := run_id_of(run):
+        try:
+            client.update_run(run_id, status="RUNNING")
+            return run_id
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # another server: begin anew there
+                raise
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    experiment = client.get_experiment_by_name(name)
+    experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
+    run_id = client.create_run(experiment_id, run_name=run.name).info.run_id
+    client.log_batch(
+        run_id,
+        params=[Param(key, value) for key, value in params.items()],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+    )
+    write_atomic(run / "mlflow_run_id", run_id + "\n")
+    return run_id
+
+
+def _cut_metrics(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    write_atomic(path, "".join(kept))
