@@ -1,5 +1,6 @@
 """Files and folders that are whole or absent: written under a temporary name, synced, then renamed."""
 
+import glob
 import hashlib
 import os
 import shutil
@@ -46,7 +47,8 @@ def creating_folder(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # by a process that was killed
+        shutil.rmtree(left)
     temporary.mkdir()
     try:
         yield temporary
@@ -67,8 +69,10 @@ def is_whole(folder: Path) -> bool:
     """Whether every file of a folder made by `creating_folder` is there with the bytes that it had."""
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-        return all(sha256(folder / line[66:]) == line[:64] for line in lines)
-    except OSError:
+        sums = {line[66:]: line[:64] for line in lines}
+        names = {file.name for file in folder.iterdir()} - {SUMS}
+        return sums.keys() == names and all(sha256(folder / name) == sums[name] for name in names)
+    except (OSError, UnicodeDecodeError):
         return False
 
 

@@ -10,10 +10,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 MAX_PIXELS = 64_000_000
+UPRIGHT = {  # EXIF orientation → what undoes it
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class ImageError(ValueError):
@@ -46,12 +55,15 @@ def read_image(source: Path | bytes, size: int = 64) -> np.ndarray:
         raise ImageError("image too large") from error
     except ImageError:
         raise
-    except (OSError, ValueError, SyntaxError, EOFError) as error:  # what Pillow raises on broken files
+    except Exception as error:  # Pillow raises all sorts on broken files, and one must not stop a build
         raise ImageError("unreadable image") from error
 
 
 def _to_square(image: Image.Image, size: int) -> np.ndarray:
-    image = ImageOps.exif_transpose(image)
+    # Not ImageOps.exif_transpose: it writes the EXIF anew, and fails where a camera's is odd.
+    orientation = image.getexif().get(ExifTags.Base.Orientation)
+    if orientation in UPRIGHT:
+        image = image.transpose(UPRIGHT[orientation])
     if image.mode.startswith("I;16"):  # 16-bit grey: Pillow's convert would clip it to white
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:

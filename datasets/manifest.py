@@ -63,14 +63,17 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a dataset.
 
     Raises:
-        InputError: the folder is no dataset, or one of another format version.
+        InputError: the folder is no dataset, or a damaged one, or one of another format version.
     """
     path = folder / "manifest.json"
     if not path.is_file():
         raise InputError(
             f"{folder} is not a dataset (no manifest.json). Make it with `emojigan shards build`."
         )
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}. Copy it again, or build the shards again.") from error
     if (version := content.pop("format_version", None)) != FORMAT_VERSION:
         raise InputError(f"{path}: format version {version}, not {FORMAT_VERSION}. Build the shards again.")
     shards = tuple(ShardEntry(**shard) for shard in content.pop("shards"))

@@ -68,8 +68,12 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, Mapping | Reject]]:
 def _read_csv(path: Path) -> Iterator[tuple[int, Mapping | Reject]]:
     csv.field_size_limit(1 << 24)  # captions with their comments pass the default of 128 KiB
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file)
-        if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+        reader = csv.DictReader(file, strict=True)  # else an open quote swallows the posts behind it
+        try:
+            columns = reader.fieldnames or ()
+        except csv.Error:
+            columns = ()
+        if missing := [name for name in COLUMNS if name not in columns]:
             raise InputError(
                 f"{path}: no column {', '.join(missing)}. The columns are id, account, image, text."
             )
@@ -77,7 +81,7 @@ def _read_csv(path: Path) -> Iterator[tuple[int, Mapping | Reject]]:
             try:
                 row = next(reader, None)
             except csv.Error:
-                row = Reject(f"{path.name}:{reader.line_num}", "broken line")
+                row = Reject(f"{path.name}:{reader.reader.line_num}", "broken line")
             if row is None:
                 return
             yield reader.line_num, row
@@ -91,7 +95,8 @@ def _to_post(row: Mapping, where: str, folder: Path) -> Post | Reject:
         return Reject(where, "no id or image")
     if not isinstance(text, str | None) or not isinstance(account, str | int | None):
         return Reject(where, "broken line")
-    post = Post(id=str(identity), account=str(account or identity), image=folder / image, text=text or "")
+    account = identity if account in (None, "") else account
+    post = Post(id=str(identity), account=str(account), image=folder / image, text=text or "")
     if not all(_is_clean(value) for value in (post.id, post.account, image)):
         return Reject(where, "broken line")
     return post

@@ -15,13 +15,14 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from webdataset.writer import TarWriter
 
 from .emoji_text import CANONICAL_VERSION, extract
 from .errors import InputError
 from .files import replacing, sha256, write_atomic
 from .images import ENCODERS, ImageError, read_image
-from .index import index_shard, write_index
+from .index import index_path, index_shard, write_index
 from .manifest import SPLITS, Manifest, ShardEntry, write_manifest
 from .posts import Post, Reject, read_posts
 from .progress import progress
@@ -111,6 +112,7 @@ def build_shards(source: Path, out: Path, options: BuildOptions, *, workers: int
             f"{source}: no emoji comes {options.min_count} times in the train split of {plan.num_posts} posts "
             f"({plan.num_without_emoji} without emoji, {len(rejects)} rejected). Lower --min-count or add posts."
         )
+    _remove_leftovers(plan.tasks, out)
     write_manifest(manifest, out)
     return manifest
 
@@ -193,10 +195,9 @@ def write_shard(task: ShardTask, out: Path) -> ShardStatistics:
         # An integer mtime: a float one costs a kilobyte of PAX header for each member.
         with TarWriter(file, encoder=False, mtime=0) as writer:
             for post in task.posts:
-                try:
-                    pixels = read_image(Path(post.image), task.options.image_size)
-                except ImageError as error:
-                    rejects.append(Reject(f"post {post.id}", str(error)))
+                pixels = _read_pixels(post, task.options)
+                if isinstance(pixels, Reject):
+                    rejects.append(pixels)
                     continue
                 writer.write(_sample(post, pixels, num_images, task.options.encoding))
                 emojis.update(post.emojis)
@@ -215,7 +216,14 @@ def write_shard(task: ShardTask, out: Path) -> ShardStatistics:
     return statistics
 
 
-def _sample(post: PlannedPost, pixels, number: int, encoding: str) -> dict:
+def _read_pixels(post: PlannedPost, options: BuildOptions) -> np.ndarray | Reject:
+    try:
+        return read_image(Path(post.image), options.image_size)
+    except ImageError as error:
+        return Reject(f"post {post.id}", str(error))
+
+
+def _sample(post: PlannedPost, pixels: np.ndarray, number: int, encoding: str) -> dict:
     label = {"post": post.id, "account": post.account, "emojis": post.emojis}
     return {
         "__key__": f"{number:06d}",
@@ -229,14 +237,29 @@ def _statistics_path(tar: Path) -> Path:
 
 
 def _read_statistics(tar: Path, task: ShardTask) -> ShardStatistics | None:
-    """The statistics of a finished shard of this very task; one with rejects is tried again."""
+    """The statistics of a finished shard of this very task, unless an image that it lacks can be read now."""
     try:
         content = json.loads(_statistics_path(tar).read_text(encoding="utf-8"))
+        whole = content["fingerprint"] == task.fingerprint() and content["sha256"] == sha256(tar)
     except FileNotFoundError:
         return None
-    statistics = ShardStatistics(**content)
-    whole = statistics.fingerprint == task.fingerprint() and not statistics.rejects
-    return statistics if whole and sha256(tar) == statistics.sha256 else None
+    if not whole or not index_path(tar).is_file():
+        return None
+    rejected = {reject["where"] for reject in content["rejects"]}
+    again = [_read_pixels(post, task.options) for post in task.posts if f"post {post.id}" in rejected]
+    rejects = [reject for reject in again if isinstance(reject, Reject)]
+    return ShardStatistics(**content | {"rejects": rejects}) if len(rejects) == len(again) else None
+
+
+def _remove_leftovers(tasks: list[ShardTask], out: Path) -> None:
+    """Remove what killed builds left, and shards of other posts or options: `*.tar` would find them."""
+    finished = {_statistics_path(out / task.name) for task in tasks}
+    for statistics in set(out.glob("*/*.stats.json")) - finished:
+        tar = statistics.with_name(statistics.name.replace(".stats.json", ".tar"))
+        for path in (tar, index_path(tar), statistics):
+            path.unlink(missing_ok=True)
+    for temporary in out.glob("*/.*.tmp"):
+        temporary.unlink()
 
 
 def check_rejects(rejects: list[Reject], num_posts: int, max_bad: float) -> None:
@@ -244,7 +267,7 @@ def check_rejects(rejects: list[Reject], num_posts: int, max_bad: float) -> None
     if len(rejects) > max_bad * num_posts:
         first = "; ".join(f"{reject.where}: {reject.reason}" for reject in rejects[:3])
         raise InputError(
-            f"{len(rejects)} of {num_posts} posts are bad, more than --max-bad {max_bad:.0%} allows: {first}."
+            f"{len(rejects)} of {num_posts} posts are bad, more than --max-bad {max_bad:g} allows: {first}."
         )
 
 

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from .errors import InputError
-from .index import Index, read_index
+from .index import Index, index_path, read_index
 from .manifest import Manifest
 from .order import Order
 
@@ -89,8 +89,10 @@ class Split:
     def _open_shard(self, number: int) -> Shard:
         entry = self.manifest.of_split(self.name)[number]
         path = self.folder / entry.name
-        if not path.is_file():
-            raise InputError(f"{path} is missing. Build the shards again, or copy the whole folder.")
+        if not index_path(path).is_file() or not path.is_file() or path.stat().st_size != entry.bytes:
+            raise InputError(
+                f"{path} or its index is missing or cut short. Copy the folder again, or build the shards again."
+            )
         index = read_index(path)
         position = {emoji: place for place, emoji in enumerate(self.manifest.vocabulary)}
         places = np.array([position.get(emoji, -1) for emoji in index.emojis], np.int64)
@@ -153,19 +155,21 @@ def _prefetch(batches: Iterator[Batch]) -> Iterator[Batch]:
     ready: queue.Queue[Batch | BaseException] = queue.Queue(PREFETCH)
     stopped = threading.Event()
 
+    def put(item: Batch | BaseException) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
     def work() -> None:
         try:
             for batch in batches:
-                while not stopped.is_set():
-                    try:
-                        ready.put(batch, timeout=0.1)
-                        break
-                    except queue.Full:
-                        continue
+                put(batch)
                 if stopped.is_set():
                     return
         except BaseException as error:
-            ready.put(error)
+            put(error)
 
     threading.Thread(target=work, name="stream", daemon=True).start()
     try:
@@ -180,26 +184,30 @@ def _prefetch(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A whole split in memory, an image a row: what evaluation looks at."""
+    """Images of a split in memory, with all of their tuples, rare emojis too: what evaluation looks at."""
 
     images: torch.Tensor  # uint8 [images, 3, size, size]
     posts: tuple[str, ...]  # [images]
     image: np.ndarray  # int64 [tuples], row of the image
-    emoji: np.ndarray  # int64 [tuples], position in the vocabulary
+    emojis: tuple[str, ...]  # [tuples], canonical
 
 
 def read_split(split: Split, max_images: int) -> HeldOut:
-    """Read the first `max_images` images of a split, with the tuples of those images."""
-    images, posts, image, emoji = [], [], [], []
+    """Read the first `max_images` images of a split."""
+    pixels: list[np.ndarray] = []
+    posts: list[str] = []
+    image: list[int] = []
+    emojis: list[str] = []
     for number in range(len(split.tuples)):
         shard = split.shard(number)
-        keep = min(len(shard.index.posts), max_images - len(posts))
-        mine = shard.image < keep
-        image.append(shard.image[mine] + len(posts))
-        emoji.append(shard.emoji[mine])
-        images += [shard.pixels(row) for row in range(keep)]
-        posts += shard.index.posts[:keep]
-        if len(posts) >= max_images:
+        first, index = len(posts), shard.index
+        keep = min(len(index.posts), max_images - first)
+        pixels += [shard.pixels(row) for row in range(keep)]
+        posts += index.posts[:keep]
+        rows = np.flatnonzero(index.image < keep)
+        image += (index.image[rows] + first).tolist()
+        emojis += [index.emojis[emoji] for emoji in index.emoji[rows]]
+        if len(posts) == max_images:
             break
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    return HeldOut(pixels, tuple(posts), np.concatenate(image), np.concatenate(emoji))
+    images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+    return HeldOut(images, tuple(posts), np.array(image, np.int64), tuple(emojis))

@@ -11,6 +11,7 @@ import numpy as np
 from .errors import InputError
 
 SCHEMES = ("none", "exponential", "tfidf")
+SMALLEST = float(np.finfo(np.float32).tiny)  # weight that training can hold, and that undoing can square
 MIN_EFFECTIVE_SAMPLES = 10.0  # of 50 corrected ones; under it the correction is noise
 
 
@@ -39,7 +40,7 @@ def weights(scheme: str, counts: np.ndarray, *, k: float, num_posts: int) -> np.
         raise InputError(f"Unknown weights {scheme!r}: choose one of {', '.join(SCHEMES)}.")
     result = np.exp(logs - logs.max())
     result *= counts.sum() / (result @ counts)
-    if not np.isfinite(result).all() or (result <= 0).any():
+    if not (np.isfinite(result) & (result >= SMALLEST)).all():
         raise InputError(
             f"Weights {scheme!r} with k = {k:g} leave the range of numbers. Choose a smaller --k."
         )

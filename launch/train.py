@@ -37,7 +37,7 @@ def train(
     \b
     emojigan train shards --vectors vectors.bin --run runs/first
     emojigan train shards --vectors vectors.bin --run runs/paper --recipe paper --steps 3000
-    torchrun --nproc_per_node 2 --no-python emojigan train shards --vectors vectors.bin --run runs/two
+    torchrun --nproc_per_node 2 --no-python -- emojigan train shards --vectors vectors.bin --run runs/two
     accelerate launch --config_file accelerate_config.yaml --no_python emojigan train shards …
     """
     config = resolve(recipe, config_file, {key: value for key, value in options.items() if value is not None})

@@ -45,13 +45,18 @@ class TrainState:
 
 
 def save_checkpoint(folder: Path, step: int, state: TrainState, identity: Identity) -> None:
-    """Write the state after `step` steps, then remove all but the newest two."""
-    with creating_folder(folder / f"step-{step:08d}") as temporary:
+    """Write the state after `step` steps, then remove all but it and the one before.
+
+    One of a later step was damaged, or the training would have gone on from it.
+    """
+    path = folder / f"step-{step:08d}"
+    with creating_folder(path) as temporary:
         save_file(_tensors(state), temporary / "state.safetensors")
         content = json.dumps({"step": step, "identity": asdict(identity)}, indent=1)
         (temporary / "state.json").write_text(content, encoding="utf-8")
-    for old in sorted(folder.glob("step-*"))[:-KEEP]:
-        shutil.rmtree(old)
+    kept = sorted(each for each in folder.glob("step-*") if each <= path)[-KEEP:]
+    for other in {*folder.glob("step-*"), *folder.glob(".step-*.tmp")} - {*kept}:
+        shutil.rmtree(other)
 
 
 def load_checkpoint(folder: Path, state: TrainState, identity: Identity) -> int:
@@ -102,7 +107,7 @@ def _under(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Te
 
 def _difference(saved: dict, wanted: dict, path: str = "") -> str | None:
     """Where two nested dicts first differ, with both values."""
-    for key in saved.keys() | wanted.keys():
+    for key in {**saved, **wanted}:
         old, new = saved.get(key), wanted.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             if inner := _difference(old, new, f"{path}{key}."):

@@ -37,7 +37,7 @@ class ModelConfig(Section):
     """Model"""
 
     output: Literal["tied", "free"] = Field(
-        "tied",
+        default="tied",
         description="tied: q(emoji | image, z) by product with the vectors; free: a vector (the paper).",
     )
     critic: Literal["projection", "concatenation"] = Field(
@@ -146,13 +146,14 @@ def resolve(recipe: str, file: Path | None, options: dict[str, Any]) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "config"
-        raise InputError(f"{file or recipe}: {key}: {first['msg']}.") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{file or recipe}: {key}: {message}.") from error
 
 
 def _read_yaml(path: Path) -> dict[str, dict[str, Any]]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(
             f"{path}: not a YAML file that can be read: {str(error).splitlines()[0]}."
         ) from error

@@ -14,12 +14,13 @@ import torch
 
 from ..datasets.errors import InputError
 from ..datasets.manifest import Manifest, read_manifest
-from ..datasets.stream import Split
+from ..datasets.stream import HeldOut, Split, read_split
 from ..datasets.vectors import load_vectors, match
 from ..datasets.weights import weights
 from .config import Config
 
 MIN_COVERAGE = 0.5  # of the tuples must have a vector
+VAL_IMAGES = 2000
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,23 @@ class Inputs:
     num_without_vector: int  # tuples
     dataset: str  # SHA-256 of the manifest
     vectors_hash: str  # SHA-256 of the vector file
+
+    def read_val(self) -> HeldOut:
+        """The held-out images that choose a snapshot."""
+        return read_split(self.val, VAL_IMAGES)
+
+    def negative_log_likelihood(self, distribution: np.ndarray, held_out: HeldOut) -> float:
+        """Mean of −log q over held-out tuples, weighted as in training; the lower, the better.
+
+        Args:
+            distribution: float64 [images, V]; a hundredth is spread evenly, for samples leave zeros.
+        """
+        place = {emoji: number for number, emoji in enumerate(self.vocabulary)}
+        tuples = zip(held_out.image, held_out.emojis, strict=True)
+        image, emoji = np.array([(row, place[e]) for row, e in tuples if e in place], np.int64).T
+        smoothed = 0.99 * distribution + 0.01 / distribution.shape[1]
+        weight = self.weights[emoji]
+        return float(-(weight * np.log(smoothed[image, emoji])).sum() / weight.sum())
 
 
 def read_inputs(config: Config, shards: Path, vector_file: Path) -> Inputs:

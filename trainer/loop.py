@@ -8,6 +8,8 @@ Accelerate gives the device, DistributedDataParallel, autocast and the collectiv
 """
 
 import copy
+import json
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from ..datasets.errors import InputError
 from ..datasets.files import write_atomic
 from ..datasets.progress import progress
-from ..datasets.stream import Batch, HeldOut, read_split, stream
+from ..datasets.stream import Batch, HeldOut, stream
 from .augment import augment, normalise
 from .checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
 from .config import Config
@@ -33,8 +35,7 @@ from .objective import CriticLoss, GeneratorLoss, draw_fakes, frozen
 from .snapshot import Facts, Snapshot, save_snapshot
 from .tracking import Tracker, tracking
 
-VAL_IMAGES = 2000  # that score a snapshot
-VAL_SAMPLES = 16  # latents for each
+VAL_SAMPLES = 16  # latents for each image that scores a snapshot
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def train(config: Config, shards: Path, vectors: Path, run: Path) -> None:
     accelerator.wait_for_everyone()
     if main:
         write_atomic(run / "config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False))
+        places = {"shards": str(shards.resolve()), "vectors": str(vectors.resolve())}
+        write_atomic(run / "inputs.json", json.dumps(places, indent=1) + "\n")
         _tell(training, step)
     if step == config.optimizer.steps:
         return
@@ -92,7 +95,7 @@ def train(config: Config, shards: Path, vectors: Path, run: Path) -> None:
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
     )
-    held_out = read_split(inputs.val, VAL_IMAGES)
+    held_out = inputs.read_val()
     recent: list[torch.Tensor] = []
     params = {key: str(value) for part in config.model_dump().values() for key, value in part.items()}
     tags = {"dataset": inputs.dataset, "vectors": inputs.vectors_hash}
@@ -118,7 +121,8 @@ def train(config: Config, shards: Path, vectors: Path, run: Path) -> None:
                     )
                 if tracker:
                     tracker.log(step, metrics)
-                bar.set_postfix({name.split("/")[1]: f"{value:.3f}" for name, value in metrics.items()})
+                shown = {name.split("/")[1]: f"{value:.3f}" for name, value in metrics.items()}
+                bar.set_postfix(shown, refresh=False)
 
             # Once in a while: a snapshot, scored on held-out tuples by rank 0 while the others wait.
             if (step % config.run.snapshot_steps == 0 or last) and tracker:
@@ -134,6 +138,8 @@ def train(config: Config, shards: Path, vectors: Path, run: Path) -> None:
 
 def start(config: Config) -> Accelerator:
     """Join the other ranks, and refuse to train on another number of them than was promised."""
+    # Accelerate knows this setting only under the name that newer versions of torch warn of.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),
         mixed_precision=precision(config),
@@ -143,7 +149,7 @@ def start(config: Config) -> Accelerator:
     if promised is not None and promised != ranks:
         raise InputError(
             f"{promised} ranks were promised and {ranks} started. On CPUs `accelerate launch` always starts "
-            "one; use `torchrun --nproc_per_node N --no-python emojigan train …`."
+            "one; use `torchrun --nproc_per_node N --no-python -- emojigan train …`."
         )
     if config.data.batch_size % ranks:
         raise InputError(f"--batch-size {config.data.batch_size} cannot be shared by {ranks} ranks.")
@@ -296,19 +302,11 @@ def take_snapshot(training: Training, step: int, held_out: HeldOut, run: Path, t
         scores={},
     )
     snapshot = Snapshot(facts, training.average, inputs.weights)
-    nll = validation_nll(snapshot, inputs, held_out)
+    distribution = snapshot.distribution(held_out.images, num_samples=VAL_SAMPLES, seed=0, raw=True)
+    nll = inputs.negative_log_likelihood(distribution, held_out)
     tracker.log(step, {"val/nll": nll})
     facts.scores["nll"] = nll
     save_snapshot(run / "snapshots", facts, training.average, inputs.weights)
-
-
-def validation_nll(snapshot: Snapshot, inputs: Inputs, held_out: HeldOut) -> float:
-    """Mean of −log q over held-out tuples, weighted as in training: the lower, the better the snapshot."""
-    distribution = snapshot.distribution(held_out.images, num_samples=VAL_SAMPLES, seed=0, raw=True)
-    smoothed = 0.99 * distribution + 0.01 / distribution.shape[1]  # a free output leaves zeros
-    weight = inputs.tuple_weights[held_out.emoji].double().numpy()
-    log_q = np.log(smoothed[held_out.image, inputs.ids[held_out.emoji].numpy()])
-    return float(-(weight * log_q).sum() / weight.sum())
 
 
 def _tell(training: Training, step: int) -> None:

@@ -65,6 +65,13 @@ class Snapshot:
         distribution = torch.cat(rows).cpu().numpy()
         return distribution if raw else undo(distribution, self.weights)
 
+    @torch.inference_mode()
+    def features(self, images: torch.Tensor) -> np.ndarray:
+        """What the trunk sees in uint8 images [n, 3, size, size], float32 [n, feature_dim]."""
+        device = next(self.generator.parameters()).device
+        chunks = [self.generator.trunk(normalise(chunk.to(device))) for chunk in images.split(CHUNK)]
+        return torch.cat(chunks).cpu().numpy()
+
     def _rows(self, images: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         """float64 [images, V]; the latents are shared by the images, the trunk by the latents."""
         features = self.generator.trunk(normalise(images))  # [images, feature_dim]

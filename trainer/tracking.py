@@ -1,11 +1,13 @@
 """Where the numbers of a run go: metrics.jsonl in its folder, and MLflow.
 
 Rank 0 alone writes. The MLflow run is begun once, its id kept in the folder, and resumed with the training;
-metrics are sent in batches, because one call costs as much as ten steps. Plain client calls, no global
-active run: MLflow would end that one as FINISHED however the program died.
+metrics are sent in batches, because one call costs as much as ten steps. What a killed run did not send is
+sent from the file, and what it sent is not sent again. Plain client calls, no global active run: MLflow would
+end that one as FINISHED however the program died.
 """
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -26,8 +28,10 @@ def mlflow_client() -> "MlflowClient":
     """A client of MLFLOW_TRACKING_URI; by default the file mlflow.db in the current folder."""
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{Path('mlflow.db').resolve()}")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of each new database
     mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
     return mlflow.MlflowClient()
 
@@ -41,17 +45,31 @@ class Tracker:
         self._file = open(run / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115, closed by `close`
         self._waiting: list = []
         self._sent = time.monotonic()
+        self._known = {  # the last step of each metric that MLflow has
+            name: max(metric.step for metric in client.get_metric_history(run_id, name))
+            for name in client.get_run(run_id).data.metrics
+        }
+        for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            metrics = json.loads(line)
+            self._queue(metrics.pop("step"), metrics)
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Note some metrics of a step."""
-        from mlflow.entities import Metric
-
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._file.flush()
-        now = int(time.time() * 1000)
-        self._waiting += [Metric(name, value, now, step) for name, value in metrics.items()]
+        self._queue(step, metrics)
         if time.monotonic() - self._sent > SEND_EVERY:
             self.send()
+
+    def _queue(self, step: int, metrics: dict[str, float]) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._waiting += [
+            Metric(name, value, now, step)
+            for name, value in metrics.items()
+            if step > self._known.get(name, -1)
+        ]
 
     def send(self) -> None:
         """Send what waits to MLflow."""
@@ -122,3 +140,19 @@ def _cut_metrics(path: Path, step: int) -> None:
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
     write_atomic(path, "".join(kept))
+
+
+def log_evaluation(run: Path, scores: dict[str, float], *artifacts: Path) -> None:
+    """Add the scores on the test split, and files or folders, to the MLflow run of a training."""
+    from mlflow.entities import Metric
+
+    run_id = run_id_of(run)
+    assert run_id is not None, f"{run} was trained without MLflow"
+    client = mlflow_client()
+    now = int(time.time() * 1000)
+    client.log_batch(run_id, metrics=[Metric(f"test/{key}", value, now, 0) for key, value in scores.items()])
+    for path in artifacts:
+        if path.is_dir():
+            client.log_artifacts(run_id, str(path), path.name)
+        else:
+            client.log_artifact(run_id, str(path))

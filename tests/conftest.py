@@ -1,0 +1,54 @@
+"""A tiny dataset, from posts to shards, for every test that needs one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emojigan.datasets.shards import BuildOptions, build_shards
+from emojigan.datasets.vectors import keyed, save_vectors
+
+EMOJIS = "😍😂🔥🐶🌊🍕🎉💔"
+NUM_POSTS = 300
+
+
+@pytest.fixture(scope="session")
+def posts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """posts.jsonl and its images. The colour of an image tells its first emoji; one post in ten has none."""
+    folder = tmp_path_factory.mktemp("posts")
+    (folder / "images").mkdir()
+    rng = np.random.default_rng(0)
+    colours = rng.integers(40, 215, (len(EMOJIS), 3))
+    share = 1 / np.arange(1, len(EMOJIS) + 1)
+    lines = []
+    for number in range(NUM_POSTS):
+        picked = rng.choice(len(EMOJIS), size=1 + number % 2, replace=False, p=share / share.sum())
+        pixels = colours[picked[0]] + rng.integers(-40, 41, (40 + number % 3, 44, 3))
+        image = f"images/{number}.png"
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / image, compress_level=1)
+        emojis = "" if number % 10 == 9 else " ".join(EMOJIS[each] for each in picked)
+        post = {"id": f"p{number}", "account": f"Ann{number % 71}", "image": image, "text": f"hello {emojis}"}
+        lines.append(json.dumps(post, ensure_ascii=False) + "\n")
+    (folder / "posts.jsonl").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shards(posts_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of `posts_folder`: several shards in train, one or more in val and test."""
+    out = tmp_path_factory.mktemp("dataset") / "shards"
+    options = BuildOptions(images_per_shard=50)
+    build_shards(posts_folder / "posts.jsonl", out, options, workers=1, max_bad=0)
+    return out
+
+
+@pytest.fixture(scope="session")
+def vectors_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random unit vector of 300 numbers for each emoji of `shards`."""
+    matrix = np.random.default_rng(1).normal(size=(len(EMOJIS), 300))
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    path = tmp_path_factory.mktemp("vectors") / "vectors.bin"
+    save_vectors(keyed(list(EMOJIS), matrix.astype(np.float32)), path)
+    return path

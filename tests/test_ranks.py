@@ -1,0 +1,207 @@
+"""Two ranks do what one process does with the same global batch. Real processes, gloo."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+from click.testing import CliRunner
+
+from emojigan.datasets.files import is_whole
+from emojigan.launch.cli import main
+from emojigan.trainer.config import Config
+from emojigan.trainer.tracking import run_id_of
+
+TINY = {"trunk_width": 4, "feature_dim": 8, "hidden_dim": 16, "latent_dim": 4}
+WEIGHTS = ("none", "exponential")
+WORKER = '''
+"""Train as each config of a file says, and save what the first updates saw and how the last ended."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from emojigan.datasets.stream import stream
+from emojigan.trainer.config import Config
+from emojigan.trainer.inputs import read_inputs
+from emojigan.trainer.loop import build, start, train_step
+
+job = json.loads(Path(sys.argv[1]).read_text())
+for name, content in job["configs"].items():
+    config = Config.model_validate(content)
+    accelerator = start(config)
+    rank, world_size = accelerator.process_index, accelerator.num_processes
+    inputs = read_inputs(config, Path(job["shards"]), Path(job["vectors"]))
+    training = build(config, inputs, accelerator)
+    batches = stream(
+        inputs.train, seed=0, window=64, batch_size=16, start=0, rank=rank, world_size=world_size
+    )
+    gradients = []
+
+    def note(optimizer, *_):
+        gradients.append([p.grad.clone() for group in optimizer.param_groups for p in group["params"]])
+
+    hook = register_optimizer_step_pre_hook(note)
+    for step in range(3):
+        train_step(training, batches, 2 * step)
+    hook.remove()
+    batches.close()
+    parameters = [*training.critic.parameters(), *training.generator.parameters()]
+    saved = {"gradients": gradients, "parameters": [p.detach() for p in parameters]}
+    torch.save(saved, Path(job["out"]) / f"{name}-{world_size}-{rank}.pt")
+'''
+
+
+def config(weights: str) -> dict[str, Any]:
+    """One critic and one generator update a step; steps so short that the second sees the first weights."""
+    return {
+        "data": {"batch_size": 16},
+        "model": TINY,
+        "objective": {"weights": weights, "k": 10},
+        "optimizer": {"num_critic_steps": 1, "learning_rate": 1e-12},
+        "run": {"precision": "float32"},
+    }
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    return {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": f"sqlite:///{database}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def launch(*words: str | Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(word) for word in words], env=environment, text=True, capture_output=True, timeout=120
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(
+    shards: Path, vectors_file: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[int, list[dict]]]:
+    """What every rank saw, by weights and number of ranks."""
+    folder = tmp_path_factory.mktemp("ranks")
+    job = {
+        "configs": {weights: config(weights) for weights in WEIGHTS},
+        "shards": str(shards),
+        "vectors": str(vectors_file),
+        "out": str(folder),
+    }
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    (folder / "worker.py").write_text(WORKER, encoding="utf-8")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    for launcher in ([], torchrun):
+        words = [sys.executable, *launcher, folder / "worker.py", folder / "job.json"]
+        done = launch(*words, environment=environment)
+        assert done.returncode == 0, done.stderr
+    return {
+        weights: {
+            ranks: [torch.load(folder / f"{weights}-{ranks}-{rank}.pt") for rank in range(ranks)]
+            for ranks in (1, 2)
+        }
+        for weights in WEIGHTS
+    }
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("update", [0, 1], ids=["critic", "generator"])
+def test_gradients_of_two_ranks_are_those_of_one_process(trained, weights: str, update: int):
+    (one,), two = trained[weights][1], trained[weights][2]
+    for rank in two:
+        pairs = list(zip(one["gradients"][update], rank["gradients"][update], strict=True))
+        errors = torch.stack([(gradient - expected).norm() for expected, gradient in pairs])
+        norms = torch.stack([expected.norm() for expected, _ in pairs])
+        assert errors.norm() <= 1e-6 * norms.norm()
+        assert (errors <= 1e-5 * norms + 1e-8 * norms.norm()).all()  # small gradients too
+
+
+def test_skewed_weights_change_the_gradients(trained):
+    """Else the test above would say nothing about weights."""
+    none, skewed = (trained[weights][1][0]["gradients"][0] for weights in WEIGHTS)
+    assert any((a - b).norm() > 0.1 * a.norm() for a, b in zip(none, skewed, strict=True))
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_both_ranks_end_after_as_many_updates_with_equal_weights(trained, weights: str):
+    first, second = trained[weights][2]
+    assert len(first["gradients"]) == len(second["gradients"]) == 6
+    pairs = zip(first["parameters"], second["parameters"], strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.fixture(scope="module")
+def run(
+    shards: Path, vectors_file: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run of the command line on two ranks."""
+    run = tmp_path_factory.mktemp("runs") / "two"
+    command = "torchrun --standalone --nproc_per_node 2 --no-python -- emojigan train"
+    options = "--batch-size 16 --steps 3 --log-steps 1 --world-size 2"
+    sizes = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
+    done = launch(
+        *command.split(),
+        shards,
+        *("--vectors", vectors_file, "--run", run),
+        *options.split(),
+        *sizes,
+        environment={**environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+def test_the_command_line_trains_on_two_ranks_to_the_last_step(run: Path):
+    assert is_whole(run / "checkpoints" / "step-00000003")
+
+
+def test_only_one_rank_writes_metrics(run: Path):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "train/penalty" in line] == [1, 2, 3]
+
+
+def test_only_one_rank_tells_mlflow(run: Path, environment: dict[str, str]):
+    client = mlflow.MlflowClient(environment["MLFLOW_TRACKING_URI"])
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(experiments, filter_string="attributes.run_name = 'two'")
+    assert [each.info.run_id for each in runs] == [run_id_of(run)]
+    assert runs[0].info.status == "FINISHED"
+
+
+def refused(shards: Path, vectors_file: Path, run: Path, *options: str) -> str:
+    """The one line that `train` says instead of starting."""
+    words = ["train", str(shards), "--vectors", str(vectors_file), "--run", str(run), *options]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert not run.exists()
+    return result.stderr
+
+
+def test_another_number_of_ranks_than_promised_is_refused(shards: Path, vectors_file: Path, tmp_path: Path):
+    message = refused(shards, vectors_file, tmp_path / "run", "--world-size", "2", "--precision", "float32")
+    assert message.startswith("Error: 2 ranks were promised and 1 started.")
+    assert message.count("\n") == 1
+
+
+def test_a_batch_that_the_ranks_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch):
+    from emojigan.datasets.errors import InputError
+    from emojigan.trainer import loop
+
+    class Three:
+        num_processes = 3
+
+    monkeypatch.setattr(loop, "Accelerator", lambda **_: Three())
+    with pytest.raises(InputError, match="--batch-size 256 cannot be shared by 3 ranks"):
+        loop.start(Config())

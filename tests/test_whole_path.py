@@ -1,0 +1,193 @@
+"""From shards to an answer, with the real components: training, evaluation, MLflow registry, prediction."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+from click.testing import CliRunner
+
+from emojigan.launch.cli import main
+from emojigan.trainer import registry
+from emojigan.trainer.tracking import mlflow_client, run_id_of
+
+TINY = "--steps 30 --batch-size 32 --trunk-width 4 --feature-dim 8 --hidden-dim 16 --latent-dim 4"
+
+
+def emojigan(*arguments: str | Path) -> str:
+    """Run a command and return what it printed."""
+    result = CliRunner().invoke(main, [str(each) for each in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, shards: Path, vectors_file: Path, posts_folder: Path):
+    """A trained, evaluated and registered run, with an MLflow of its own."""
+    folder = tmp_path_factory.mktemp("path")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        run = folder / "run"
+        emojigan("train", shards, "--vectors", vectors_file, "--run", run, *TINY.split())
+        table = (posts_folder / "posts.jsonl").read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in table.splitlines()]
+        emojis = sorted({e for line in lines for e in line["text"].split()[1:]})
+        truth = {
+            "posts": {line["id"]: "all" for line in lines},
+            "photographs": {"all": {emoji: 1 / len(emojis) for emoji in emojis}},
+        }
+        (folder / "truth.json").write_text(json.dumps(truth))
+        emojigan("evaluate", run, "--truth", folder / "truth.json", "--baseline-steps", "40")
+        emojigan("register", run, "--name", "tiny")
+        yield run
+
+
+def test_evaluation_names_both_baselines_and_the_floor(run: Path) -> None:
+    table = emojigan("evaluate", run, "--truth", run.parent / "truth.json", "--baseline-steps", "40")
+    for column in ("EmojiGAN", "Softmax classifier", "Marginal", "Truth itself"):
+        assert column in table
+    scores = json.loads((run / "evaluation.json").read_text())
+    assert set(scores["scores"]) == {"EmojiGAN", "Softmax classifier", "Marginal"}
+    assert scores["floor"]["tv"] == 0
+
+
+def test_evaluation_without_a_truth_has_proper_scores_only(run: Path) -> None:
+    kept = (run / "evaluation.json").read_bytes()
+    emojigan("evaluate", run, "--baseline-steps", "40")
+    scores = json.loads((run / "evaluation.json").read_text())
+    (run / "evaluation.json").write_bytes(kept)
+    assert scores["floor"] is None
+    assert {"nll", "brier", "energy_score"} <= set(scores["scores"]["EmojiGAN"])
+    assert "tv" not in scores["scores"]["EmojiGAN"]
+
+
+def test_report_and_scores_are_in_the_mlflow_run(run: Path) -> None:
+    client, run_id = mlflow_client(), run_id_of(run)
+    assert run_id
+    assert {file.path for file in client.list_artifacts(run_id, "report")} >= {
+        "report/index.html",
+        "report/fig2.png",
+        "report/fig3.png",
+        "report/fig4.png",
+    }
+    assert client.get_run(run_id).data.metrics["test/tv"] > 0
+    assert client.get_run(run_id).info.status == "FINISHED"
+
+
+def test_the_report_names_no_other_host(run: Path) -> None:
+    page = (run / "report" / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)=[\"']?https?:", page)
+
+
+def test_a_truth_of_other_posts_is_refused(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "truth.json").write_text('{"posts": {}, "photographs": {}}')
+    result = CliRunner().invoke(main, ["evaluate", str(run), "--truth", str(tmp_path / "truth.json")])
+    assert result.exit_code == 2
+    assert "does not know post" in result.stderr
+
+
+def test_other_vectors_than_the_trained_ones_are_refused(run: Path, tmp_path: Path) -> None:
+    places = json.loads((run / "inputs.json").read_text())
+    emojigan("vectors", "build", "--out", tmp_path / "other.bin")
+    (run / "inputs.json").write_text(json.dumps({**places, "vectors": str(tmp_path / "other.bin")}))
+    result = CliRunner().invoke(main, ["evaluate", str(run)])
+    (run / "inputs.json").write_text(json.dumps(places))
+    assert result.exit_code == 2
+    assert "not the vector file" in result.stderr
+
+
+def test_a_run_that_was_not_evaluated_is_not_registered(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["register", str(tmp_path)])
+    assert (result.exit_code, "emojigan evaluate" in result.stderr) == (2, True)
+
+
+def test_registering_again_gives_the_same_version(run: Path) -> None:
+    emojigan("register", run, "--name", "tiny")
+    assert len(mlflow_client().search_model_versions("name = 'tiny'")) == 1
+
+
+@pytest.mark.parametrize(
+    ("nll", "energy", "champion"), [(1, 1, True), (3, 1, False), (1, 3, False), (2, 2, False)]
+)
+def test_a_champion_beats_the_marginal_in_both_proper_scores(
+    nll: float, energy: float, champion: bool
+) -> None:
+    scores = {"EmojiGAN": {"nll": nll, "energy_score": energy}, "Marginal": {"nll": 2, "energy_score": 2}}
+    assert registry.beats_marginal(scores) is champion
+
+
+def test_the_version_is_linked_to_its_scores(run: Path) -> None:
+    version = mlflow_client().get_model_version("tiny", "1")
+    model = mlflow.get_logged_model(version.source.removeprefix("models:/"))
+    assert {metric.key for metric in model.metrics or []} >= {"test/tv", "test/nll"}
+
+
+def test_predict_gives_probabilities_in_falling_order(run: Path, posts_folder: Path) -> None:
+    photo = posts_folder / "images" / "0.png"
+    answer = json.loads(emojigan("predict", "models:/tiny/1", photo, "--json", "--top-k", "100"))
+    probabilities = [row["p"] for row in answer["emojis"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) == pytest.approx(1)
+
+
+def test_predict_is_the_same_for_the_same_seed(run: Path, posts_folder: Path) -> None:
+    photo = posts_folder / "images" / "0.png"
+    first, second = (emojigan("predict", "models:/tiny/1", photo, "--json", "--seed", "7") for _ in range(2))
+    assert first == second
+
+
+def test_predict_draws_a_bar_for_each_emoji(run: Path, posts_folder: Path) -> None:
+    lines = emojigan(
+        "predict", "models:/tiny/1", posts_folder / "images" / "0.png", "--top-k", "3"
+    ).splitlines()
+    assert len(lines) == 4
+    assert all("%" in line for line in lines[1:])
+
+
+@pytest.mark.parametrize("photo", ["missing.jpg", "truth.json"])
+def test_what_is_no_photograph_is_a_one_line_error(run: Path, photo: str) -> None:
+    result = CliRunner().invoke(main, ["predict", "models:/tiny/1", str(run.parent / photo)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
+
+
+def test_a_model_that_is_not_there_is_a_one_line_error(run: Path, posts_folder: Path) -> None:
+    photo = str(posts_folder / "images" / "0.png")
+    result = CliRunner().invoke(main, ["predict", "models:/nobody@champion", photo])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
+
+
+WITHOUT_US = """
+import sys
+sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in f.__module__]
+sys.path[:] = [p for p in sys.path if "__editable__" not in p and p not in ("", {root!r})]
+try:
+    import emojigan.trainer
+except ModuleNotFoundError:
+    pass
+else:
+    raise SystemExit("emojigan is still importable")
+import mlflow, pandas
+model = mlflow.pyfunc.load_model("models:/tiny/1")
+print(len(model.predict(pandas.DataFrame({{"image": [open({photo!r}, "rb").read()]}}), {{"top_k": 3}})[0]))
+"""
+
+
+def test_the_model_loads_without_pickle_and_without_emojigan(run: Path, posts_folder: Path) -> None:
+    root = str(Path(__file__).parents[1])
+    program = WITHOUT_US.format(root=root, photo=str(posts_folder / "images" / "0.png"))
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=run.parent,
+        env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stdout.splitlines()[-1:] == ["3"], result.stderr[-2000:]
