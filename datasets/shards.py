@@ -109,8 +109,9 @@ def build_shards(source: Path, out: Path, options: BuildOptions, *, workers: int
     manifest = summarise(plan, statistics, options)
     if not manifest.vocabulary:
         raise InputError(
-            f"{source}: no emoji comes {options.min_count} times in the train split of {plan.num_posts} posts "
-            f"({plan.num_without_emoji} without emoji, {len(rejects)} rejected). Lower --min-count or add posts."
+            f"{source}: no emoji comes {options.min_count} times in the train split of {plan.num_posts} "
+            f"posts ({plan.num_without_emoji} without emoji, {len(rejects)} rejected). Lower --min-count or "
+            "add posts."
         )
     _remove_leftovers(plan.tasks, out)
     write_manifest(manifest, out)

@@ -9,7 +9,7 @@ Normalising, augmentation and the look-up of vectors happen on the device.
 import io
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -91,7 +91,7 @@ class Split:
         path = self.folder / entry.name
         if not index_path(path).is_file() or not path.is_file() or path.stat().st_size != entry.bytes:
             raise InputError(
-                f"{path} or its index is missing or cut short. Copy the folder again, or build the shards again."
+                f"{path} or its index is missing or cut short. Copy the whole folder, or build it again."
             )
         index = read_index(path)
         position = {emoji: place for place, emoji in enumerate(self.manifest.vocabulary)}
@@ -115,7 +115,7 @@ def batches_per_epoch(split: Split, batch_size: int) -> int:
 
 def stream(
     split: Split, *, seed: int, window: int, batch_size: int, start: int, rank: int = 0, world_size: int = 1
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Yield this rank's part of global batch `start`, `start` + 1, …, without end.
 
     Args:
@@ -123,6 +123,8 @@ def stream(
         window: shards whose tuples are mixed.
         batch_size: of all ranks together.
         start: number of the first batch, counted from the beginning of training.
+
+    Close it when done: a thread reads ahead.
     """
     order = Order(seed, split.tuples, window)
     per_epoch = batches_per_epoch(split, batch_size)
@@ -150,7 +152,7 @@ def _gather(split: Split, shards: np.ndarray, rows: np.ndarray) -> Batch:
     return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(emoji))
 
 
-def _prefetch(batches: Iterator[Batch]) -> Iterator[Batch]:
+def _prefetch(batches: Iterator[Batch]) -> Generator[Batch]:
     """Make batches in a thread, a few ahead; its error is raised where the batch was wanted."""
     ready: queue.Queue[Batch | BaseException] = queue.Queue(PREFETCH)
     stopped = threading.Event()
@@ -171,7 +173,8 @@ def _prefetch(batches: Iterator[Batch]) -> Iterator[Batch]:
         except BaseException as error:
             put(error)
 
-    threading.Thread(target=work, name="stream", daemon=True).start()
+    thread = threading.Thread(target=work, name="stream", daemon=True)
+    thread.start()
     try:
         while True:
             batch = ready.get()
@@ -180,6 +183,7 @@ def _prefetch(batches: Iterator[Batch]) -> Iterator[Batch]:
             yield batch
     finally:
         stopped.set()
+        thread.join()  # torch aborts a process that ends while a thread is inside it
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,12 @@ def shards() -> None:
 
 @shards.command(context_settings={"show_default": True})
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the new dataset.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of the new dataset.",
+)
 @click.option("--image-size", type=click.Choice(["32", "64", "128"]), default="64", help="Side, in pixels.")
 @click.option(
     "--encoding", type=click.Choice(["npy", "jpg"]), default="npy", help="npy is fast, jpg is small."

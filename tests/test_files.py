@@ -38,7 +38,9 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("content", ["", "héllo 😍", b"\xff\0"])
 def test_what_is_written_is_read(tmp_path, content):
     write_atomic(tmp_path / "new" / "file", content)
-    assert (tmp_path / "new" / "file").read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert (tmp_path / "new" / "file").read_bytes() == (
+        content.encode() if isinstance(content, str) else content
+    )
 
 
 def test_writing_replaces_and_leaves_nothing_else(tmp_path):

@@ -116,7 +116,8 @@ def test_broken_line_is_rejected_with_its_number_and_the_next_is_read(read, line
 
 
 @pytest.mark.parametrize(
-    "change", [{"id": None}, {"id": ""}, {"id": [1]}, {"id": 1.5}, {"image": ""}, {"image": 3}, {"image": None}]
+    "change",
+    [{"id": None}, {"id": ""}, {"id": [1]}, {"id": 1.5}, {"image": ""}, {"image": 3}, {"image": None}],
 )
 def test_post_without_id_or_image_is_rejected(read, change):
     assert read(lines(GOOD | change)) == [Reject("posts.jsonl:1", "no id or image")]

@@ -12,8 +12,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from emojigan.datasets.errors import InputError
 from emojigan.datasets.files import is_whole
 from emojigan.launch.cli import main
+from emojigan.trainer import loop
 from emojigan.trainer.config import Config
 from emojigan.trainer.tracking import run_id_of
 
@@ -196,9 +198,6 @@ def test_another_number_of_ranks_than_promised_is_refused(shards: Path, vectors_
 
 
 def test_a_batch_that_the_ranks_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch):
-    from emojigan.datasets.errors import InputError
-    from emojigan.trainer import loop
-
     class Three:
         num_processes = 3
 

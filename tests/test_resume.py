@@ -90,7 +90,11 @@ def killed(
 ) -> Path:
     """A run that was killed before its first checkpoint, between two, and in the middle of saving one."""
     run = tmp_path_factory.mktemp("runs") / "killed"
-    words, metrics, checkpoints = command(shards, vectors_file, run), run / "metrics.jsonl", run / "checkpoints"
+    words, metrics, checkpoints = (
+        command(shards, vectors_file, run),
+        run / "metrics.jsonl",
+        run / "checkpoints",
+    )
     moments = (
         lambda: metrics.exists() and metrics.read_bytes().count(b"\n") >= 3,
         lambda: metrics.read_bytes().count(b"\n") >= 13,

@@ -5,6 +5,7 @@ the val split, like the GAN's snapshots. It is trained once for a run and kept i
 """
 
 import json
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
     noise = Noise(settings.seed, config.data.batch_size, rank=0, world_size=1, device=device)
     optimizer = torch.optim.Adam(classifier.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, settings.final_learning_rate, steps)
-    batches = stream(
+    reading = stream(
         inputs.train,
         seed=settings.seed,
         window=config.data.window,
@@ -74,7 +75,7 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
     )
     held_out = inputs.read_val()
     best, weights = np.inf, {}
-    with progress(steps, "classifier", "steps") as bar:
+    with closing(reading) as batches, progress(steps, "classifier", "steps") as bar:
         for step in range(1, steps + 1):
             batch = next(batches)
             images = batch.images.to(device)

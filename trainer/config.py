@@ -87,7 +87,7 @@ class OptimizerConfig(Section):
     ema_decay: float = Field(
         default=0.9995, ge=0, lt=1, description="Of the averaged generator, which is sampled; 0: none."
     )
-    seed: int = Field(default=0, ge=0, description="Of the weights, the order and the noise.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Of the weights, the order and the noise.")
 
 
 class RunConfig(Section):

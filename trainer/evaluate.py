@@ -203,9 +203,8 @@ def _histogram(q: np.ndarray, scene: Scene) -> tuple[Bar, ...]:
     counted = np.bincount(scene.observed, minlength=size) / len(scene.observed)
     true = counted if scene.truth is None else scene.truth.mean(axis=0)
     fitted = q.mean(axis=0)
-    return tuple(
-        Bar(scene.support[e], fitted[e], true[e]) for e in np.argsort(-true, kind="stable")[:NUM_BARS]
-    )
+    most_used = np.argsort(-true, kind="stable")[:NUM_BARS].tolist()
+    return tuple(Bar(scene.support[e], float(fitted[e]), float(true[e])) for e in most_used)
 
 
 def _examples(q: np.ndarray, scene: Scene) -> tuple[Example, ...]:

@@ -11,7 +11,7 @@ import copy
 import json
 import warnings
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def train(config: Config, shards: Path, vectors: Path, run: Path) -> None:
         return
 
     updates = config.optimizer.num_critic_steps + config.optimizer.num_generator_steps
-    batches = stream(
+    reading = stream(
         inputs.train,
         seed=config.optimizer.seed,
         window=config.data.window,
@@ -100,6 +100,7 @@ def train(config: Config, shards: Path, vectors: Path, run: Path) -> None:
     params = {key: str(value) for part in config.model_dump().values() for key, value in part.items()}
     tags = {"dataset": inputs.dataset, "vectors": inputs.vectors_hash}
     with (
+        closing(reading) as batches,
         tracking(run, resumed_at=step, params=params, tags=tags) if main else nullcontext() as tracker,
         progress(config.optimizer.steps, "train", "steps", initial=step, shown=main) as bar,
     ):
@@ -134,6 +135,7 @@ def train(config: Config, shards: Path, vectors: Path, run: Path) -> None:
                     save_checkpoint(run / "checkpoints", step, state, identity)
                 accelerator.wait_for_everyone()
             bar.update()
+    accelerator.end_training()
 
 
 def start(config: Config) -> Accelerator:

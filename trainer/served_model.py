@@ -61,16 +61,20 @@ class EmojiGAN(PythonModel):
         ]
 
 
-def _read(number: int, content: bytes | str, size: int) -> np.ndarray:
+def _read(number: int, content: bytes, size: int) -> np.ndarray:
     """One image, uint8 [size, size, 3], from its bytes, or from base64 that a server did not decode."""
     if len(content) > MAX_BYTES:
         raise MlflowException(f"image {number}: larger than {MAX_BYTES:,} bytes", INVALID_PARAMETER_VALUE)
-    for decode in (bytes, base64.b64decode):
-        try:
-            return read_image(decode(content), size)
-        except (ImageError, TypeError, binascii.Error):
-            continue
-    raise MlflowException(f"image {number}: not a JPEG, PNG, WebP or GIF", INVALID_PARAMETER_VALUE)
+    try:
+        return read_image(content, size)
+    except ImageError:
+        pass
+    try:
+        return read_image(base64.b64decode(content), size)
+    except (ImageError, binascii.Error) as error:
+        raise MlflowException(
+            f"image {number}: not a JPEG, PNG, WebP or GIF", INVALID_PARAMETER_VALUE
+        ) from error
 
 
 set_model(EmojiGAN())

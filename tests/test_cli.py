@@ -1,0 +1,71 @@
+"""The command line answers at once and lists what is there."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from emojigan.launch.cli import COMMANDS, main
+
+HEAVY = ("torch", "mlflow", "pydantic", "numpy", "accelerate", "gensim", "pandas", "sklearn", "matplotlib")
+LOADED = """
+import json, sys
+from emojigan.launch.cli import main
+main(sys.argv[1:], standalone_mode=False)
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def loaded_by(*words: str) -> set[str]:
+    """The modules that a command imports."""
+    done = subprocess.run([sys.executable, "-c", LOADED, *words], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_help_imports_nothing_heavy():
+    modules = loaded_by("--help")
+    assert "emojigan.launch.cli" in modules
+    assert modules.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_does_not_wait_for_torch_or_mlflow(command: str):
+    assert loaded_by(command, "--help").isdisjoint({"torch", "mlflow", "accelerate", "gensim"})
+
+
+def test_the_help_lists_every_command_with_its_line():
+    text = CliRunner().invoke(main, ["--help"], terminal_width=110).stdout
+    listed = text.split("Commands:\n")[1].splitlines()
+    assert [tuple(line.split(maxsplit=1)) for line in listed] == list(COMMANDS.items())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_listed_command_is_there_and_has_help(name: str):
+    command = main.get_command(click.Context(main), name)
+    assert command is not None and command.name == name
+    assert command.help and command.help[0].isupper() and command.help.split("\n")[0].endswith((".", ","))
+
+
+def test_an_unknown_command_exits_with_2():
+    result = CliRunner().invoke(main, ["trian"])
+    assert result.exit_code == 2
+    assert "No such command 'trian'" in result.stderr
+
+
+def test_the_version_is_that_of_the_distribution():
+    result = CliRunner().invoke(main, ["--version"])
+    assert result.exit_code == 0
+    assert result.stdout.endswith(f"version {version('emojigan')}\n")
+
+
+def test_bad_input_is_one_line_and_exits_with_2(tmp_path: Path):
+    words = ["train", str(tmp_path / "none"), "--vectors", "v", "--run", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,147 @@
+"""`emojigan shards` says what it did, and in one line what the user must do."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from emojigan.launch.cli import main
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, ["shards", *map(str, words)])
+
+
+def assert_refused(result: Result, message: str) -> None:
+    """One line that says why, and exit code 2; never a traceback."""
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit)
+    line = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(line) == 1 and result.stderr.endswith(line[0] + "\n")
+    assert message in line[0]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A dataset with every kind of post, and what its building said."""
+    folder = tmp_path_factory.mktemp("cli")
+    Image.new("RGB", (64, 64), (0, 99, 0)).save(folder / "a.png")
+    (folder / "bad.png").write_bytes(b"no picture")
+    posts = [{"id": number, "account": "Ann", "image": "a.png", "text": "🔥 ❤️"} for number in range(6)]
+    posts += [{"id": "x", "image": "no.png", "text": "🔥"}, {"id": "y", "image": "bad.png", "text": "🔥"}]
+    posts += [{"id": 0, "image": "a.png", "text": "🍕"}, {"id": "z", "image": "a.png", "text": "nothing"}]
+    (folder / "posts.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts) + "{\n")
+    words = [
+        "--max-bad",
+        "0.5",
+        "--min-count",
+        "1",
+        "--val-share",
+        "0",
+        "--test-share",
+        "0",
+        "--workers",
+        "1",
+    ]
+    return folder, run("build", folder / "posts.jsonl", "--out", folder / "shards", *words)
+
+
+def test_build_ends_well_with_the_statistics(built):
+    folder, result = built
+    assert result.exit_code == 0, result.output
+    assert result.stdout == run("stats", folder / "shards").stdout
+
+
+def test_stats_tell_rejects_by_reason(built):
+    folder, _ = built
+    posts = (
+        "11 read, 6 used, 1 without emoji, 1 broken line, 1 duplicate id, 1 missing image, 1 unreadable image"
+    )
+    assert f"posts: {posts}\n" in run("stats", folder / "shards").stdout
+
+
+def test_stats_show_emojis_as_fonts_draw_them(built):
+    folder, _ = built
+    text = run("stats", folder / "shards").stdout
+    assert "❤️ " in text and "2 emojis, as varied as 2.0 equally frequent ones" in text
+
+
+def test_stats_name_the_dataset_and_its_splits(built):
+    folder, _ = built
+    first, train, val, test, *_, last = run("stats", folder / "shards").stdout.splitlines()
+    assert first.split() == ["split", "shards", "images", "tuples", "MiB"]
+    assert train.split()[:4] == ["train", "1", "6", "12"]
+    assert [line.split()[:4] for line in (val, test)] == [["val", "0", "0", "0"], ["test", "0", "0", "0"]]
+    assert last.endswith(", npy, 64 pixels")
+
+
+def test_build_over_a_dataset_is_refused(built):
+    folder, _ = built
+    assert_refused(
+        run("build", folder / "posts.jsonl", "--out", folder / "shards"), "already holds a dataset"
+    )
+
+
+def test_build_onto_a_file_is_refused(built):
+    folder, _ = built
+    assert_refused(run("build", folder / "posts.jsonl", "--out", folder / "a.png"), "is a file")
+    assert (folder / "a.png").is_file()
+
+
+def test_too_many_bad_posts_are_refused(built, tmp_path):
+    folder, _ = built
+    result = run("build", folder / "posts.jsonl", "--out", tmp_path / "out", "--max-bad", "0.005")
+    assert_refused(
+        result, "more than --max-bad 0.005 allows: post 0: duplicate id; posts.jsonl:11: broken line."
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_posts_without_enough_emojis_are_refused(built, tmp_path):
+    folder, _ = built
+    words = ["--max-bad", "1", "--min-count", "99", "--workers", "1"]
+    result = run("build", folder / "posts.jsonl", "--out", tmp_path / "out", *words)
+    assert_refused(
+        result, "no emoji comes 99 times in the train split of 11 posts (1 without emoji, 4 rejected)"
+    )
+
+
+@pytest.mark.parametrize(
+    "source, message", [("nowhere.jsonl", "no such file"), ("posts.parquet", "ends in .jsonl or .csv")]
+)
+def test_what_is_no_table_is_refused(tmp_path, source, message):
+    assert_refused(run("build", tmp_path / source, "--out", tmp_path / "out"), message)
+
+
+def test_stats_of_no_dataset_are_refused(tmp_path):
+    assert_refused(run("stats", tmp_path), "is not a dataset (no manifest.json)")
+
+
+@pytest.mark.parametrize(
+    "option", [("--image-size", "63"), ("--images-per-shard", "0"), ("--max-bad", "2"), ("--workers", "0")]
+)
+def test_option_out_of_its_range_is_refused(tmp_path, option):
+    assert_refused(run("build", tmp_path / "posts.csv", "--out", tmp_path / "out", *option), option[0])
+
+
+def test_help_of_build_names_every_option_and_default():
+    text = run("build", "--help").stdout
+    for option in (
+        "--out",
+        "--image-size",
+        "--encoding",
+        "--images-per-shard",
+        "--min-count",
+        "--keep-variants",
+    ):
+        assert option in text
+    for option in ("--val-share", "--test-share", "--max-bad", "--workers"):
+        assert option in text
+    assert "[default: 1024" in text and "[default: npy]" in text
+
+
+def test_help_of_the_group_names_its_commands():
+    text = run("--help").stdout
+    assert "build" in text and "stats" in text
