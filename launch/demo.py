@@ -7,7 +7,10 @@ from pathlib import Path
 import click
 
 POSTS = 4000
-TRAINING = "--steps 600 --batch-size 64 --trunk-width 16 --feature-dim 128 --hidden-dim 256 --latent-dim 32"
+TRAINING = (
+    "--steps 700 --learning-rate 1e-3 --batch-size 64 --trunk-width 16 "
+    "--feature-dim 128 --hidden-dim 256 --latent-dim 32 --snapshot-steps 100"
+)
 """The default recipe at a size that two cores train in minutes."""
 
 
