@@ -1,6 +1,8 @@
 # `make demo` and `make test` are all that a fresh clone needs; PYTHON picks the interpreter.
 PYTHON ?= python3
 BIN := .venv/bin
+# Why: launch/cli.py.
+export OMP_WAIT_POLICY ?= passive
 
 .PHONY: demo test soak lint clean
 

@@ -1,15 +1,12 @@
 """Posts to shards.
 
-    posts ─► plan (read, extract emojis, drop duplicates, split by account, cut into shards)
-          ─► write_shard, one task per shard, in processes ─► tar + index + statistics
-          ─► manifest, last
+    posts ─► plan ─► write_shard, a task a shard, in processes ─► tar + index + statistics
+                  ─► manifest, last
 
-The plan depends on the posts alone, so the bytes are the same for any number of workers. A shard appears
-under its name only when it is complete; a build that was killed goes on where it stopped when the same
-command is run again.
+The bytes are the same for any number of workers. A shard appears under its name only when it is complete;
+a build that was killed goes on where it stopped when the same command is run again.
 """
 
-import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -18,51 +15,16 @@ from pathlib import Path
 import numpy as np
 from webdataset.writer import TarWriter
 
-from .emoji_text import CANONICAL_VERSION, extract
+from .emoji_text import CANONICAL_VERSION
 from .errors import InputError
 from .files import replacing, sha256, write_atomic
 from .images import ENCODERS, ImageError, read_image
 from .index import index_path, index_shard, write_index
-from .manifest import SPLITS, Manifest, ShardEntry, write_manifest
-from .posts import Post, Reject, read_posts
+from .manifest import Manifest, ShardEntry, write_manifest
+from .plan import BuildOptions, Plan, PlannedPost, ShardTask, plan_shards
+from .posts import Reject
 from .progress import progress
 from .workers import worker_pool
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """What decides the bytes of a dataset, besides the posts."""
-
-    image_size: int = 64  # pixels
-    encoding: str = "npy"
-    images_per_shard: int = 1024
-    min_count: int = 5  # tuples in the train split for an emoji to be in the vocabulary
-    keep_variants: bool = False  # keep skin tone and gender
-    val_share: float = 0.1  # of the accounts
-    test_share: float = 0.1
-
-
-@dataclass(frozen=True)
-class PlannedPost:
-    """A post that will become one sample."""
-
-    id: str
-    account: str  # hashed
-    image: str  # path
-    emojis: tuple[str, ...]  # distinct, in reading order
-
-
-@dataclass(frozen=True)
-class ShardTask:
-    """One shard to write."""
-
-    name: str  # train/000000.tar
-    posts: tuple[PlannedPost, ...]
-    options: BuildOptions
-
-    def fingerprint(self) -> str:
-        """Names what the shard is made from: a finished shard of the same fingerprint is kept."""
-        return hashlib.sha256(json.dumps([CANONICAL_VERSION, asdict(self)]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -75,16 +37,6 @@ class ShardStatistics:
     sha256: str
     emojis: dict[str, int]
     rejects: list[Reject]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the posts will become."""
-
-    tasks: list[ShardTask]
-    rejects: list[Reject]
-    num_posts: int
-    num_without_emoji: int
 
 
 def build_shards(source: Path, out: Path, options: BuildOptions, *, workers: int, max_bad: float) -> Manifest:
@@ -116,56 +68,6 @@ def build_shards(source: Path, out: Path, options: BuildOptions, *, workers: int
     _remove_leftovers(plan.tasks, out)
     write_manifest(manifest, out)
     return manifest
-
-
-def plan_shards(source: Path, options: BuildOptions) -> Plan:
-    """Read every post once and decide which shard it belongs to; images are not opened."""
-    rejects: list[Reject] = []
-    splits: dict[str, list[PlannedPost]] = {split: [] for split in SPLITS}
-    seen: set[str] = set()
-    num_posts = num_without_emoji = 0
-    for post in read_posts(source):
-        num_posts += 1
-        if isinstance(post, Reject):
-            rejects.append(post)
-        elif post.id in seen:
-            rejects.append(Reject(f"post {post.id}", "duplicate id"))
-        else:
-            seen.add(post.id)
-            emojis = tuple(dict.fromkeys(extract(post.text, keep_variants=options.keep_variants)))
-            if emojis:
-                account = hash_account(post)
-                planned = PlannedPost(post.id, account, str(post.image), emojis)
-                splits[split_of(account, options)].append(planned)
-            else:
-                num_without_emoji += 1
-    tasks = [task for split, posts in splits.items() for task in _cut(split, posts, options)]
-    return Plan(tasks, rejects, num_posts, num_without_emoji)
-
-
-def hash_account(post: Post) -> str:
-    """The pseudonym that stands for an account in everything we write, as 32 hexadecimal digits.
-
-    It keeps names out of the shards; it does not keep out somebody who can guess the name.
-    """
-    return hashlib.blake2b(post.account.encode(), digest_size=16, person=b"emojigan-account").hexdigest()
-
-
-def split_of(account: str, options: BuildOptions) -> str:
-    """The split of an account, by its hash alone, so that nobody is in two and more posts move nobody."""
-    place = int(hashlib.blake2b(account.encode(), digest_size=8).hexdigest(), 16) / 2**64
-    if place < options.test_share:
-        return "test"
-    return "val" if place < options.test_share + options.val_share else "train"
-
-
-def _cut(split: str, posts: list[PlannedPost], options: BuildOptions) -> list[ShardTask]:
-    size = options.images_per_shard
-    starts = range(0, len(posts), size)
-    return [
-        ShardTask(f"{split}/{number:06d}.tar", tuple(posts[start : start + size]), options)
-        for number, start in enumerate(starts)
-    ]
 
 
 def _write_all(tasks: list[ShardTask], out: Path, workers: int) -> list[ShardStatistics]:

@@ -5,8 +5,15 @@ commands by name, and they import what they need when they run.
 """
 
 import importlib
+import os
 
 import click
+
+from ..datasets.errors import InputError
+
+# Before torch is imported: OpenMP's threads would wait for each other by spinning, which on cores that are
+# shared with anything else makes a CPU training many times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 COMMANDS = {
     "demo": "The whole path on the embedded world: posts to a registered model.",
@@ -30,6 +37,15 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         return getattr(importlib.import_module(f".{cmd_name}", __package__), cmd_name)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; what the disk or the network refuses is the user's to mend, in one line."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            raise InputError(
+                f"{error.filename or ctx.invoked_subcommand}: {error.strerror or error}."
+            ) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -49,7 +49,8 @@ def build(source: Path, out: Path, workers: int, max_bad: float, image_size: str
     \b
     emojigan shards build posts.jsonl --out shards
     """
-    from ..datasets.shards import BuildOptions, build_shards
+    from ..datasets.plan import BuildOptions
+    from ..datasets.shards import build_shards
     from ..datasets.stats import describe
 
     manifest = build_shards(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emojigan.datasets.shards import BuildOptions, build_shards
+from emojigan.datasets.plan import BuildOptions
+from emojigan.datasets.shards import build_shards
 from emojigan.datasets.vectors import keyed, save_vectors
 
 EMOJIS = "😍😂🔥🐶🌊🍕🎉💔"

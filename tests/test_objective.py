@@ -14,9 +14,10 @@ from torch.nn.functional import leaky_relu, linear
 from emojigan.datasets.stream import Batch
 from emojigan.trainer.config import Config, ModelConfig
 from emojigan.trainer.inputs import read_inputs
-from emojigan.trainer.loop import Training, build, start, train_step
+from emojigan.trainer.loop import start
 from emojigan.trainer.networks import ConcatenationCritic, Critic, Generator, make_critic
 from emojigan.trainer.objective import CriticLoss, GeneratorLoss, draw_fakes, frozen
+from emojigan.trainer.step import Training, build, train_step
 
 CYCLES, BATCH, PENALTY_WEIGHT, NLL_WEIGHT = 10, 16, 10.0, 5.0
 SIZE, VOCABULARY, VECTOR_DIM = 32, 7, 12

@@ -34,7 +34,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from emojigan.datasets.stream import stream
 from emojigan.trainer.config import Config
 from emojigan.trainer.inputs import read_inputs
-from emojigan.trainer.loop import build, start, train_step
+from emojigan.trainer.loop import start
+from emojigan.trainer.step import build, train_step
 
 job = json.loads(Path(sys.argv[1]).read_text())
 for name, content in job["configs"].items():

@@ -28,8 +28,9 @@ from emojigan.datasets.errors import InputError
 from emojigan.datasets.images import read_image
 from emojigan.datasets.index import index_shard, read_index, write_index
 from emojigan.datasets.manifest import SPLITS, Manifest, read_manifest
+from emojigan.datasets.plan import BuildOptions, hash_account, plan_shards, split_of
 from emojigan.datasets.posts import Post
-from emojigan.datasets.shards import BuildOptions, build_shards, hash_account, plan_shards, split_of
+from emojigan.datasets.shards import build_shards
 from emojigan.datasets.stream import Split
 
 OPTIONS = BuildOptions(images_per_shard=50)

@@ -20,7 +20,8 @@ from emojigan.datasets.errors import InputError
 from emojigan.datasets.index import index_path, read_index
 from emojigan.datasets.manifest import Manifest, read_manifest
 from emojigan.datasets.order import Order
-from emojigan.datasets.shards import BuildOptions, build_shards
+from emojigan.datasets.plan import BuildOptions
+from emojigan.datasets.shards import build_shards
 from emojigan.datasets.stream import PREFETCH, Batch, Split, batches_per_epoch, read_split, stream
 
 SEED, WINDOW, BATCH = 5, 2, 24

@@ -1,18 +1,15 @@
-"""The training: one function that reads from top to bottom, and a function for each kind of update.
+"""The training: one function that reads from top to bottom.
 
-    batches ─► critic_update × num_critic_steps ─► generator_update × num_generator_steps ─► one step done
-            ─► average, metrics, now and then a snapshot and a checkpoint
+    shards + vectors ─► inputs ─► build ─► resume ─► (train_step ─► average ─► metrics, and now and then
+                                                       a snapshot and a checkpoint) × steps
 
 Accelerate gives the device, DistributedDataParallel, autocast and the collectives. It neither loads the data
 (it would give ranks the wrong share) nor saves the state (not whole when killed).
 """
 
-import copy
 import json
 import warnings
-from collections.abc import Iterator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,40 +21,15 @@ from accelerate.utils import DistributedDataParallelKwargs
 from ..datasets.errors import InputError
 from ..datasets.files import write_atomic
 from ..datasets.progress import progress
-from ..datasets.stream import Batch, HeldOut, stream
-from .augment import augment, normalise
+from ..datasets.stream import HeldOut, stream
 from .checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
 from .config import Config
-from .inputs import Inputs, read_inputs
-from .networks import Critic, Generator, make_critic
-from .noise import Noise
-from .objective import CriticLoss, GeneratorLoss, draw_fakes, frozen
+from .inputs import read_inputs
 from .snapshot import Facts, Snapshot, save_snapshot
+from .step import METRICS, Training, build, set_learning_rate, train_step, update_average
 from .tracking import Tracker, tracking
 
 VAL_SAMPLES = 16  # latents for each image that scores a snapshot
-
-
-@dataclass(frozen=True)
-class Training:
-    """What the updates work with."""
-
-    config: Config
-    inputs: Inputs
-    accelerator: Accelerator
-    noise: Noise
-    generator: Generator
-    critic: Critic
-    average: Generator  # of the generator's weights; never trained itself
-    generator_loss: torch.nn.Module  # wrapped
-    critic_loss: torch.nn.Module  # wrapped
-    generator_optimizer: torch.optim.Optimizer
-    critic_optimizer: torch.optim.Optimizer
-
-    @property
-    def tied(self) -> bool:
-        """Whether the generator's output is a distribution over the vocabulary."""
-        return self.config.model.output == "tied"
 
 
 def train(config: Config, shards: Path, vectors: Path, run: Path) -> None:
@@ -82,9 +54,6 @@ def train(config: Config, shards: Path, vectors: Path, run: Path) -> None:
         places = {"shards": str(shards.resolve()), "vectors": str(vectors.resolve())}
         write_atomic(run / "inputs.json", json.dumps(places, indent=1) + "\n")
         _tell(training, step)
-    if step == config.optimizer.steps:
-        return
-
     updates = config.optimizer.num_critic_steps + config.optimizer.num_generator_steps
     reading = stream(
         inputs.train,
@@ -113,17 +82,8 @@ def train(config: Config, shards: Path, vectors: Path, run: Path) -> None:
 
             # Once in a while: metrics, averaged over the ranks and the steps since the last time.
             if step % config.run.log_steps == 0 or last:
-                means = average_over_ranks(training, torch.stack(recent).mean(dim=0))
+                bar.set_postfix(log_metrics(training, recent, step, tracker), refresh=False)
                 recent.clear()
-                metrics: dict[str, float] = dict(zip(METRICS, means, strict=True))
-                if not np.isfinite(means).all():
-                    raise InputError(
-                        f"The losses are no longer finite at step {step}. Lower --learning-rate."
-                    )
-                if tracker:
-                    tracker.log(step, metrics)
-                shown = {name.split("/")[1]: f"{value:.3f}" for name, value in metrics.items()}
-                bar.set_postfix(shown, refresh=False)
 
             # Once in a while: a snapshot, scored on held-out tuples by rank 0 while the others wait.
             if (step % config.run.snapshot_steps == 0 or last) and tracker:
@@ -165,130 +125,22 @@ def precision(config: Config) -> str:
     return {"float32": "no", "bf16": "bf16"}[config.run.precision]
 
 
-def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
-    """Networks with the same weights on every rank, their losses wrapped, and their optimizers."""
-    size = inputs.train.manifest.image_size
-    with torch.random.fork_rng():
-        torch.manual_seed(config.optimizer.seed)
-        generator = Generator(config.model, inputs.vectors, size)
-        critic = make_critic(config.model, inputs.vectors.shape[1], size)
-    average = copy.deepcopy(generator).requires_grad_(False)
-    for module in (generator, critic, average):
-        module.to(accelerator.device)
-        module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+def log_metrics(
+    training: Training, recent: list[torch.Tensor], step: int, tracker: Tracker | None
+) -> dict[str, str]:
+    """Average the metrics of the last steps over all ranks and note them; the same for the progress bar.
 
-    def adam(module: torch.nn.Module) -> torch.optim.Optimizer:
-        settings = config.optimizer
-        return torch.optim.Adam(module.parameters(), settings.learning_rate, (settings.beta1, settings.beta2))
-
-    return Training(
-        config=config,
-        inputs=inputs,
-        accelerator=accelerator,
-        noise=Noise(
-            config.optimizer.seed,
-            config.data.batch_size,
-            accelerator.process_index,
-            accelerator.num_processes,
-            accelerator.device,
-        ),
-        generator=generator,
-        critic=critic,
-        average=average,
-        generator_loss=accelerator.prepare(
-            GeneratorLoss(generator, config.model.output == "tied", config.objective.nll_weight)
-        ),
-        critic_loss=accelerator.prepare(CriticLoss(critic, config.objective.penalty_weight)),
-        generator_optimizer=adam(generator),
-        critic_optimizer=adam(critic),
-    )
-
-
-METRICS = (
-    "train/critic_loss",
-    "train/wasserstein",
-    "train/penalty",
-    "train/generator_loss",
-    "train/score",
-    "train/nll",
-)
-
-
-def train_step(training: Training, batches: Iterator[Batch], number: int) -> torch.Tensor:
-    """One step of Algorithm 1, from batch `number` on; the metrics of its last updates, float32 [6]."""
-    settings = training.config.optimizer
-    critic_metrics = generator_metrics = torch.empty(0)
-    for _ in range(settings.num_critic_steps):
-        critic_metrics = critic_update(training, next(batches), number)
-        number += 1
-    for _ in range(settings.num_generator_steps):
-        generator_metrics = generator_update(training, next(batches), number)
-        number += 1
-    return torch.cat([critic_metrics, generator_metrics])
-
-
-def critic_update(training: Training, batch: Batch, number: int) -> torch.Tensor:
-    """One Adam step of the critic; its loss, Wasserstein estimate and penalty, float32 [3]."""
-    images, emoji, weight = _to_device(training, batch, number)
-    latent = training.noise.normal("latent", number, training.config.model.latent_dim)
-    uniform = training.noise.uniform("critic", number, 2)
-    with training.accelerator.autocast():
-        fake = draw_fakes(training.generator, training.tied, images, latent, uniform[:, 0])
-    real = training.generator.vectors[emoji]
-    loss, metrics = training.critic_loss(images, real, fake, uniform[:, 1:], weight)
-    training.critic_optimizer.zero_grad()
-    training.accelerator.backward(loss)
-    training.critic_optimizer.step()
-    return torch.cat([loss.detach()[None], metrics])
-
-
-def generator_update(training: Training, batch: Batch, number: int) -> torch.Tensor:
-    """One Adam step of the generator; its loss, score and −log q, float32 [3]."""
-    images, emoji, weight = _to_device(training, batch, number)
-    latent = training.noise.normal("latent", number, training.config.model.latent_dim)
-    with frozen(training.critic):
-        loss, metrics = training.generator_loss(training.critic, images, emoji, latent, weight)
-        training.generator_optimizer.zero_grad()
-        training.accelerator.backward(loss)
-    training.generator_optimizer.step()
-    return torch.cat([loss.detach()[None], metrics])
-
-
-def _to_device(
-    training: Training, batch: Batch, number: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Images as the networks see them, emojis as places in the vocabulary, and the tuples' weights."""
-    device, inputs = training.accelerator.device, training.inputs
-    images = batch.images.to(device, non_blocking=True)
-    if training.config.data.augment:
-        images = augment(images, training.noise.uniform("augment", number, 5))
-    else:
-        images = normalise(images)
-    return images, inputs.ids[batch.emoji].to(device), inputs.tuple_weights[batch.emoji].to(device)
-
-
-def average_over_ranks(training: Training, values: torch.Tensor) -> list[float]:
-    """The mean of a vector over all ranks."""
-    mean = training.accelerator.reduce(values, "mean")
-    assert isinstance(mean, torch.Tensor)
-    return mean.tolist()
-
-
-def set_learning_rate(training: Training, step: int) -> None:
-    """Linear decay from learning_rate to its share final_learning_rate."""
-    settings = training.config.optimizer
-    scale = 1 - (1 - settings.final_learning_rate) * step / settings.steps
-    for optimizer in (training.generator_optimizer, training.critic_optimizer):
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * scale
-
-
-@torch.no_grad()
-def update_average(training: Training, step: int) -> None:
-    """Move the averaged generator towards the trained one, faster in the beginning."""
-    decay = min(training.config.optimizer.ema_decay, (1 + step) / (10 + step))
-    for mean, parameter in zip(training.average.parameters(), training.generator.parameters(), strict=True):
-        mean.lerp_(parameter, 1 - decay)
+    Raises:
+        InputError: one is no longer finite.
+    """
+    means = training.accelerator.reduce(torch.stack(recent).mean(dim=0), "mean")
+    assert isinstance(means, torch.Tensor)
+    metrics: dict[str, float] = dict(zip(METRICS, means.tolist(), strict=True))
+    if not np.isfinite(list(metrics.values())).all():
+        raise InputError(f"The losses are no longer finite at step {step}. Lower --learning-rate.")
+    if tracker:
+        tracker.log(step, metrics)
+    return {name.split("/")[1]: f"{value:.3f}" for name, value in metrics.items()}
 
 
 def take_snapshot(training: Training, step: int, held_out: HeldOut, run: Path, tracker: Tracker) -> None:
