@@ -42,6 +42,8 @@ class LazyGroup(click.Group):
         """Run the command; what the disk or the network refuses is the user's to mend, in one line."""
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # the reader went away, `| head`: click ends quietly
         except OSError as error:
             raise InputError(
                 f"{error.filename or ctx.invoked_subcommand}: {error.strerror or error}."
@@ -62,7 +64,7 @@ def main() -> None:
     \b
     emojigan shards build posts.jsonl --out shards
     emojigan vectors build --out vectors.bin
-    emojigan train shards --vectors vectors.bin --run runs/first
+    emojigan train shards --vectors vectors.bin --out runs/first
     emojigan evaluate runs/first
     emojigan register runs/first --name emojigan
     emojigan predict models:/emojigan@champion photo.jpg

@@ -36,7 +36,7 @@ def demo(out: Path, posts: int, training: str) -> None:
         _run(f"shards build {world}/posts.jsonl --out {shards}")
     if not vectors.exists():
         _run(f"vectors build --out {vectors}")
-    _run(f"train {shards} --vectors {vectors} --run {run} {training}")
+    _run(f"train {shards} --vectors {vectors} --out {run} {training}")
     _run(f"evaluate {run} --truth {world}/truth.json")
     _run(f"register {run} --name emojigan")
     with open(world / "posts.jsonl", encoding="utf-8") as file:
@@ -49,7 +49,7 @@ The run and its registered model, in a browser:
   mlflow ui --backend-store-uri sqlite:///mlflow.db
 With your own posts (a table with the columns id, account, image and text), the same:
   emojigan shards build posts.jsonl --out shards
-  emojigan train shards --vectors {vectors} --run runs/first
+  emojigan train shards --vectors {vectors} --out runs/first
   emojigan evaluate runs/first
   emojigan register runs/first --name emojigan
 """

@@ -13,7 +13,11 @@ from .options import config_options
 @click.argument("shards", type=click.Path(path_type=Path))
 @click.option("--vectors", type=click.Path(path_type=Path), required=True, help="File of emoji vectors.")
 @click.option(
-    "--run", type=click.Path(path_type=Path), required=True, help="Folder of the run; resumed if begun."
+    "--out",
+    "run",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the run; resumed if begun.",
 )
 @click.option(
     "--recipe", type=click.Choice(recipes()), default="default", help="Where the keys below start from."
@@ -35,9 +39,9 @@ def train(
     To resume, run the same command again. Keys come from the recipe, then the config file, then the options.
 
     \b
-    emojigan train shards --vectors vectors.bin --run runs/first
-    emojigan train shards --vectors vectors.bin --run runs/paper --recipe paper --steps 3000
-    torchrun --nproc_per_node 2 --no-python -- emojigan train shards --vectors vectors.bin --run runs/two
+    emojigan train shards --vectors vectors.bin --out runs/first
+    emojigan train shards --vectors vectors.bin --out runs/paper --recipe paper --steps 3000
+    torchrun --nproc_per_node 2 --no-python emojigan train shards --vectors vectors.bin --out runs/two
     accelerate launch --config_file accelerate_config.yaml --no_python emojigan train shards …
     """
     config = resolve(recipe, config_file, {key: value for key, value in options.items() if value is not None})

@@ -57,6 +57,18 @@ def test_an_unknown_command_exits_with_2():
     assert "No such command 'trian'" in result.stderr
 
 
+def test_a_reader_that_goes_away_is_no_error(shards: Path):
+    """`emojigan shards stats shards | head -0`"""
+    program = [sys.executable, "-c", "from emojigan.launch.cli import main; main()"]
+    process = subprocess.Popen(
+        [*program, "shards", "stats", str(shards)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    with process:
+        assert process.stderr.read() == b""
+
+
 def test_the_version_is_that_of_the_distribution():
     result = CliRunner().invoke(main, ["--version"])
     assert result.exit_code == 0
@@ -64,7 +76,7 @@ def test_the_version_is_that_of_the_distribution():
 
 
 def test_bad_input_is_one_line_and_exits_with_2(tmp_path: Path):
-    words = ["train", str(tmp_path / "none"), "--vectors", "v", "--run", str(tmp_path / "run")]
+    words = ["train", str(tmp_path / "none"), "--vectors", "v", "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1

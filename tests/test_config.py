@@ -66,7 +66,7 @@ def test_an_option_outranks_the_config_file(written):
 def test_the_command_line_gives_every_source_to_the_config(shards: Path, vectors_file: Path, written):
     file = written("optimizer: {learning_rate: 0.002, steps: 7}\nmodel: {trunk_width: 4}")
     words = ["--recipe", "paper", "--config", file, "--learning-rate", "0.003", "--augment", "--dry-run"]
-    result = invoke(shards, "--vectors", vectors_file, "--run", "unused", *words)
+    result = invoke(shards, "--vectors", vectors_file, "--out", "unused", *words)
     assert result.exit_code == 0, result.output
     config = yaml.safe_load(result.stdout.split("\n\n")[0])
     assert config["optimizer"]["learning_rate"] == 0.003
@@ -153,7 +153,7 @@ def test_a_free_output_without_likelihood_is_allowed():
 
 
 def test_a_wrong_value_ends_the_command_line_with_2_and_one_line(shards: Path, vectors_file: Path):
-    result = invoke(shards, "--vectors", vectors_file, "--run", "unused", "--learning-rate", "nan")
+    result = invoke(shards, "--vectors", vectors_file, "--out", "unused", "--learning-rate", "nan")
     assert result.exit_code == 2
     assert result.stderr == "Error: default: optimizer.learning_rate: Input should be a finite number.\n"
 
@@ -218,10 +218,10 @@ def test_the_help_shows_every_option_and_its_range():
 
 @pytest.mark.parametrize("make_parser", [get_args_parser, launch_command_parser])
 def test_launchers_leave_every_option_to_the_training(make_parser: Callable):
-    """They parse what stands behind the script too: --run is ambiguous to torchrun without the `--`."""
+    """They parse what stands behind the script too, and take an option that begins one of theirs for it."""
     options = [name for option in train.params for name in option.opts if name.startswith("--")]
     words = ["train", "shards", *(word for name in options for word in (name, "1"))]
-    parsed = make_parser().parse_args(["--no_python", "--", "emojigan", *words])
+    parsed = make_parser().parse_args(["--no_python", "emojigan", *words])
     assert (parsed.training_script, parsed.training_script_args) == ("emojigan", words)
 
 
@@ -232,14 +232,14 @@ def test_a_dry_run_starts_nothing(
     shards: Path, vectors_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    result = invoke(shards, "--vectors", vectors_file, "--run", "run", "--dry-run", "--batch-size", "16")
+    result = invoke(shards, "--vectors", vectors_file, "--out", "run", "--dry-run", "--batch-size", "16")
     assert result.exit_code == 0, result.output
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dry_run_counts_the_weights(shards: Path, vectors_file: Path):
     words = ["--dry-run", "--batch-size", "16", "--trunk-width", "4", "--hidden-dim", "16"]
-    result = invoke(shards, "--vectors", vectors_file, "--run", "unused", *words)
+    result = invoke(shards, "--vectors", vectors_file, "--out", "unused", *words)
     model = resolve("default", None, {"trunk_width": 4, "hidden_dim": 16}).model
     networks = Generator(model, torch.zeros(8, 300), 64), make_critic(model, 300, 64)
     of_generator, of_critic = (sum(p.numel() for p in network.parameters()) for network in networks)
@@ -247,7 +247,7 @@ def test_a_dry_run_counts_the_weights(shards: Path, vectors_file: Path):
 
 
 def test_a_dry_run_of_a_batch_larger_than_the_data_is_refused(shards: Path, vectors_file: Path):
-    words = ["--vectors", vectors_file, "--run", "unused", "--dry-run", "--batch-size", "100000"]
+    words = ["--vectors", vectors_file, "--out", "unused", "--dry-run", "--batch-size", "100000"]
     result = invoke(shards, *words)
     assert result.exit_code == 2
     assert "fewer than --batch-size 100000" in result.stderr

@@ -333,6 +333,16 @@ def test_the_largest_uniform_number_draws_an_emoji_of_the_vocabulary():
     assert (drawn[:, None] == generator.vectors).all(dim=2).any(dim=1).all()
 
 
+def test_an_emoji_of_probability_zero_is_never_drawn(monkeypatch: pytest.MonkeyPatch):
+    generator, _ = make_networks("projection")
+    q = torch.zeros(2, VOCABULARY)
+    q[:, 3] = 1
+    monkeypatch.setattr(generator, "log_probabilities", lambda output: q.log())
+    images, latent = torch.rand(2, 3, SIZE, SIZE), torch.randn(2, 4)
+    drawn = draw_fakes(generator, True, images, latent, torch.tensor([0, 1 - 2**-24]))
+    assert torch.equal(drawn, generator.vectors[[3, 3]])
+
+
 def test_free_fakes_are_what_the_generator_says():
     generator, _ = make_networks("projection", "free")
     images, latent = torch.rand(3, 3, SIZE, SIZE), torch.randn(3, 4)

@@ -151,13 +151,13 @@ def run(
 ) -> Path:
     """A run of the command line on two ranks."""
     run = tmp_path_factory.mktemp("runs") / "two"
-    command = "torchrun --standalone --nproc_per_node 2 --no-python -- emojigan train"
+    command = "torchrun --standalone --nproc_per_node 2 --no-python emojigan train"
     options = "--batch-size 16 --steps 3 --log-steps 1 --world-size 2"
     sizes = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
     done = launch(
         *command.split(),
         shards,
-        *("--vectors", vectors_file, "--run", run),
+        *("--vectors", vectors_file, "--out", run),
         *options.split(),
         *sizes,
         environment={**environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
@@ -185,7 +185,7 @@ def test_only_one_rank_tells_mlflow(run: Path, environment: dict[str, str]):
 
 def refused(shards: Path, vectors_file: Path, run: Path, *options: str) -> str:
     """The one line that `train` says instead of starting."""
-    words = ["train", str(shards), "--vectors", str(vectors_file), "--run", str(run), *options]
+    words = ["train", str(shards), "--vectors", str(vectors_file), "--out", str(run), *options]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
     assert not run.exists()

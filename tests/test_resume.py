@@ -23,6 +23,7 @@ from emojigan.datasets.vectors import keyed, load_vectors, save_vectors
 from emojigan.launch.cli import main
 from emojigan.trainer.checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
 from emojigan.trainer.config import Config
+from emojigan.trainer.noise import Noise
 from emojigan.trainer.tracking import run_id_of
 
 STEPS = 40
@@ -33,7 +34,7 @@ OPTIONS = (
 
 
 def command(shards: Path, vectors: Path, run: Path, *more: str) -> list[str]:
-    return ["train", str(shards), "--vectors", str(vectors), "--run", str(run), *OPTIONS, *more]
+    return ["train", str(shards), "--vectors", str(vectors), "--out", str(run), *OPTIONS, *more]
 
 
 # Of whole runs.
@@ -214,6 +215,24 @@ def test_resuming_with_another_dataset_is_refused(
     result = invoke(*command(other, vectors_file, uninterrupted))
     assert result.exit_code == 2
     assert f"was made with another dataset ({manifest.sha256()}, now " in result.stderr
+
+
+def test_no_noise_is_drawn_twice(
+    shards: Path,
+    vectors_file: Path,
+    invoke: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    drawn: list[tuple[str, int]] = []
+    make = Noise._generator
+    monkeypatch.setattr(Noise, "_generator", lambda self, *key: drawn.append(key) or make(self, *key))
+    result = invoke(*command(shards, vectors_file, tmp_path / "run", "--steps", "3"))
+    assert result.exit_code == 0, result.output
+    assert sorted(drawn) == sorted(
+        [(purpose, number) for purpose in ("augment", "latent") for number in range(9)]
+        + [("critic", number) for number in range(9) if number % 3 < 2]  # not in the generator's updates
+    )
 
 
 # Of checkpoints alone.

@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, shards: Path, vectors_file: Pa
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         run = folder / "run"
-        emojigan("train", shards, "--vectors", vectors_file, "--run", run, *TINY.split())
+        emojigan("train", shards, "--vectors", vectors_file, "--out", run, *TINY.split())
         table = (posts_folder / "posts.jsonl").read_text(encoding="utf-8")
         lines = [json.loads(line) for line in table.splitlines()]
         emojis = sorted({e for line in lines for e in line["text"].split()[1:]})

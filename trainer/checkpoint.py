@@ -73,7 +73,7 @@ def load_checkpoint(folder: Path, state: TrainState, identity: Identity) -> int:
         return 0
     content = json.loads((path / "state.json").read_text(encoding="utf-8"))
     if difference := _difference(content["identity"], asdict(identity)):
-        raise InputError(f"{path} was made with another {difference}. Use that again, or another --run.")
+        raise InputError(f"{path} was made with another {difference}. Use that again, or another --out.")
     tensors = load_file(path / "state.safetensors")
     for name, module in state.modules.items():
         module.load_state_dict(_under(tensors, name))

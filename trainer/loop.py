@@ -111,7 +111,7 @@ def start(config: Config) -> Accelerator:
     if promised is not None and promised != ranks:
         raise InputError(
             f"{promised} ranks were promised and {ranks} started. On CPUs `accelerate launch` always starts "
-            "one; use `torchrun --nproc_per_node N --no-python -- emojigan train …`."
+            "one; use `torchrun --nproc_per_node N --no-python emojigan train …`."
         )
     if config.data.batch_size % ranks:
         raise InputError(f"--batch-size {config.data.batch_size} cannot be shared by {ranks} ranks.")

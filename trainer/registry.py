@@ -76,6 +76,7 @@ def _new_version(
 ) -> str:
     import mlflow
 
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it tells that it tries the example
     run_id = run_id_of(run)
     assert run_id is not None, f"{run} was trained without MLflow"
     facts = json.loads((snapshot / "snapshot.json").read_text(encoding="utf-8"))

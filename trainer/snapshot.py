@@ -127,7 +127,7 @@ def best_snapshot(run: Path) -> Path:
     """
     paths = [path for path in sorted((run / "snapshots").glob("step-*")) if is_whole(path)]
     if not paths:
-        raise InputError(f"{run} has no snapshot. Train first: emojigan train SHARDS --run {run}.")
+        raise InputError(f"{run} has no snapshot. Train first: emojigan train SHARDS --out {run}.")
 
     def nll(path: Path) -> float:
         return json.loads((path / "snapshot.json").read_text(encoding="utf-8"))["scores"]["nll"]
