@@ -53,6 +53,10 @@ def build_shards(source: Path, out: Path, options: BuildOptions, *, workers: int
     """
     if (out / "manifest.json").exists():
         raise InputError(f"{out} already holds a dataset. Choose another --out, or remove it first.")
+    if any(out.glob("*/*.tar")) and not any(out.glob("*/*.index.npz")):
+        raise InputError(
+            f"{out} holds tars of something else, which would be replaced. Choose another --out."
+        )
     plan = plan_shards(source, options)
     check_rejects(plan.rejects, plan.num_posts, max_bad)
     statistics = _write_all(plan.tasks, out, workers)

@@ -31,4 +31,7 @@ def describe(manifest: Manifest) -> str:
         lines.append(f"  {display(emoji)} {count:>9,} {part:>6.1%} {bar}")
     lines += ["", "posts: " + ", ".join(f"{count:,} {what}" for what, count in manifest.posts.items())]
     lines += [f"dataset {manifest.sha256()[:12]}, {manifest.encoding}, {manifest.image_size} pixels"]
+    for split in SPLITS:
+        if not manifest.of_split(split):
+            lines.append(f"The {split} split is empty: training needs train and val, evaluation needs test.")
     return "\n".join(lines)

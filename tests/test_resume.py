@@ -309,6 +309,13 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     assert "step-00000002 is damaged" in capsys.readouterr().out
 
 
+def test_when_every_checkpoint_is_damaged_nothing_is_begun_again(tmp_path: Path):
+    save_checkpoint(tmp_path, 1, trained(1), IDENTITY)
+    flip_a_bit(tmp_path / "step-00000001" / "state.safetensors")
+    with pytest.raises(InputError, match="Every checkpoint"):
+        load_checkpoint(tmp_path, trained(0), IDENTITY)
+
+
 def test_a_half_written_checkpoint_is_not_seen(tmp_path: Path):
     save_checkpoint(tmp_path, 1, trained(1), IDENTITY)
     shutil.copytree(tmp_path / "step-00000001", tmp_path / ".step-00000002.123.tmp")
@@ -324,10 +331,10 @@ def test_half_written_checkpoints_are_removed_with_the_next_save(tmp_path: Path)
 def test_a_checkpoint_saved_after_falling_back_stays_though_a_damaged_one_has_a_later_step(tmp_path: Path):
     for step in (4, 8):
         save_checkpoint(tmp_path, step, trained(step), IDENTITY)
-        flip_a_bit(tmp_path / f"step-{step:08d}" / "state.safetensors")
-    assert load_checkpoint(tmp_path, trained(0), IDENTITY) == 0
-    save_checkpoint(tmp_path, 2, trained(2), IDENTITY)
-    assert load_checkpoint(tmp_path, trained(0), IDENTITY) == 2
+    flip_a_bit(tmp_path / "step-00000008" / "state.safetensors")
+    assert load_checkpoint(tmp_path, trained(0), IDENTITY) == 4
+    save_checkpoint(tmp_path, 6, trained(2), IDENTITY)
+    assert load_checkpoint(tmp_path, trained(0), IDENTITY) == 6
 
 
 @pytest.mark.parametrize("key", ["dataset", "vectors"])

@@ -281,6 +281,15 @@ def test_nothing_to_train_on_is_refused(make, tmp_path, posts):
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+def test_tars_of_something_else_are_not_overwritten(make, tmp_path):
+    (tmp_path / "out" / "train").mkdir(parents=True)
+    foreign = tmp_path / "out" / "train" / "000000.tar"
+    foreign.write_bytes(b"somebody's")
+    with pytest.raises(InputError, match="something else"):
+        make({"text": "😍"})
+    assert foreign.read_bytes() == b"somebody's"
+
+
 def test_existing_dataset_is_not_overwritten(make, tmp_path):
     make({"text": "🔥"})
     before = content(tmp_path / "out")

@@ -64,13 +64,16 @@ def load_checkpoint(folder: Path, state: TrainState, identity: Identity) -> int:
 
     Raises:
         InputError: the run was begun with another config, dataset or vectors; the first difference is named.
+            Or every checkpoint is damaged.
     """
-    for path in sorted(folder.glob("step-*"), reverse=True):
-        if is_whole(path):
-            break
-        print(f"{path} is damaged; trying the one before.")
-    else:
+    paths = sorted(folder.glob("step-*"), reverse=True)
+    if not paths:
         return 0
+    path = next((each for each in paths if is_whole(each)), None)
+    if path is None:
+        raise InputError(f"Every checkpoint in {folder} is damaged. Remove that folder to start again.")
+    for damaged in paths[: paths.index(path)]:
+        print(f"{damaged} is damaged; trying the one before.")
     content = json.loads((path / "state.json").read_text(encoding="utf-8"))
     if difference := _difference(content["identity"], asdict(identity)):
         raise InputError(f"{path} was made with another {difference}. Use that again, or another --out.")

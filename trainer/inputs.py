@@ -50,7 +50,12 @@ class Inputs:
         """
         place = {emoji: number for number, emoji in enumerate(self.vocabulary)}
         tuples = zip(held_out.image, held_out.emojis, strict=True)
-        image, emoji = np.array([(row, place[e]) for row, e in tuples if e in place], np.int64).T
+        known = [(row, place[e]) for row, e in tuples if e in place]
+        if not known:
+            raise InputError(
+                f"The {self.val.name} split has no emoji that can be learned. Build from more posts."
+            )
+        image, emoji = np.array(known, np.int64).T
         smoothed = 0.99 * distribution + 0.01 / distribution.shape[1]
         weight = self.weights[emoji]
         return float(-(weight * np.log(smoothed[image, emoji])).sum() / weight.sum())

@@ -17,7 +17,7 @@ def describe(config: Config, shards: Path, vectors: Path) -> str:
     inputs = read_inputs(config, shards, vectors)
     settings, batch_size = config.optimizer, config.data.batch_size
     batches = settings.num_critic_steps + settings.num_generator_steps
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    ranks = config.run.world_size or int(os.environ.get("WORLD_SIZE", "1"))
     size = inputs.train.manifest.image_size
     with torch.device("meta"):
         generator = Generator(config.model, torch.empty(inputs.vectors.shape), size)
