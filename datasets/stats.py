@@ -21,6 +21,9 @@ def describe(manifest: Manifest) -> str:
             sum(getattr(s, name) for s in shards) for name in ("images", "tuples", "bytes")
         )
         lines.append(f"{split:<8}{len(shards):>8}{images:>12,}{tuples:>12,}{size / 2**20:>10,.1f}")
+    for split in SPLITS:
+        if not manifest.of_split(split):
+            lines.append(f"The {split} split is empty: training needs train and val, evaluation needs test.")
     lines += [
         "",
         f"vocabulary: {len(counts)} emojis, as varied as {effective:.1f} equally frequent ones; "
@@ -31,7 +34,4 @@ def describe(manifest: Manifest) -> str:
         lines.append(f"  {display(emoji)} {count:>9,} {part:>6.1%} {bar}")
     lines += ["", "posts: " + ", ".join(f"{count:,} {what}" for what, count in manifest.posts.items())]
     lines += [f"dataset {manifest.sha256()[:12]}, {manifest.encoding}, {manifest.image_size} pixels"]
-    for split in SPLITS:
-        if not manifest.of_split(split):
-            lines.append(f"The {split} split is empty: training needs train and val, evaluation needs test.")
     return "\n".join(lines)

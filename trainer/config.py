@@ -146,7 +146,8 @@ def resolve(recipe: str, file: Path | None, options: dict[str, Any]) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "config"
-        message = first["msg"].removeprefix("Value error, ")
+        unknown = first["type"] == "extra_forbidden"
+        message = "unknown key" if unknown else first["msg"].removeprefix("Value error, ")
         raise InputError(f"{file or recipe}: {key}: {message}.") from error
 
 
