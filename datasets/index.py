@@ -11,12 +11,14 @@ row, and object arrays would need pickle.
 import io
 import json
 import tarfile
+import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from .errors import InputError
 from .files import write_atomic
 
 IMAGE_EXTENSIONS = ("npy", "jpg")
@@ -87,8 +89,21 @@ def write_index(index: Index, shard: Path) -> None:
 
 
 def read_index(shard: Path) -> Index:
-    """Read the index of a shard."""
-    with np.load(index_path(shard), allow_pickle=False) as arrays:
+    """Read the index of a shard.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return _read(index_path(shard))
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{index_path(shard)} is damaged. Copy it again, or build the shards again."
+        ) from error
+
+
+def _read(path: Path) -> Index:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
         texts = json.loads(arrays["texts"].tobytes())
         return Index(
             extension=texts["extension"],

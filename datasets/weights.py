@@ -20,7 +20,7 @@ def weights(scheme: str, counts: np.ndarray, *, k: float, num_posts: int) -> np.
 
     Args:
         scheme: "none" (all 1); "exponential", w = exp(-k · count / all occurrences) (the paper's Eq. 2);
-            "tfidf", w = log(posts / posts with the emoji), a post being the document: each emoji counts
+            "tfidf", w = log((posts + 1) / posts with the emoji), a post being the document: each emoji counts
             once in a post, so its term frequency is 1.
         counts: int64 [V], tuples of each emoji.
         k: of the exponential scheme; 0 is the same as none, bit for bit.

@@ -48,6 +48,12 @@ class LazyGroup(click.Group):
             raise InputError(
                 f"{error.filename or ctx.invoked_subcommand}: {error.strerror or error}."
             ) from error
+        except Exception as error:
+            if type(error).__module__ != "mlflow.exceptions":
+                raise
+            store = os.environ.get("MLFLOW_TRACKING_URI", "")
+            first = str(error).splitlines()[0]
+            raise InputError(f"MLflow at {store} (MLFLOW_TRACKING_URI) says: {first}") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

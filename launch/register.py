@@ -15,13 +15,12 @@ def register(run: Path, name: str) -> None:
 
     \b
     emojigan register runs/first --name emojigan
-    MLFLOW_TRACKING_URI=http://mlflow:5000 emojigan register runs/first
     """
     from ..trainer.registry import CHAMPION
     from ..trainer.registry import register as register_run
 
     result = register_run(run, name)
-    click.echo(f"registered {result.name} version {result.version}")
+    click.echo(f"registered models:/{result.name}/{result.version}")
     if result.champion:
         click.echo(f"it is models:/{result.name}@{CHAMPION} now")
     else:

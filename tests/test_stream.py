@@ -242,3 +242,12 @@ def test_fewer_held_out_images_are_the_first_ones(train, number):
     kept = everything.image < number
     np.testing.assert_array_equal(some.image, everything.image[kept])
     assert some.emojis == tuple(e for e, keep in zip(everything.emojis, kept, strict=True) if keep)
+
+
+def test_a_damaged_index_is_told(shards, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(shards, copy)
+    for path in copy.glob("train/*.index.npz"):
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match="damaged"):
+        read_split(Split(copy, read_manifest(copy), "train"), 10)

@@ -106,6 +106,12 @@ def test_a_run_that_was_not_evaluated_is_not_registered(tmp_path: Path) -> None:
     assert (result.exit_code, "emojigan evaluate" in result.stderr) == (2, True)
 
 
+def test_what_mlflow_refuses_is_a_one_line_error(run: Path) -> None:
+    result = CliRunner().invoke(main, ["register", str(run), "--name", "a/b"])
+    assert result.exit_code == 2
+    assert "MLFLOW_TRACKING_URI" in result.stderr and result.stderr.count("\n") == 1
+
+
 def test_registering_again_gives_the_same_version(run: Path) -> None:
     emojigan("register", run, "--name", "tiny")
     assert len(mlflow_client().search_model_versions("name = 'tiny'")) == 1

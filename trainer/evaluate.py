@@ -48,7 +48,7 @@ class Truth:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             return cls(content["posts"], content["photographs"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path} is not the truth of a world; `emojigan world make` writes one."
             ) from error

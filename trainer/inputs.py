@@ -16,7 +16,7 @@ from ..datasets.errors import InputError
 from ..datasets.manifest import Manifest, read_manifest
 from ..datasets.stream import HeldOut, Split, read_split
 from ..datasets.vectors import load_vectors, match
-from ..datasets.weights import weights
+from ..datasets.weights import effective_sample_size, weights
 from .config import Config
 
 MIN_COVERAGE = 0.5  # of the tuples must have a vector
@@ -35,6 +35,7 @@ class Inputs:
     ids: torch.Tensor  # int64 [M], place of the manifest's emoji in the vocabulary; 0 for one without vector
     tuple_weights: torch.Tensor  # float32 [M], 0 for one without vector
     num_without_vector: int  # tuples
+    effective_share: float  # of the tuples, that the weighted ones are worth
     dataset: str  # SHA-256 of the manifest
     vectors_hash: str  # SHA-256 of the vector file
 
@@ -91,6 +92,7 @@ def read_inputs(config: Config, shards: Path, vector_file: Path) -> Inputs:
         ids=torch.from_numpy(np.where(known, known.cumsum() - 1, 0)),
         tuple_weights=torch.from_numpy(tuple_weights),
         num_without_vector=int(counts[~known].sum()),
+        effective_share=effective_sample_size(weight, counts[known]),
         dataset=manifest.sha256(),
         vectors_hash=emoji_vectors.sha256,
     )

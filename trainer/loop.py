@@ -48,7 +48,7 @@ def train(config: Config, shards: Path, vectors: Path, run: Path) -> None:
         {"generator_optimizer": training.generator_optimizer, "critic_optimizer": training.critic_optimizer},
     )
     step = load_checkpoint(run / "checkpoints", state, identity)
-    accelerator.wait_for_everyone()
+    check_same_step(accelerator, step)
     if main:
         write_atomic(run / "config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False))
         places = {"shards": str(shards.resolve()), "vectors": str(vectors.resolve())}
@@ -103,7 +103,7 @@ def start(config: Config) -> Accelerator:
     # Accelerate knows this setting only under the name that newer versions of torch warn of.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(),
+        cpu=not torch.cuda.is_available(),
         mixed_precision=precision(config),
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
@@ -118,10 +118,22 @@ def start(config: Config) -> Accelerator:
     return accelerator
 
 
+def check_same_step(accelerator: Accelerator, step: int) -> None:
+    """Refuse to resume where ranks found different checkpoints: they would train different networks."""
+    steps = accelerator.gather(torch.tensor([step], device=accelerator.device))
+    assert isinstance(steps, torch.Tensor)
+    if len(found := sorted(set(steps.tolist()))) > 1:
+        raise InputError(f"The ranks found checkpoints of steps {found}. Put --out where all nodes see it.")
+
+
 def precision(config: Config) -> str:
     """What Accelerate calls the precision: bf16 where the device has it, unless told otherwise."""
     if config.run.precision == "auto":
-        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+        return (
+            "bf16"
+            if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+            else "no"
+        )
     return {"float32": "no", "bf16": "bf16"}[config.run.precision]
 
 
@@ -174,6 +186,11 @@ def _tell(training: Training, step: int) -> None:
     if inputs.num_without_vector:
         print(
             f"{inputs.num_without_vector:,} tuples have an emoji without a vector; they count with weight 0."
+        )
+    if (scheme := training.config.objective.weights) != "none":
+        print(
+            f"{scheme} weights: largest over smallest {inputs.weights.max() / inputs.weights.min():.3g}; "
+            f"the tuples are worth {inputs.effective_share:.0%} of their number."
         )
     if training.config.objective.penalty_weight == 0:
         print("penalty_weight is 0: without clipping nothing keeps the critic Lipschitz.")

@@ -189,7 +189,7 @@ def score(
     groups: Ids | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """The mean over images of every metric that can be had, under the keys of METRICS.
+    """The mean over rows of every metric that can be had, under the keys of METRICS.
 
     Args:
         q: the model's distributions, [n, V].

@@ -36,8 +36,10 @@ def describe(config: Config, shards: Path, vectors: Path) -> str:
         + f"\nsteps    {settings.steps:,}, each {settings.num_critic_steps} critic and "
         f"{settings.num_generator_steps} generator updates of {batch_size} tuples: "
         f"{settings.steps * batches / batches_per_epoch(inputs.train, batch_size):.1f} epochs"
+        + f"\nweights  largest over smallest {inputs.weights.max() / inputs.weights.min():.3g}, worth "
+        f"{inputs.effective_share:.0%} of the tuples"
         + f"\nranks    {ranks}, {batch_size // ranks} tuples each"
-        + f"\nweights  {of_generator:,} in the generator, {of_critic:,} in the critic"
+        + f"\nnetworks {of_generator:,} in the generator, {of_critic:,} in the critic"
         + f"\nmemory   about {(state + activations) / 2**20:,.0f} MiB a rank: "
         f"{state / 2**20:,.0f} of weights and optimizers, {activations / 2**20:,.0f} of activations"
     )

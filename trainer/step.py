@@ -54,7 +54,7 @@ class Training:
 def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
     """Networks with the same weights on every rank, their losses wrapped, and their optimizers."""
     size = inputs.train.manifest.image_size
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.optimizer.seed)
         generator = Generator(config.model, inputs.vectors, size)
         critic = make_critic(config.model, inputs.vectors.shape[1], size)
