@@ -1,6 +1,7 @@
 """A tiny dataset, from posts to shards, for every test that needs one."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -53,3 +54,15 @@ def vectors_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("vectors") / "vectors.bin"
     save_vectors(keyed(list(EMOJIS), matrix.astype(np.float32)), path)
     return path
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Of processes that train: an MLflow of their own, and one thread for each."""
+    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    return {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": f"sqlite:///{database}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "OMP_NUM_THREADS": "1",
+    }

@@ -74,17 +74,6 @@ def config(weights: str) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    return {
-        **os.environ,
-        "MLFLOW_TRACKING_URI": f"sqlite:///{database}",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "OMP_NUM_THREADS": "1",
-    }
-
-
 def launch(*words: str | Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(word) for word in words], env=environment, text=True, capture_output=True, timeout=120

@@ -40,17 +40,6 @@ def command(shards: Path, vectors: Path, run: Path, *more: str) -> list[str]:
 # Of whole runs.
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    return {
-        **os.environ,
-        "MLFLOW_TRACKING_URI": f"sqlite:///{database}",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "OMP_NUM_THREADS": "1",
-    }
-
-
 def begin(words: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
     program = [sys.executable, "-c", "from emojigan.launch.cli import main; main()"]
     return subprocess.Popen(
