@@ -6,9 +6,10 @@
 from setuptools import setup
 
 FOLDERS = ("datasets", "trainer", "launch")
+WITHIN = ("datasets.formats",)
 
 setup(
-    packages=[f"emojigan.{folder}" for folder in FOLDERS],
+    packages=[f"emojigan.{folder}" for folder in (*FOLDERS, *WITHIN)],
     package_dir={f"emojigan.{folder}": folder for folder in FOLDERS},
     package_data={"emojigan.datasets": ["keywords/*"], "emojigan.trainer": ["recipes/*.yaml", "*.html.j2"]},
 )

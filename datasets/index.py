@@ -1,53 +1,139 @@
 """What a trainer must know of a shard, so that it never parses tar.
 
-    000000.tar ─► index_shard ─► Index ─► 000000.index.npz ─► read_index
+    000000.tar ─► index_shard ─► Index ─► to_bytes ─► 000000.index ─► from_bytes
 
-One row per image (where its bytes lie, their CRC-32, the sample's key and post) and one row per tuple
-(which image, which emoji). The index is made by reading the finished tar, so a foreign WebDataset gets its
-own in the same way. Strings travel as JSON bytes: fixed-width text would cost the longest post id in every
-row, and object arrays would need pickle.
+One row per image (where its bytes lie, their CRC-32, the sample's key), one per post, and one per tuple
+(which image, which emoji, which post). A file is in the safetensors format, for it holds arrays and runs
+nothing; strings travel in it as JSON bytes. Its SHA-256 is in the manifest.
 """
 
-import io
 import json
 import tarfile
-import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-
-from .errors import InputError
-from .files import write_atomic
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 IMAGE_EXTENSIONS = ("npy", "jpg")
+_TEXTS = ("keys", "extensions", "posts", "accounts", "emojis")
+_ARRAYS = {
+    "offset": np.int64,
+    "length": np.int64,
+    "crc32": np.uint32,
+    "image": np.int32,
+    "emoji": np.int32,
+    "post": np.int32,
+}
 
 
 @dataclass(frozen=True)
 class Index:
-    """Rows of one shard."""
+    """Rows of one shard. Every image has at least one tuple."""
 
-    extension: str  # of the image members
     keys: tuple[str, ...]  # [images], the samples' names in the tar
-    posts: tuple[str, ...]  # [images]
-    emojis: tuple[str, ...]  # the distinct canonical emojis of the shard
+    extensions: tuple[str, ...]  # [images], of the image members
+    posts: tuple[str, ...]  # [posts]
+    accounts: tuple[str, ...]  # [posts], hashed
+    emojis: tuple[str, ...]  # the distinct canonical emojis of the shard, sorted
     offset: np.ndarray  # int64 [images], first byte of the image in the tar
     length: np.ndarray  # int64 [images], bytes
     crc32: np.ndarray  # uint32 [images], of those bytes
-    image: np.ndarray  # int64 [tuples], row of the tuple's image
-    emoji: np.ndarray  # int64 [tuples], position in `emojis`
+    image: np.ndarray  # int32 [tuples], row of the tuple's image; ascending
+    emoji: np.ndarray  # int32 [tuples], position in `emojis`
+    post: np.ndarray  # int32 [tuples], row of the tuple's post
+
+    def post_of_image(self) -> list[str]:
+        """The id of the post that first had each image, [images]."""
+        first = np.searchsorted(self.image, np.arange(len(self.keys)))
+        return [self.posts[row] for row in self.post[first]]
+
+    def to_bytes(self) -> bytes:
+        """The file; the same index always gives the same bytes."""
+        texts = json.dumps({name: getattr(self, name) for name in _TEXTS}, ensure_ascii=False)
+        arrays = {name: np.ascontiguousarray(getattr(self, name), kind) for name, kind in _ARRAYS.items()}
+        return save({"texts": np.frombuffer(texts.encode(), np.uint8), **arrays})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Index":
+        """Read what `to_bytes` wrote. Raises ValueError for anything else."""
+        try:
+            arrays = load(content)
+            texts = json.loads(arrays.pop("texts").tobytes())
+            rows: dict[str, Any] = {name: tuple(texts[name]) for name in _TEXTS}
+            rows.update({name: arrays[name] for name in _ARRAYS})
+            return cls(**rows)
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not an index: {error}") from error
 
 
-def index_path(shard: Path) -> Path:
-    """Where the index of a shard lies: 000000.tar → 000000.index.npz."""
-    return shard.with_suffix(".index.npz")
+@dataclass(frozen=True)
+class Label:
+    """Who posted an image with which emojis: the JSON member of a sample."""
+
+    post: str
+    account: str  # hashed
+    emojis: tuple[str, ...]  # canonical, in reading order; repeated as often as they count
+    reposts: tuple["Label", ...] = ()  # other posts of the very same image
+
+    def to_json(self) -> dict:
+        content: dict = {"post": self.post, "account": self.account, "emojis": list(self.emojis)}
+        return content | ({"reposts": [label.to_json() for label in self.reposts]} if self.reposts else {})
+
+    @classmethod
+    def from_json(cls, content: dict) -> "Label":
+        reposts = tuple(cls.from_json(each) for each in content.get("reposts", ()))
+        return cls(content["post"], content["account"], tuple(content["emojis"]), reposts)
+
+
+@dataclass(frozen=True)
+class ImagePlace:
+    """Where the image of a sample lies in a tar."""
+
+    key: str
+    extension: str
+    offset: int
+    length: int
+    crc32: int
+
+
+def index_rows(samples: list[tuple[ImagePlace, Label]]) -> Index:
+    """The index of samples, in the order in which they lie."""
+    places = [place for place, _ in samples]
+    labels = [(row, each) for row, (_, label) in enumerate(samples) for each in (label, *label.reposts)]
+    posts: dict[tuple[str, str], int] = {}
+    for _, label in labels:
+        posts.setdefault((label.post, label.account), len(posts))
+    emojis = sorted({emoji for _, label in labels for emoji in label.emojis})
+    position = {emoji: number for number, emoji in enumerate(emojis)}
+    tuples = [
+        (row, position[emoji], posts[label.post, label.account])
+        for row, label in labels
+        for emoji in label.emojis
+    ]
+    image, emoji, post = np.array(tuples, np.int32).reshape(-1, 3).T
+    return Index(
+        keys=tuple(place.key for place in places),
+        extensions=tuple(place.extension for place in places),
+        posts=tuple(post for post, _ in posts),
+        accounts=tuple(account for _, account in posts),
+        emojis=tuple(emojis),
+        offset=np.array([place.offset for place in places], np.int64),
+        length=np.array([place.length for place in places], np.int64),
+        crc32=np.array([place.crc32 for place in places], np.uint32),
+        image=image,
+        emoji=emoji,
+        post=post,
+    )
 
 
 def index_shard(shard: Path) -> Index:
-    """Read a finished tar once, from the first member to the last."""
-    images: dict[str, tuple[str, int, int, int]] = {}  # key → extension, offset, length, crc
-    labels: dict[str, dict] = {}
+    """Read a finished tar of ours once, from the first member to the last."""
+    images: dict[str, ImagePlace] = {}
+    labels: dict[str, Label] = {}
     with tarfile.open(shard, "r:") as tar:
         for member in tar:
             key, _, extension = member.name.partition(".")
@@ -55,60 +141,13 @@ def index_shard(shard: Path) -> Index:
             assert file is not None, member.name
             content = file.read()
             if extension in IMAGE_EXTENSIONS:
-                images[key] = (extension, member.offset_data, member.size, zlib.crc32(content))
+                images[key] = ImagePlace(key, extension, member.offset_data, member.size, zlib.crc32(content))
             elif extension == "json":
-                labels[key] = json.loads(content)
+                labels[key] = Label.from_json(json.loads(content))
     assert images.keys() == labels.keys(), f"{shard}: a sample without its image or its emojis"
-    emojis = sorted({emoji for label in labels.values() for emoji in label["emojis"]})
-    position = {emoji: number for number, emoji in enumerate(emojis)}
-    tuples = [(row, position[e]) for row, key in enumerate(images) for e in labels[key]["emojis"]]
-    extensions = {extension for extension, *_ in images.values()}
-    assert len(extensions) <= 1, f"{shard}: images of two encodings"
-    offset, length, crc32 = np.array([rest for _, *rest in images.values()], np.int64).reshape(-1, 3).T
-    image, emoji = np.array(tuples, np.int64).reshape(-1, 2).T
-    return Index(
-        extension=next(iter(extensions), ""),
-        keys=tuple(images),
-        posts=tuple(labels[key]["post"] for key in images),
-        emojis=tuple(emojis),
-        offset=offset,
-        length=length,
-        crc32=crc32.astype(np.uint32),
-        image=image,
-        emoji=emoji,
-    )
+    return index_rows([(place, labels[key]) for key, place in images.items()])
 
 
-def write_index(index: Index, shard: Path) -> None:
-    """Write the index beside its shard; the same index always gives the same bytes."""
-    texts = {name: getattr(index, name) for name in ("extension", "keys", "posts", "emojis")}
-    arrays = {name: getattr(index, name) for name in ("offset", "length", "crc32", "image", "emoji")}
-    buffer = io.BytesIO()
-    np.savez(buffer, texts=np.frombuffer(json.dumps(texts).encode(), np.uint8), **arrays)
-    write_atomic(index_path(shard), buffer.getvalue())
-
-
-def read_index(shard: Path) -> Index:
-    """Read the index of a shard.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    try:
-        return _read(index_path(shard))
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{index_path(shard)} is damaged. Copy it again, or build the shards again."
-        ) from error
-
-
-def _read(path: Path) -> Index:
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-        texts = json.loads(arrays["texts"].tobytes())
-        return Index(
-            extension=texts["extension"],
-            keys=tuple(texts["keys"]),
-            posts=tuple(texts["posts"]),
-            emojis=tuple(texts["emojis"]),
-            **{name: arrays[name] for name in arrays.files if name != "texts"},
-        )
+def index_name(shard: str) -> str:
+    """The name of a shard's index: train/000000.tar → train/000000.index."""
+    return shard.removesuffix(".tar") + ".index"

@@ -5,26 +5,29 @@ Written last, so a folder without it is not a dataset yet.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 
 from .errors import InputError
-from .files import write_atomic
+from .storage import Folder, is_safe
 
-FORMAT_VERSION = 1
+NAME = "manifest.json"
+FORMAT_VERSION = 2
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """One shard."""
+    """The samples of one split in one tar: all of them, but in a foreign tar whose splits share it."""
 
-    name: str  # path of the tar, relative to the dataset
+    name: str  # of the tar, relative to the dataset
+    index: str  # of the index, relative to the dataset
     split: str
     images: int
     tuples: int  # with an emoji of the vocabulary: what the order counts
-    bytes: int
-    sha256: str
+    bytes: int  # of the tar
+    sha256: str  # of the tar
+    index_sha256: str
 
 
 @dataclass(frozen=True)
@@ -32,17 +35,22 @@ class Manifest:
     """A dataset of shards."""
 
     image_size: int  # pixels
-    encoding: str  # npy or jpg
+    encoding: str  # npy or jpg; "foreign" where images are of any kind and size
     canonical_version: str
     options: dict  # that it was built with
     vocabulary: dict[str, int]  # canonical emoji → tuples in the train split; the most frequent first
     rare: dict[str, int]  # emojis under min_count: in the shards, not in the vocabulary
     posts: dict[str, int]  # how many posts were read, used, without emoji, and rejected by reason
     shards: tuple[ShardEntry, ...]
+    history: tuple[dict, ...] = field(default=())  # what was done to it since: accounts forgotten
 
     def of_split(self, split: str) -> tuple[ShardEntry, ...]:
         """The shards of one split, in order."""
-        return tuple(shard for shard in self.shards if shard.split == split)
+        return self._by_split.get(split, ())
+
+    @cached_property
+    def _by_split(self) -> dict[str, tuple[ShardEntry, ...]]:
+        return {name: tuple(shard for shard in self.shards if shard.split == name) for name in SPLITS}
 
     def sha256(self) -> str:
         """The dataset's identity."""
@@ -54,27 +62,41 @@ class Manifest:
         return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
-def write_manifest(manifest: Manifest, folder: Path) -> None:
+def write_manifest(manifest: Manifest, folder: Folder) -> None:
     """Write `manifest.json`, which makes the folder a dataset."""
-    write_atomic(folder / "manifest.json", manifest.to_json())
+    folder.write(NAME, manifest.to_json())
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Folder) -> Manifest:
     """Read the manifest of a dataset.
 
     Raises:
         InputError: the folder is no dataset, or a damaged one, or one of another format version.
     """
-    path = folder / "manifest.json"
-    if not path.is_file():
+    try:
+        content = json.loads(folder.read(NAME))
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
-            f"{folder} is not a dataset (no manifest.json). Make it with `emojigan shards build`."
+            f"{folder} is not a dataset (no {NAME}). Make it with `emojigan shards build`."
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            f"{folder}/{NAME} is damaged: {error}. Copy it again, or build the shards again."
+        ) from error
+    version = content.pop("format_version", None) if isinstance(content, dict) else None
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{folder}/{NAME}: format version {version}, not {FORMAT_VERSION}. Build the shards again."
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}. Copy it again, or build the shards again.") from error
-    if (version := content.pop("format_version", None)) != FORMAT_VERSION:
-        raise InputError(f"{path}: format version {version}, not {FORMAT_VERSION}. Build the shards again.")
-    shards = tuple(ShardEntry(**shard) for shard in content.pop("shards"))
-    return Manifest(shards=shards, **content)
+        shards = tuple(ShardEntry(**shard) for shard in content.pop("shards"))
+        history = tuple(content.pop("history"))
+        manifest = Manifest(shards=shards, history=history, **content)
+    except (TypeError, KeyError) as error:
+        raise InputError(f"{folder}/{NAME} is damaged: {error}. Copy it again.") from error
+    for shard in manifest.shards:
+        if not (is_safe(shard.name) and is_safe(shard.index)):
+            raise InputError(
+                f"{folder}/{NAME}: {shard.name!r} would leave the folder. Do not use this dataset."
+            )
+    return manifest

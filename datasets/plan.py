@@ -6,13 +6,12 @@ So the bytes of a dataset do not depend on who writes which shard, or when.
 """
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from .emoji_text import CANONICAL_VERSION, extract
 from .manifest import SPLITS
-from .posts import Post, Reject, read_posts
+from .posts import ImageSource, Post, Reject, read_posts
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class PlannedPost:
 
     id: str
     account: str  # hashed
-    image: str  # path
+    image: ImageSource
     emojis: tuple[str, ...]  # distinct, in reading order
 
 
@@ -48,7 +47,7 @@ class ShardTask:
 
     def fingerprint(self) -> str:
         """Names what the shard is made from: a finished shard of the same fingerprint is kept."""
-        return hashlib.sha256(json.dumps([CANONICAL_VERSION, asdict(self)]).encode()).hexdigest()
+        return hashlib.sha256(repr([CANONICAL_VERSION, self]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def plan_shards(source: Path, options: BuildOptions) -> Plan:
     splits: dict[str, list[PlannedPost]] = {split: [] for split in SPLITS}
     seen: set[str] = set()
     num_posts = num_without_emoji = 0
-    for post in read_posts(source):
+    for post in read_posts([source]):
         num_posts += 1
         if isinstance(post, Reject):
             rejects.append(post)
@@ -75,10 +74,10 @@ def plan_shards(source: Path, options: BuildOptions) -> Plan:
             rejects.append(Reject(f"post {post.id}", "duplicate id"))
         else:
             seen.add(post.id)
-            emojis = tuple(dict.fromkeys(extract(post.text, keep_variants=options.keep_variants)))
+            emojis = tuple(dict.fromkeys(extract(post.caption, keep_variants=options.keep_variants)))
             if emojis:
                 account = hash_account(post)
-                planned = PlannedPost(post.id, account, str(post.image), emojis)
+                planned = PlannedPost(post.id, account, post.images[0], emojis)
                 splits[split_of(account, options)].append(planned)
             else:
                 num_without_emoji += 1

@@ -1,31 +1,56 @@
-"""Posts as people keep them: a table (JSONL or CSV) beside a folder of images.
+"""What a post is, wherever it comes from.
 
-    posts.jsonl ─► read_posts ─► Post | Reject, in the order of the file
+    SOURCE… ─► a format's `read` ─► Post | Reject, in the order of the source
 
-The columns are `id`, `account`, `image` (a path relative to the file) and `text`; others are ignored. A
-post without an account is its own account. A line that cannot be read is a Reject, never an exception:
-the builder counts them and decides.
+A format is one file in formats/, with two functions:
+
+    recognises(source: Path) -> bool                          by names and first bytes, cheaply
+    read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]
+
+An entry that cannot be read is a Reject, never an exception: the builder counts them and decides. A post
+without an image or without text is still a Post. Of an archive only the files that are needed are opened.
 """
 
-import csv
-import json
-from collections.abc import Iterator, Mapping
+import importlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from .errors import InputError
 
-COLUMNS = ("id", "image", "text")  # that every post must have
+FORMATS = ("table",)
+"""In the order in which they are asked whether they recognise a source."""
+
+
+class ImageSource(Protocol):
+    """Where the bytes of one image lie: a frozen dataclass, whose repr tells one image from another."""
+
+    def read(self) -> bytes:
+        """The encoded image. Raises OSError (FileNotFoundError where it is missing)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image in a file of its own."""
+
+    path: str
+
+    def read(self) -> bytes:
+        return Path(self.path).read_bytes()
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One post with its image."""
+    """One post."""
 
     id: str
-    account: str
-    image: Path
-    text: str
+    account: str  # the post's own id where none is known; hashed before it is written anywhere
+    images: tuple[ImageSource, ...]
+    caption: str = ""
+    comments: tuple[str, ...] = ()
+    reactions: tuple[tuple[str, int], ...] = ()  # emoji as the platform writes it, and how many gave it
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,76 +61,48 @@ class Reject:
     reason: str
 
 
-def read_posts(path: Path) -> Iterator[Post | Reject]:
-    """Yield every post of a `.jsonl` or `.csv` table, and a Reject for what is not one.
+def read_posts(
+    sources: Iterable[Path], form: str = "auto", columns: Mapping[str, str] | None = None
+) -> Iterator[Post | Reject]:
+    """Yield every post of every source, and a Reject for what is not one.
+
+    Args:
+        form: one of FORMATS, or "auto" to find it out for each source.
+        columns: other names for the columns id, account, image and text of a table.
 
     Raises:
-        InputError: there is no such table, its ending is unknown, or a CSV lacks a column.
+        InputError: a source is missing, or no format knows it.
     """
-    readers = {".jsonl": _read_jsonl, ".csv": _read_csv}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(f"{path}: a table of posts ends in .jsonl or .csv.")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. Give a table with the columns id, account, image and text.")
-    for line, row in reader(path):
-        where = f"{path.name}:{line}"
-        yield row if isinstance(row, Reject) else _to_post(row, where, path.parent)
+    for source in sources:
+        yield from _format(source, form).read(source, columns or {})
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[int, Mapping | Reject]]:
-    with open(path, "rb") as file:
-        for line, content in enumerate(file, 1):
-            if not content.strip():
-                continue
-            try:
-                row = json.loads(content.decode("utf-8-sig"))  # strict: a wrong encoding is told, not guessed
-            except (ValueError, RecursionError):
-                row = None
-            yield line, row if isinstance(row, dict) else Reject(f"{path.name}:{line}", "broken line")
+def detect(source: Path) -> str:
+    """The name of the first format that recognises a source."""
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder.")
+    for name in FORMATS:
+        if _module(name).recognises(source):
+            return name
+    raise InputError(f"{source}: not a format that we know ({', '.join(FORMATS)}). Name it with --format.")
 
 
-def _read_csv(path: Path) -> Iterator[tuple[int, Mapping | Reject]]:
-    csv.field_size_limit(1 << 24)  # captions with their comments pass the default of 128 KiB
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file, strict=True)  # else an open quote swallows the posts behind it
-        try:
-            columns = reader.fieldnames or ()
-        except csv.Error:
-            columns = ()
-        if missing := [name for name in COLUMNS if name not in columns]:
-            raise InputError(
-                f"{path}: no column {', '.join(missing)}. The columns are id, account, image, text."
-            )
-        while True:
-            try:
-                row = next(reader, None)
-            except csv.Error:
-                row = Reject(f"{path.name}:{reader.reader.line_num}", "broken line")
-            if row is None:
-                return
-            yield reader.line_num, row
-
-
-def _to_post(row: Mapping, where: str, folder: Path) -> Post | Reject:
-    """Check a row's types; numbers are welcome as ids, and a missing text is an empty one."""
-    identity, image, text = (row.get(name) for name in COLUMNS)
-    account = row.get("account")
-    if not isinstance(identity, str | int) or identity == "" or not isinstance(image, str) or not image:
-        return Reject(where, "no id or image")
-    if not isinstance(text, str | None) or not isinstance(account, str | int | None):
-        return Reject(where, "broken line")
-    account = identity if account in (None, "") else account
-    post = Post(id=str(identity), account=str(account), image=folder / image, text=text or "")
-    if not all(_is_clean(value) for value in (post.id, post.account, image)):
-        return Reject(where, "broken line")
-    return post
-
-
-def _is_clean(text: str) -> bool:
-    """Whether `text` can be written as UTF-8 and be a file's name: no lone surrogate, no NUL."""
+def is_clean(*texts: str) -> bool:
+    """Whether texts can be written as UTF-8 and be names of files: no lone surrogate, no NUL."""
     try:
-        text.encode()
+        return all("\0" not in text and text.encode() is not None for text in texts)
     except UnicodeEncodeError:
         return False
-    return "\0" not in text
+
+
+def _format(source: Path, form: str):
+    if form == "auto":
+        form = detect(source)
+    elif not source.exists():
+        raise InputError(f"{source}: no such file or folder.")
+    return _module(form)
+
+
+def _module(name: str):
+    """A format's file; those that are not asked for need not be installable."""
+    return importlib.import_module(f".formats.{name}", __package__)

@@ -19,11 +19,12 @@ from .emoji_text import CANONICAL_VERSION
 from .errors import InputError
 from .files import replacing, sha256, write_atomic
 from .images import ENCODERS, ImageError, read_image
-from .index import index_path, index_shard, write_index
+from .index import index_name, index_shard
 from .manifest import Manifest, ShardEntry, write_manifest
 from .plan import BuildOptions, Plan, PlannedPost, ShardTask, plan_shards
 from .posts import Reject
 from .progress import progress
+from .storage import Folder
 from .workers import worker_pool
 
 
@@ -35,6 +36,7 @@ class ShardStatistics:
     images: int
     bytes: int
     sha256: str
+    index_sha256: str
     emojis: dict[str, int]
     rejects: list[Reject]
 
@@ -53,7 +55,7 @@ def build_shards(source: Path, out: Path, options: BuildOptions, *, workers: int
     """
     if (out / "manifest.json").exists():
         raise InputError(f"{out} already holds a dataset. Choose another --out, or remove it first.")
-    if any(out.glob("*/*.tar")) and not any(out.glob("*/*.index.npz")):
+    if any(out.glob("*/*.tar")) and not any(out.glob("*/*.index")):
         raise InputError(
             f"{out} holds tars of something else, which would be replaced. Choose another --out."
         )
@@ -70,7 +72,7 @@ def build_shards(source: Path, out: Path, options: BuildOptions, *, workers: int
             "add posts."
         )
     _remove_leftovers(plan.tasks, out)
-    write_manifest(manifest, out)
+    write_manifest(manifest, Folder(str(out)))
     return manifest
 
 
@@ -110,12 +112,13 @@ def write_shard(task: ShardTask, out: Path) -> ShardStatistics:
                 emojis.update(post.emojis)
                 num_images += 1
         file.flush()
-    write_index(index_shard(tar), tar)
+    write_atomic(_index_path(tar), index_shard(tar).to_bytes())
     statistics = ShardStatistics(
         fingerprint=task.fingerprint(),
         images=num_images,
         bytes=tar.stat().st_size,
         sha256=sha256(tar),
+        index_sha256=sha256(_index_path(tar)),
         emojis=dict(sorted(emojis.items())),
         rejects=rejects,
     )
@@ -125,7 +128,9 @@ def write_shard(task: ShardTask, out: Path) -> ShardStatistics:
 
 def _read_pixels(post: PlannedPost, options: BuildOptions) -> np.ndarray | Reject:
     try:
-        return read_image(Path(post.image), options.image_size)
+        return read_image(post.image.read(), options.image_size)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return Reject(f"post {post.id}", "missing image")
     except ImageError as error:
         return Reject(f"post {post.id}", str(error))
 
@@ -139,6 +144,10 @@ def _sample(post: PlannedPost, pixels: np.ndarray, number: int, encoding: str) -
     }
 
 
+def _index_path(tar: Path) -> Path:
+    return tar.with_name(index_name(tar.name))
+
+
 def _statistics_path(tar: Path) -> Path:
     return tar.with_suffix(".stats.json")
 
@@ -150,7 +159,7 @@ def _read_statistics(tar: Path, task: ShardTask) -> ShardStatistics | None:
         whole = content["fingerprint"] == task.fingerprint() and content["sha256"] == sha256(tar)
     except FileNotFoundError:
         return None
-    if not whole or not index_path(tar).is_file():
+    if not whole or not _index_path(tar).is_file():
         return None
     rejected = {reject["where"] for reject in content["rejects"]}
     again = [_read_pixels(post, task.options) for post in task.posts if f"post {post.id}" in rejected]
@@ -163,7 +172,7 @@ def _remove_leftovers(tasks: list[ShardTask], out: Path) -> None:
     finished = {_statistics_path(out / task.name) for task in tasks}
     for statistics in set(out.glob("*/*.stats.json")) - finished:
         tar = statistics.with_name(statistics.name.replace(".stats.json", ".tar"))
-        for path in (tar, index_path(tar), statistics):
+        for path in (tar, _index_path(tar), statistics):
             path.unlink(missing_ok=True)
     for temporary in out.glob("*/.*.tmp"):
         temporary.unlink()
@@ -189,11 +198,13 @@ def summarise(plan: Plan, statistics: list[ShardStatistics], options: BuildOptio
     shards = tuple(
         ShardEntry(
             name=task.name,
+            index=index_name(task.name),
             split=task.name.split("/")[0],
             images=result.images,
             tuples=sum(count for emoji, count in result.emojis.items() if emoji in vocabulary),
             bytes=result.bytes,
             sha256=result.sha256,
+            index_sha256=result.index_sha256,
         )
         for task, result in zip(plan.tasks, statistics, strict=True)
         if result.images

@@ -12,16 +12,17 @@ import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
+from hashlib import sha256
 
 import numpy as np
 import torch
 from PIL import Image
 
 from .errors import InputError
-from .index import Index, index_path, read_index
+from .index import Index
 from .manifest import Manifest
 from .order import Order
+from .storage import Folder
 
 OPEN_SHARDS = 256  # memory maps and indexes kept at a time
 PREFETCH = 4  # batches
@@ -49,7 +50,7 @@ class Shard:
         """The image of one row, uint8 [size, size, 3]."""
         start, length = self.index.offset[row], self.index.length[row]
         content = self.content[start : start + length]
-        if self.index.extension == "npy":  # the pixels are the end of the file, behind a header
+        if self.index.extensions[row] == "npy":  # the pixels are the end of the file, behind a header
             return content[-3 * self.size**2 :].reshape(self.size, self.size, 3)
         return np.asarray(Image.open(io.BytesIO(content.tobytes()), formats=["JPEG"]))
 
@@ -58,7 +59,7 @@ class Shard:
 class Split:
     """One split of a dataset."""
 
-    folder: Path
+    folder: Folder
     manifest: Manifest
     name: str
 
@@ -88,12 +89,16 @@ class Split:
 
     def _open_shard(self, number: int) -> Shard:
         entry = self.manifest.of_split(self.name)[number]
-        path = self.folder / entry.name
-        if not index_path(path).is_file() or not path.is_file() or path.stat().st_size != entry.bytes:
+        assert self.folder.path is not None
+        path = self.folder.path / entry.name
+        if not self.folder.size(entry.index) or self.folder.size(entry.name) != entry.bytes:
             raise InputError(
                 f"{path} or its index is missing or cut short. Copy the whole folder, or build it again."
             )
-        index = read_index(path)
+        content = self.folder.read(entry.index)
+        if sha256(content).hexdigest() != entry.index_sha256:
+            raise InputError(f"{self.folder}/{entry.index} is damaged. Copy it again.")
+        index = Index.from_bytes(content)
         position = {emoji: place for place, emoji in enumerate(self.manifest.vocabulary)}
         places = np.array([position.get(emoji, -1) for emoji in index.emojis], np.int64)
         emoji = places[index.emoji]
@@ -205,9 +210,9 @@ def read_split(split: Split, max_images: int) -> HeldOut:
     for number in range(len(split.tuples)):
         shard = split.shard(number)
         first, index = len(posts), shard.index
-        keep = min(len(index.posts), max_images - first)
+        keep = min(len(index.keys), max_images - first)
         pixels += [shard.pixels(row) for row in range(keep)]
-        posts += index.posts[:keep]
+        posts += index.post_of_image()[:keep]
         rows = np.flatnonzero(index.image < keep)
         image += (index.image[rows] + first).tolist()
         emojis += [index.emojis[emoji] for emoji in index.emoji[rows]]

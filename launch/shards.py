@@ -69,5 +69,6 @@ def stats(folder: Path) -> None:
     """
     from ..datasets.manifest import read_manifest
     from ..datasets.stats import describe
+    from ..datasets.storage import Folder
 
-    click.echo(describe(read_manifest(folder)))
+    click.echo(describe(read_manifest(Folder(str(folder)))))

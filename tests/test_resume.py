@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.files import is_whole
 from emojigan.datasets.manifest import read_manifest, write_manifest
+from emojigan.datasets.storage import Folder
 from emojigan.datasets.vectors import keyed, load_vectors, save_vectors
 from emojigan.launch.cli import main
 from emojigan.trainer.checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
@@ -199,8 +200,8 @@ def test_resuming_with_another_dataset_is_refused(
 ):
     other = tmp_path / "shards"
     shutil.copytree(shards, other)
-    manifest = read_manifest(shards)
-    write_manifest(replace(manifest, shards=manifest.shards[1:]), other)
+    manifest = read_manifest(Folder(str(shards)))
+    write_manifest(replace(manifest, shards=manifest.shards[1:]), Folder(str(other)))
     result = invoke(*command(other, vectors_file, uninterrupted))
     assert result.exit_code == 2
     assert f"was made with another dataset ({manifest.sha256()}, now " in result.stderr

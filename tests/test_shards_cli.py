@@ -109,7 +109,7 @@ def test_posts_without_enough_emojis_are_refused(built, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "source, message", [("nowhere.jsonl", "no such file"), ("posts.parquet", "ends in .jsonl or .csv")]
+    "source, message", [("nowhere.jsonl", "no such file"), ("posts.parquet", "no such file")]
 )
 def test_what_is_no_table_is_refused(tmp_path, source, message):
     assert_refused(run("build", tmp_path / source, "--out", tmp_path / "out"), message)

@@ -17,11 +17,12 @@ import torch
 
 from emojigan.datasets import stream as module
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.index import index_path, read_index
+from emojigan.datasets.index import Index
 from emojigan.datasets.manifest import Manifest, read_manifest
 from emojigan.datasets.order import Order
 from emojigan.datasets.plan import BuildOptions
 from emojigan.datasets.shards import build_shards
+from emojigan.datasets.storage import Folder
 from emojigan.datasets.stream import PREFETCH, Batch, Split, batches_per_epoch, read_split, stream
 
 SEED, WINDOW, BATCH = 5, 2, 24
@@ -29,7 +30,7 @@ SEED, WINDOW, BATCH = 5, 2, 24
 
 @pytest.fixture(scope="module")
 def train(shards: Path) -> Split:
-    return Split(shards, read_manifest(shards), "train")
+    return Split(Folder(str(shards)), read_manifest(Folder(str(shards))), "train")
 
 
 def batches(split: Split, number: int, start: int = 0, **ranks: int) -> list[Batch]:
@@ -57,8 +58,8 @@ def stored(split: Split) -> dict[tuple[int, int], tuple[bytes, str]]:
     """Shard and row of every tuple → its pixels and emoji, read from the tar with the standard library."""
     found = {}
     for number, entry in enumerate(split.manifest.of_split(split.name)):
-        index = read_index(split.folder / entry.name)
-        with tarfile.open(split.folder / entry.name) as tar:
+        index = Index.from_bytes(split.folder.read(entry.index))
+        with tarfile.open(split.folder.path / entry.name) as tar:
             pixels = [np.load(BytesIO(tar.extractfile(f"{key}.npy").read())).tobytes() for key in index.keys]
         pairs = zip(index.image, index.emoji, strict=True)
         known = [(row, index.emojis[e]) for row, e in pairs if index.emojis[e] in split.manifest.vocabulary]
@@ -131,7 +132,7 @@ def test_emojis_outside_the_vocabulary_are_not_seen(posts_folder, tmp_path):
     options = BuildOptions(images_per_shard=50, min_count=30)
     manifest = build_shards(posts_folder / "posts.jsonl", tmp_path / "out", options, workers=1, max_bad=0)
     assert manifest.rare
-    split = Split(tmp_path / "out", manifest, "train")
+    split = Split(Folder(str(tmp_path / "out")), manifest, "train")
     seen = Counter()
     for batch in islice(stream(split, seed=0, window=9, batch_size=1, start=0), split.num_tuples):
         seen.update(batch.emoji.tolist())
@@ -190,7 +191,7 @@ def test_thread_with_an_error_to_tell_ends_when_nobody_listens():
 @pytest.fixture
 def copied(shards: Path, tmp_path: Path) -> Split:
     shutil.copytree(shards, tmp_path / "copy")
-    return Split(tmp_path / "copy", read_manifest(tmp_path / "copy"), "train")
+    return Split(Folder(str(tmp_path / "copy")), read_manifest(Folder(str(tmp_path / "copy"))), "train")
 
 
 def cut(path: Path) -> None:
@@ -198,13 +199,13 @@ def cut(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "harm, path_of",
-    [(Path.unlink, Path), (cut, Path), (Path.unlink, index_path)],
+    "harm, which",
+    [(Path.unlink, "name"), (cut, "name"), (Path.unlink, "index")],
     ids=["tar", "cut", "index"],
 )
-def test_shard_that_is_not_there_whole_is_an_input_error(copied, harm, path_of):
+def test_shard_that_is_not_there_whole_is_an_input_error(copied, harm, which):
     for entry in copied.manifest.of_split("train"):
-        harm(path_of(copied.folder / entry.name))
+        harm(copied.folder.path / getattr(entry, which))
     with pytest.raises(InputError, match=r"train/00000\d\.tar or its index is missing or cut short"):
         batches(copied, 1)
 
@@ -219,10 +220,10 @@ def test_batch_of_the_whole_split_is_allowed(train):
 
 
 def test_empty_split_is_refused(shards):
-    manifest = read_manifest(shards)
+    manifest = read_manifest(Folder(str(shards)))
     only_train = Manifest(**{**vars(manifest), "shards": manifest.of_split("train")})
     with pytest.raises(InputError, match="the val split is empty"):
-        Split(shards, only_train, "val")
+        Split(Folder(str(shards)), only_train, "val")
 
 
 def test_held_out_images_come_with_all_of_their_tuples(train):
@@ -247,7 +248,7 @@ def test_fewer_held_out_images_are_the_first_ones(train, number):
 def test_a_damaged_index_is_told(shards, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(shards, copy)
-    for path in copy.glob("train/*.index.npz"):
+    for path in copy.glob("train/*.index"):
         path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match="damaged"):
-        read_split(Split(copy, read_manifest(copy), "train"), 10)
+        read_split(Split(Folder(str(copy)), read_manifest(Folder(str(copy))), "train"), 10)

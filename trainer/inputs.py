@@ -14,6 +14,7 @@ import torch
 
 from ..datasets.errors import InputError
 from ..datasets.manifest import Manifest, read_manifest
+from ..datasets.storage import Folder
 from ..datasets.stream import HeldOut, Split, read_split
 from ..datasets.vectors import load_vectors, match
 from ..datasets.weights import effective_sample_size, weights
@@ -68,7 +69,8 @@ def read_inputs(config: Config, shards: Path, vector_file: Path) -> Inputs:
     Raises:
         InputError: one is missing, or the vectors cover too little of the vocabulary.
     """
-    manifest = read_manifest(shards)
+    folder = Folder(str(shards))
+    manifest = read_manifest(folder)
     emoji_vectors = load_vectors(vector_file)
     matrix, missing = match(emoji_vectors, list(manifest.vocabulary))
     known = np.array([emoji not in set(missing) for emoji in manifest.vocabulary])
@@ -79,13 +81,13 @@ def read_inputs(config: Config, shards: Path, vector_file: Path) -> Inputs:
             f"{vector_file} has vectors for {coverage:.0%} of the tuples of {shards} "
             f"({known.sum()} of {len(known)} emojis). Use others, such as `emojigan vectors build` makes."
         )
-    train = Split(shards, manifest, "train")
+    train = Split(folder, manifest, "train")
     weight = _weights(config, manifest, counts[known], train)
     tuple_weights = np.zeros(len(known), np.float32)
     tuple_weights[known] = weight / coverage  # so that the mean over all tuples is 1
     return Inputs(
         train=train,
-        val=Split(shards, manifest, "val"),
+        val=Split(folder, manifest, "val"),
         vocabulary=tuple(emoji for emoji, here in zip(manifest.vocabulary, known, strict=True) if here),
         vectors=torch.from_numpy(scale(matrix) if config.model.center_vectors else matrix),
         weights=weight,

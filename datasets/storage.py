@@ -1,0 +1,121 @@
+"""A folder of files, on this machine or on an object store, in which a file is whole or absent.
+
+Names are relative and stay inside the folder: they come out of manifests, which somebody else may have
+written. Of fsspec's protocols only plain stores are allowed: others run programs, or chain.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import fsspec
+
+from .errors import InputError
+from .files import replacing, write_atomic
+
+SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "http", "https", "memory")
+_NAME = re.compile(r"[\w.+=@-]+(/[\w.+=@-]+)*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder by its path or URL (`shards`, `s3://bucket/shards`)."""
+
+    place: str
+
+    def __post_init__(self) -> None:
+        scheme, found, _ = self.place.partition("://")
+        if (
+            (found and scheme not in (*SCHEMES, "file"))
+            or "::" in self.place
+            or self.place.startswith("pipe:")
+        ):
+            raise InputError(
+                f"{self.place}: not a place for shards. Give a folder, or {'://, '.join(SCHEMES)}://."
+            )
+
+    def __str__(self) -> str:
+        return self.place
+
+    @cached_property
+    def path(self) -> Path | None:
+        """The folder on this machine; None when it is on a store."""
+        scheme, found, rest = self.place.partition("://")
+        return Path(self.place) if not found else Path(rest) if scheme == "file" else None
+
+    @cached_property
+    def _store(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        try:
+            return fsspec.core.url_to_fs(self.place, use_listings_cache=False)
+        except ImportError as error:
+            raise InputError(f"{self.place}: {error}. For S3: `pip install emojigan[s3]`.") from error
+
+    def read(self, name: str) -> bytes:
+        """The content of a file. Raises FileNotFoundError."""
+        if self.path is not None:
+            return (self.path / _checked(name)).read_bytes()
+        store, root = self._store
+        content = store.cat_file(f"{root}/{_checked(name)}")
+        assert isinstance(content, bytes)
+        return content
+
+    def write(self, name: str, content: bytes | str) -> None:
+        """Write a file so that a reader sees the old one or the new one, never a part."""
+        if self.path is not None:
+            return write_atomic(self.path / _checked(name), content)
+        store, root = self._store
+        store.pipe_file(f"{root}/{_checked(name)}", content.encode() if isinstance(content, str) else content)
+
+    def upload(self, file: Path, name: str) -> None:
+        """Put a finished local file here under a name; a local one is moved if it can be."""
+        if self.path is not None:
+            with replacing(self.path / _checked(name)) as temporary:
+                os.replace(file, temporary)
+            return
+        store, root = self._store
+        store.put_file(str(file), f"{root}/{_checked(name)}")
+
+    def download(self, name: str, file: Path) -> None:
+        """Copy a file of a store to this machine, whole or not at all."""
+        store, root = self._store
+        with replacing(file) as temporary:
+            store.get_file(f"{root}/{_checked(name)}", str(temporary))
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None when it is not there."""
+        try:
+            if self.path is not None:
+                return (self.path / _checked(name)).stat().st_size
+            store, root = self._store
+            return store.size(f"{root}/{_checked(name)}")
+        except FileNotFoundError:
+            return None
+
+    def names(self) -> list[str]:
+        """The names of all files, sorted; temporary ones too."""
+        if self.path is not None:
+            found = (path for path in self.path.rglob("*") if path.is_file())
+            return sorted(str(PurePosixPath(path.relative_to(self.path))) for path in found)
+        store, root = self._store
+        return sorted(path[len(root) + 1 :] for path in store.find(root))
+
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is not there is removed already."""
+        if self.path is not None:
+            return (self.path / _checked(name)).unlink(missing_ok=True)
+        store, root = self._store
+        if store.exists(path := f"{root}/{_checked(name)}"):
+            store.rm_file(path)
+
+
+def is_safe(name: str) -> bool:
+    """Whether a name stays inside its folder: parts of ASCII letters, digits and .+=@_- between slashes."""
+    return bool(_NAME.fullmatch(name)) and not {".", ".."} & set(name.split("/"))
+
+
+def _checked(name: str) -> str:
+    if not is_safe(name):
+        raise InputError(f"{name!r} is not a name of a file inside a dataset.")
+    return name
