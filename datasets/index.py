@@ -64,7 +64,10 @@ class Index:
             arrays = load(content)
             texts = json.loads(arrays.pop("texts").tobytes())
             rows: dict[str, Any] = {name: tuple(texts[name]) for name in _TEXTS}
-            rows.update({name: arrays[name] for name in _ARRAYS})
+            for name, kind in _ARRAYS.items():
+                if arrays[name].dtype != kind:
+                    raise TypeError(f"{name} is {arrays[name].dtype}")
+                rows[name] = arrays[name]
             return cls(**rows)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not an index: {error}") from error

@@ -1,17 +1,56 @@
 """Which tuple is at which position of an epoch: a pure function, so that a position is one integer.
 
-    (seed, epoch, tuples per shard, window)  ─►  position ─► (shard, tuple of that shard)
+    (seed, epoch, tuples per shard, window, lanes)  ─►  batch, rank ─► lane and positions ─► (shard, tuple)
 
-The shards are permuted; the tuples are permuted inside a window of consecutive shards, so that reads stay
-near each other and mixing is as wide as the window (a window of all shards is a full permutation). Nothing
-here knows of ranks, threads or restarts: those only choose which positions to ask for.
+The shards are permuted and laid end to end. Lanes cut this line into equal parts, and a batch takes the same
+number of tuples from each: with as many lanes as nodes, a node meets only the shards of its own part. Inside
+a lane the tuples are permuted within a window of consecutive shards, so that reads stay near each other and
+mixing is as wide as the window (one lane, a window of all shards: a full permutation). Nothing here knows of
+threads or restarts, and ranks only choose which positions to ask for.
 """
 
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Window:
+    """The tuples that are mixed with each other."""
+
+    first: int  # position in the lane of its first tuple
+    pieces: np.ndarray  # int64 [pieces, 3]: shard, and its tuples from … to …
+    permutation: np.ndarray  # int64 [tuples]: place among the pieces laid end to end, in the order of coming
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One lane of one epoch."""
+
+    key: tuple[int, int]  # seed, epoch
+    number: int  # of its first window, counted over all lanes
+    window: int  # shards
+    pieces: np.ndarray  # int64 [pieces, 3], as in Window
+    first: np.ndarray  # int64 [windows + 1], position of the first tuple of each window, and the end
+
+    @property
+    def num_windows(self) -> int:
+        return len(self.first) - 1
+
+    def windows(self, start: int, stop: int) -> range:
+        """The windows in which positions [start, stop) lie."""
+        assert 0 <= start <= stop <= self.first[-1]
+        begin = int(np.searchsorted(self.first, start, side="right")) - 1
+        return range(begin, int(np.searchsorted(self.first, stop, side="left")))
+
+    def open(self, window: int) -> Window:
+        """One window, at a cost that does not depend on its number."""
+        first, end = self.first[window : window + 2].tolist()
+        pieces = self.pieces[window * self.window : (window + 1) * self.window]
+        seed, epoch = self.key
+        permutation = _permutation(end - first, seed, "window", epoch, self.number + window)
+        return Window(first, pieces, permutation)
 
 
 @dataclass(frozen=True)
@@ -21,41 +60,53 @@ class Order:
     seed: int
     tuples: tuple[int, ...]  # per shard
     window: int  # shards
+    lanes: int = 1
 
-    def locate(self, epoch: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """The tuples at positions [start, stop) of an epoch, at a cost that does not depend on `start`.
+    @property
+    def lane_size(self) -> int:
+        """Tuples in a lane; the remainder, fewer than there are lanes, is left out."""
+        return sum(self.tuples) // self.lanes
 
-        Returns:
-            int64 [stop - start] shards, and int64 [stop - start] tuples within their shards.
-        """
-        assert 0 <= start <= stop <= sum(self.tuples)
-        _, first = _shard_order(self, epoch)
+    def lane(self, epoch: int, number: int) -> Lane:
+        """A lane's part of the epoch's line of shards."""
+        sizes = np.array(self.tuples, np.int64)
+        shards = _permutation(len(sizes), self.seed, "shards", epoch)
+        end = np.cumsum(sizes[shards])
+        begin = end - sizes[shards]
+        low, high = number * self.lane_size, (number + 1) * self.lane_size
+        inside = np.flatnonzero((end > low) & (begin < high)) if self.lanes > 1 else np.arange(len(shards))
+        start = np.maximum(low - begin[inside], 0)
+        stop = np.minimum(high - begin[inside], sizes[shards[inside]])
+        first = np.concatenate([[0], np.cumsum(stop - start)])
+        return Lane(
+            key=(self.seed, epoch),
+            number=number * len(shards),
+            window=self.window,
+            pieces=np.stack([shards[inside], start, stop], axis=1),
+            first=np.append(first[:-1][:: self.window], first[-1]),
+        )
+
+    def parts(self, place: int, batch_size: int, rank: int, world_size: int) -> list[tuple[int, int, int]]:
+        """What a rank takes of an epoch's batch number `place`: lanes, and positions in them from … to …."""
+        per_lane, per_rank = batch_size // self.lanes, batch_size // world_size
         parts = []
-        for window in range(np.searchsorted(first, start, side="right") - 1, len(first) - 1):
-            if first[window] >= stop:
-                break
-            places = _window_order(self, epoch, window)
-            parts.append(places[:, max(start - first[window], 0) : stop - first[window]])
-        shard, row = np.concatenate(parts, axis=1) if parts else np.empty((2, 0), np.int64)
+        for lane in range(rank * per_rank // per_lane, -(-(rank + 1) * per_rank // per_lane)):
+            start = max(rank * per_rank - lane * per_lane, 0)
+            stop = min((rank + 1) * per_rank - lane * per_lane, per_lane)
+            parts.append((lane, place * per_lane + start, place * per_lane + stop))
+        return parts
+
+    def locate(self, epoch: int, start: int, stop: int, lane: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """The tuples at positions [start, stop) of a lane: int64 shards, and int64 tuples within them."""
+        whole = self.lane(epoch, lane)
+        found = [np.empty((2, 0), np.int64)]
+        for number in whole.windows(start, stop):
+            window = whole.open(number)
+            rows = [np.stack([np.full(b - a, shard), np.arange(a, b)]) for shard, a, b in window.pieces]
+            places = np.concatenate(rows, axis=1)[:, window.permutation]
+            found.append(places[:, max(start - window.first, 0) : stop - window.first])
+        shard, row = np.concatenate(found, axis=1)
         return shard, row
-
-
-@lru_cache(maxsize=4)
-def _shard_order(order: Order, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """The epoch's permutation of the shards, and the first position of each window, and the end."""
-    shards = _permutation(len(order.tuples), order.seed, "shards", epoch)
-    sizes = np.array(order.tuples, np.int64)[shards]
-    sizes = np.add.reduceat(sizes, np.arange(0, len(sizes), order.window))
-    return shards, np.concatenate([[0], np.cumsum(sizes)])
-
-
-@lru_cache(maxsize=2)
-def _window_order(order: Order, epoch: int, window: int) -> np.ndarray:
-    """int64 [2, tuples]: shard and row of every tuple of a window, in the order in which they come."""
-    shards = _shard_order(order, epoch)[0][window * order.window : (window + 1) * order.window]
-    sizes = np.array(order.tuples, np.int64)[shards]
-    places = np.stack([np.repeat(shards, sizes), np.concatenate([np.arange(size) for size in sizes])])
-    return places[:, _permutation(places.shape[1], order.seed, "window", epoch, window)]
 
 
 def _permutation(size: int, *key: int | str) -> np.ndarray:

@@ -11,7 +11,7 @@ from scipy.stats import chi2
 from torch import nn
 from torch.nn.functional import leaky_relu, linear
 
-from emojigan.datasets.stream import Batch
+from emojigan.datasets.reader import Batch
 from emojigan.trainer.config import Config, ModelConfig
 from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.loop import start

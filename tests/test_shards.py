@@ -31,8 +31,8 @@ from emojigan.datasets.manifest import SPLITS, Manifest, read_manifest
 from emojigan.datasets.plan import BuildOptions, hash_account, plan_shards, split_of
 from emojigan.datasets.posts import Post
 from emojigan.datasets.shards import build_shards
+from emojigan.datasets.split import Split
 from emojigan.datasets.storage import Folder
-from emojigan.datasets.stream import Split
 
 OPTIONS = BuildOptions(images_per_shard=50)
 SMALL = BuildOptions(images_per_shard=4, min_count=1, val_share=0, test_share=0)

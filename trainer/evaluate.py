@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ..datasets.errors import InputError
 from ..datasets.files import write_atomic
-from ..datasets.stream import HeldOut, Split, read_split
+from ..datasets.held_out import HeldOut, read_split
+from ..datasets.split import Split
 from ..datasets.vectors import load_vectors, match
 from . import metrics
 from .baselines import classify, marginal, train_classifier

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from ..datasets.errors import InputError
+from ..datasets.held_out import HeldOut, read_split
 from ..datasets.manifest import Manifest, read_manifest
+from ..datasets.split import Split
 from ..datasets.storage import Folder
-from ..datasets.stream import HeldOut, Split, read_split
 from ..datasets.vectors import load_vectors, match
 from ..datasets.weights import effective_sample_size, weights
 from .config import Config

@@ -20,8 +20,9 @@ from accelerate.utils import DistributedDataParallelKwargs
 
 from ..datasets.errors import InputError
 from ..datasets.files import write_atomic
+from ..datasets.held_out import HeldOut
 from ..datasets.progress import progress
-from ..datasets.stream import HeldOut, stream
+from ..datasets.stream import stream
 from .checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
 from .config import Config
 from .inputs import read_inputs

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 
-from ..datasets.stream import Batch
+from ..datasets.reader import Batch
 from .augment import augment, normalise
 from .config import Config
 from .inputs import Inputs

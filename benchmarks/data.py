@@ -1,0 +1,91 @@
+"""Datasets to measure on: crops of photographs, in shards of ours and as the peers' default."""
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import webdataset
+from skimage import data as photographs
+from webdataset.writer import TarWriter
+
+from emojigan.datasets.images import ENCODERS
+from emojigan.datasets.index import index_name, index_shard
+from emojigan.datasets.manifest import Manifest, ShardEntry, write_manifest
+from emojigan.datasets.storage import Folder
+
+SIZE, PER_SHARD = 64, 1024
+EMOJIS = "😍😂🔥🐶🌊🍕🎉💔"
+
+
+def make_datasets(folder: Path, images: int) -> None:
+    """Make what is not there yet: npy, jpg, npy-bad, jpg-bad, jpg-default and pixels.bin."""
+    if (folder / "done").exists():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "jpg-default").mkdir(parents=True)
+    pixels = crops(images)
+    pixels.tofile(folder / "pixels.bin")
+    for encoding in ("npy", "jpg"):
+        write_dataset(folder / encoding, pixels, encoding)
+        shutil.copytree(folder / encoding, folder / f"{encoding}-bad")
+        harm(folder / f"{encoding}-bad")
+    with webdataset.ShardWriter(
+        str(folder / "jpg-default/%06d.tar"), maxcount=PER_SHARD, verbose=0
+    ) as writer:
+        for number, image in enumerate(pixels):
+            writer.write({"__key__": f"{number:06d}", "jpg": ENCODERS["jpg"](image), "json": label(number)})
+    (folder / "done").touch()
+
+
+def crops(number: int) -> np.ndarray:
+    """uint8 [number, 64, 64, 3] of three photographs, in random places, twofold reduced."""
+    rng = np.random.default_rng(0)
+    sources = [photographs.astronaut(), photographs.coffee(), photographs.chelsea()]
+    pixels = np.empty((number, SIZE, SIZE, 3), np.uint8)
+    for each in pixels:
+        source = sources[rng.integers(3)]
+        top, left = (rng.integers(0, side - 2 * SIZE + 1) for side in source.shape[:2])
+        box = source[top : top + 2 * SIZE, left : left + 2 * SIZE].astype(np.float32)
+        each[:] = box.reshape(SIZE, 2, SIZE, 2, 3).mean(axis=(1, 3)) * rng.uniform(0.7, 1)
+    return pixels
+
+
+def label(number: int) -> dict:
+    return {"post": f"p{number}", "account": f"{number:032x}", "emojis": [EMOJIS[number % len(EMOJIS)]]}
+
+
+def write_dataset(folder: Path, pixels: np.ndarray, encoding: str) -> None:
+    """The images as a dataset with one tuple each, all in train."""
+    (folder / "train").mkdir(parents=True)
+    shards = []
+    for first in range(0, len(pixels), PER_SHARD):
+        name = f"train/{first // PER_SHARD:06d}.tar"
+        with open(folder / name, "wb") as file, TarWriter(file, encoder=False, mtime=0) as writer:
+            for number in range(first, min(first + PER_SHARD, len(pixels))):
+                text = json.dumps(label(number), ensure_ascii=False).encode()
+                image = ENCODERS[encoding](pixels[number])
+                writer.write({"__key__": f"{number - first:06d}", encoding: image, "json": text})
+        index = index_shard(folder / name)
+        (folder / index_name(name)).write_bytes(index.to_bytes())
+        tar, rows = (folder / name).read_bytes(), index.to_bytes()
+        digest, index_digest = (hashlib.sha256(content).hexdigest() for content in (tar, rows))
+        count = len(index.keys)
+        shards.append(
+            ShardEntry(name, index_name(name), "train", count, count, len(tar), digest, index_digest)
+        )
+    counts = Counter(EMOJIS[number % len(EMOJIS)] for number in range(len(pixels)))
+    manifest = Manifest(SIZE, encoding, "benchmark", {}, dict(counts), {}, {}, tuple(shards))
+    write_manifest(manifest, Folder(str(folder)))
+
+
+def harm(folder: Path) -> None:
+    """Change a byte in each tenth image of a dataset."""
+    for shard in sorted(folder.glob("train/*.tar")):
+        index = index_shard(shard)
+        content = bytearray(shard.read_bytes())
+        for row in range(0, len(index.keys), 10):
+            content[index.offset[row] + index.length[row] // 2] ^= 255
+        shard.write_bytes(content)
