@@ -10,6 +10,7 @@ threads or restarts, and ranks only choose which positions to ask for.
 """
 
 import hashlib
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,7 @@ class Lane:
     number: int  # of its first window, counted over all lanes
     window: int  # shards
     pieces: np.ndarray  # int64 [pieces, 3], as in Window
-    first: np.ndarray  # int64 [windows + 1], position of the first tuple of each window, and the end
+    first: list[int]  # [windows + 1], position of the first tuple of each window, and the end
 
     @property
     def num_windows(self) -> int:
@@ -41,12 +42,11 @@ class Lane:
     def windows(self, start: int, stop: int) -> range:
         """The windows in which positions [start, stop) lie."""
         assert 0 <= start <= stop <= self.first[-1]
-        begin = int(np.searchsorted(self.first, start, side="right")) - 1
-        return range(begin, int(np.searchsorted(self.first, stop, side="left")))
+        return range(bisect_right(self.first, start) - 1, bisect_left(self.first, stop))
 
     def open(self, window: int) -> Window:
         """One window, at a cost that does not depend on its number."""
-        first, end = self.first[window : window + 2].tolist()
+        first, end = self.first[window : window + 2]
         pieces = self.pieces[window * self.window : (window + 1) * self.window]
         seed, epoch = self.key
         permutation = _permutation(end - first, seed, "window", epoch, self.number + window)
@@ -83,7 +83,7 @@ class Order:
             number=number * len(shards),
             window=self.window,
             pieces=np.stack([shards[inside], start, stop], axis=1),
-            first=np.append(first[:-1][:: self.window], first[-1]),
+            first=[*first[:-1][:: self.window].tolist(), int(first[-1])],
         )
 
     def parts(self, place: int, batch_size: int, rank: int, world_size: int) -> list[tuple[int, int, int]]:

@@ -55,9 +55,9 @@ class _Table:
     checked: np.ndarray  # bool [shards]
     shard: np.ndarray  # int32 [images], place in `shards`
     row: np.ndarray  # int32 [images], in their shard
-    base: np.ndarray  # int64 [shards], address in memory
     start: np.ndarray  # int64 [images], first byte in the tar
     length: np.ndarray  # int64 [images], bytes
+    end: np.ndarray  # int64 [images], address in memory of the byte behind them
     good: np.ndarray  # bool [images], as far as they are checked
     image: np.ndarray  # int32 [tuples], row in this table
     emoji: np.ndarray  # int64 [tuples], position in the vocabulary
@@ -157,7 +157,9 @@ class Reader:
             checked=np.zeros(len(numbers), bool),
             shard=np.repeat(np.arange(len(numbers), dtype=np.int32), sizes),
             row=np.concatenate([np.arange(size, dtype=np.int32) for size in sizes]),
-            base=np.array([shard.content.ctypes.data if shard else 0 for shard in shards], np.int64),
+            end=np.repeat([shard.content.ctypes.data if shard else 0 for shard in shards], sizes)
+            + start
+            + length,
             start=start,
             length=length,
             good=np.ones(begins[-1], bool),
@@ -207,9 +209,7 @@ class Reader:
         """The pixels of images, uint8 [images, …]; None if one of them turns out to be damaged."""
         size, encoding = self._size, self._split.manifest.encoding
         if encoding == "npy":  # the pixels are the end of the member, behind a header
-            ends = [
-                t.base[t.shard[i]] + t.start[i] + t.length[i] for t, i in zip(tables, images, strict=True)
-            ]
+            ends = [table.end[chosen] for table, chosen in zip(tables, images, strict=True)]
             return gather(np.concatenate(ends) - 3 * size**2, 3 * size**2)
         pixels = np.empty((sum(map(len, images)), size, size, 3), np.uint8)
         out = iter(pixels)

@@ -45,6 +45,10 @@ class Folder:
         scheme, found, rest = self.place.partition("://")
         return Path(self.place) if not found else Path(rest) if scheme == "file" else None
 
+    def absolute(self) -> str:
+        """The place, as any folder of this machine can say it."""
+        return self.place if self.path is None else str(self.path.resolve())
+
     @cached_property
     def _store(self) -> tuple[fsspec.AbstractFileSystem, str]:
         try:

@@ -39,6 +39,8 @@ def _type(kind: Any, field: FieldInfo) -> click.ParamType:
         return click.Choice(get_args(kind))
     if get_origin(kind) is types.UnionType:
         (kind,) = (each for each in get_args(kind) if each is not types.NoneType)
+    if kind is str:
+        return click.STRING
     limits: dict[str, Any] = {}
     for bound in field.metadata:
         match bound:

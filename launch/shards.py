@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from ..datasets.storage import Folder
+from .folder import FOLDER
 from .workers import workers_option
 
 
@@ -60,8 +62,8 @@ def build(source: Path, out: Path, workers: int, max_bad: float, image_size: str
 
 
 @shards.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-def stats(folder: Path) -> None:
+@click.argument("folder", type=FOLDER)
+def stats(folder: Folder) -> None:
     """Say what is in the dataset FOLDER, and what was left out of it and why.
 
     \b
@@ -69,6 +71,5 @@ def stats(folder: Path) -> None:
     """
     from ..datasets.manifest import read_manifest
     from ..datasets.stats import describe
-    from ..datasets.storage import Folder
 
-    click.echo(describe(read_manifest(Folder(str(folder)))))
+    click.echo(describe(read_manifest(folder)))

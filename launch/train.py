@@ -5,12 +5,14 @@ from typing import Any
 
 import click
 
+from ..datasets.storage import Folder
 from ..trainer.config import recipes, resolve
+from .folder import FOLDER
 from .options import config_options
 
 
 @click.command(context_settings={"show_default": True})
-@click.argument("shards", type=click.Path(path_type=Path))
+@click.argument("shards", type=FOLDER)
 @click.option("--vectors", type=click.Path(path_type=Path), required=True, help="File of emoji vectors.")
 @click.option(
     "--out",
@@ -26,7 +28,7 @@ from .options import config_options
 @click.option("--dry-run", is_flag=True, help="Print the config and the plan, and exit.")
 @config_options
 def train(
-    shards: Path,
+    shards: Folder,
     vectors: Path,
     run: Path,
     recipe: str,

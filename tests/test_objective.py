@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.functional import leaky_relu, linear
 
 from emojigan.datasets.reader import Batch
+from emojigan.datasets.storage import Folder
 from emojigan.trainer.config import Config, ModelConfig
 from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.loop import start
@@ -194,7 +195,7 @@ def test_ten_cycles_end_at_the_parameters_of_the_plain_three_forward_loop(
             "run": {"precision": "float32"},
         }
     )
-    inputs = read_inputs(config, shards, vectors_file)
+    inputs = read_inputs(config, Folder(str(shards)), vectors_file)
     training = build(config, inputs, start(config))
     for module in (training.critic, training.generator):
         module.double()

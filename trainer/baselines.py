@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 
 from ..datasets.files import creating_folder, is_whole
 from ..datasets.progress import progress
-from ..datasets.stream import stream
 from .augment import augment, normalise
 from .config import Config
 from .inputs import Inputs
@@ -66,13 +65,7 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
     noise = Noise(settings.seed, config.data.batch_size, rank=0, world_size=1, device=device)
     optimizer = torch.optim.Adam(classifier.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, settings.final_learning_rate, steps)
-    reading = stream(
-        inputs.train,
-        seed=settings.seed,
-        window=config.data.window,
-        batch_size=config.data.batch_size,
-        start=0,
-    )
+    reading = inputs.stream(config, start=0)
     held_out = inputs.read_val()
     best, weights = np.inf, {}
     with closing(reading) as batches, progress(steps, "classifier", "steps") as bar:

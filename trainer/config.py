@@ -28,6 +28,11 @@ class DataConfig(Section):
     window: int = Field(
         default=64, ge=1, description="Shards whose tuples are mixed; all of them: a full shuffle."
     )
+    lanes: int = Field(
+        default=1,
+        ge=1,
+        description="Parts of the shards that share each batch; as many as nodes: each fetches its own.",
+    )
     augment: bool = Field(
         default=True, description="Flip, shift, and change brightness and contrast of the images."
     )
@@ -99,6 +104,18 @@ class RunConfig(Section):
     world_size: int | None = Field(
         default=None, ge=1, description="Ranks promised; refuse to start on another number."
     )
+    helpers: int = Field(default=2, ge=0, description="Threads of each rank that make batches ahead.")
+    max_lost: float = Field(
+        default=0.001,
+        ge=0,
+        le=1,
+        description="Share of the tuples that may be damaged before training stops.",
+    )
+    cache: str = Field(
+        default="~/.cache/emojigan",
+        description="Folder in which shards of a store are kept while they are read.",
+    )
+    cache_gib: float = Field(default=50, gt=0, description="GiB that it may hold.")
     log_steps: int = Field(default=10, ge=1, description="Steps between metrics.")
     checkpoint_steps: int = Field(default=100, ge=1, description="Steps between checkpoints.")
     snapshot_steps: int = Field(

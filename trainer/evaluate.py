@@ -8,7 +8,7 @@ holds: emojis too rare for the vocabulary count against every model.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 from ..datasets.errors import InputError
 from ..datasets.files import write_atomic
 from ..datasets.held_out import HeldOut, read_split
-from ..datasets.split import Split
+from ..datasets.storage import Folder
 from ..datasets.vectors import load_vectors, match
 from . import metrics
 from .baselines import classify, marginal, train_classifier
@@ -132,7 +132,7 @@ def _reopen(run: Path, snapshot: Snapshot) -> tuple[Config, Inputs, Path]:
     """The config and the inputs of a run, which must be what the snapshot was trained on."""
     config = Config.model_validate(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
     places = json.loads((run / "inputs.json").read_text(encoding="utf-8"))
-    shards, vectors = Path(places["shards"]), Path(places["vectors"])
+    shards, vectors = Folder(places["shards"]), Path(places["vectors"])
     inputs = read_inputs(config, shards, vectors)
     for name, place, now, then in (
         ("dataset", shards, inputs.dataset, snapshot.facts.dataset),
@@ -145,7 +145,7 @@ def _reopen(run: Path, snapshot: Snapshot) -> tuple[Config, Inputs, Path]:
 
 def set_scene(inputs: Inputs, vector_file: Path, truth: Truth | None) -> Scene:
     """Read the test split, and find the support, the ground distance and the truth of its tuples."""
-    split = Split(inputs.train.folder, inputs.train.manifest, "test")
+    split = replace(inputs.train, name="test")
     held_out = read_split(split, MAX_IMAGES)
     true = {emoji for p in truth.probabilities.values() for emoji in p} if truth else set()
     rare = sorted((true | set(held_out.emojis)) - set(inputs.vocabulary))

@@ -6,17 +6,22 @@ An emoji without a vector cannot be learned. Its tuples keep their place in the 
 manifest alone, and count with weight 0.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..datasets.cache import ShardCache
+from ..datasets.damage import Loss
 from ..datasets.errors import InputError
 from ..datasets.held_out import HeldOut, read_split
 from ..datasets.manifest import Manifest, read_manifest
+from ..datasets.reader import Batch
 from ..datasets.split import Split
 from ..datasets.storage import Folder
+from ..datasets.stream import stream
 from ..datasets.vectors import load_vectors, match
 from ..datasets.weights import effective_sample_size, weights
 from .config import Config
@@ -45,6 +50,30 @@ class Inputs:
         """The held-out images that choose a snapshot."""
         return read_split(self.val, VAL_IMAGES)
 
+    def stream(
+        self,
+        config: Config,
+        *,
+        start: int,
+        rank: int = 0,
+        world_size: int = 1,
+        quarantine: Callable[[Loss], None] = lambda loss: None,
+    ) -> Generator[Batch]:
+        """The batches of training from number `start` on, this rank's part; close it when done."""
+        return stream(
+            self.train,
+            seed=config.optimizer.seed,
+            window=config.data.window,
+            lanes=config.data.lanes,
+            batch_size=config.data.batch_size,
+            start=start,
+            rank=rank,
+            world_size=world_size,
+            helpers=config.run.helpers,
+            max_lost=config.run.max_lost,
+            quarantine=quarantine,
+        )
+
     def negative_log_likelihood(self, distribution: np.ndarray, held_out: HeldOut) -> float:
         """Mean of −log q over held-out tuples, weighted as in training; the lower, the better.
 
@@ -64,14 +93,13 @@ class Inputs:
         return float(-(weight * np.log(smoothed[image, emoji])).sum() / weight.sum())
 
 
-def read_inputs(config: Config, shards: Path, vector_file: Path) -> Inputs:
+def read_inputs(config: Config, shards: Folder, vector_file: Path) -> Inputs:
     """Open the shards and the vectors.
 
     Raises:
         InputError: one is missing, or the vectors cover too little of the vocabulary.
     """
-    folder = Folder(str(shards))
-    manifest = read_manifest(folder)
+    manifest = read_manifest(shards)
     emoji_vectors = load_vectors(vector_file)
     matrix, missing = match(emoji_vectors, list(manifest.vocabulary))
     known = np.array([emoji not in set(missing) for emoji in manifest.vocabulary])
@@ -82,13 +110,14 @@ def read_inputs(config: Config, shards: Path, vector_file: Path) -> Inputs:
             f"{vector_file} has vectors for {coverage:.0%} of the tuples of {shards} "
             f"({known.sum()} of {len(known)} emojis). Use others, such as `emojigan vectors build` makes."
         )
-    train = Split(folder, manifest, "train")
+    cache = ShardCache(Path(config.run.cache).expanduser(), int(config.run.cache_gib * 2**30))
+    train = Split(shards, manifest, "train", cache)
     weight = _weights(config, manifest, counts[known], train)
     tuple_weights = np.zeros(len(known), np.float32)
     tuple_weights[known] = weight / coverage  # so that the mean over all tuples is 1
     return Inputs(
         train=train,
-        val=Split(folder, manifest, "val"),
+        val=replace(train, name="val"),
         vocabulary=tuple(emoji for emoji, here in zip(manifest.vocabulary, known, strict=True) if here),
         vectors=torch.from_numpy(scale(matrix) if config.model.center_vectors else matrix),
         weights=weight,

@@ -8,8 +8,11 @@ Accelerate gives the device, DistributedDataParallel, autocast and the collectiv
 """
 
 import json
+import sys
 import warnings
 from contextlib import closing, nullcontext
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +20,14 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
+from tqdm import tqdm
 
+from ..datasets.damage import Loss
 from ..datasets.errors import InputError
 from ..datasets.files import write_atomic
 from ..datasets.held_out import HeldOut
 from ..datasets.progress import progress
-from ..datasets.stream import stream
+from ..datasets.storage import Folder
 from .checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
 from .config import Config
 from .inputs import read_inputs
@@ -33,7 +38,7 @@ from .tracking import Tracker, tracking
 VAL_SAMPLES = 16  # latents for each image that scores a snapshot
 
 
-def train(config: Config, shards: Path, vectors: Path, run: Path) -> None:
+def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     """Train, from the newest checkpoint of the run folder or from the start, to the last step.
 
     Raises:
@@ -52,18 +57,16 @@ def train(config: Config, shards: Path, vectors: Path, run: Path) -> None:
     check_same_step(accelerator, step)
     if main:
         write_atomic(run / "config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False))
-        places = {"shards": str(shards.resolve()), "vectors": str(vectors.resolve())}
+        places = {"shards": shards.absolute(), "vectors": str(vectors.resolve())}
         write_atomic(run / "inputs.json", json.dumps(places, indent=1) + "\n")
         _tell(training, step)
     updates = config.optimizer.num_critic_steps + config.optimizer.num_generator_steps
-    reading = stream(
-        inputs.train,
-        seed=config.optimizer.seed,
-        window=config.data.window,
-        batch_size=config.data.batch_size,
+    reading = inputs.stream(
+        config,
         start=step * updates,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
+        quarantine=partial(note_loss, run / f"quarantine-{accelerator.process_index}.jsonl"),
     )
     held_out = inputs.read_val()
     recent: list[torch.Tensor] = []
@@ -117,6 +120,14 @@ def start(config: Config) -> Accelerator:
     if config.data.batch_size % ranks:
         raise InputError(f"--batch-size {config.data.batch_size} cannot be shared by {ranks} ranks.")
     return accelerator
+
+
+def note_loss(path: Path, loss: Loss) -> None:
+    """Tell of a damaged image, and add a line to the quarantine file of this rank."""
+    tqdm.write(f"quarantined: {loss.shard} {loss.key or '(all of it)'}: {loss.reason}", file=sys.stderr)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(loss), ensure_ascii=False) + "\n")
 
 
 def check_same_step(accelerator: Accelerator, step: int) -> None:

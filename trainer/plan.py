@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 import yaml
 
+from ..datasets.storage import Folder
 from ..datasets.stream import batches_per_epoch
 from .config import Config
 from .inputs import read_inputs
 from .networks import Generator, make_critic
 
 
-def describe(config: Config, shards: Path, vectors: Path) -> str:
+def describe(config: Config, shards: Folder, vectors: Path) -> str:
     """The resolved config, then tuples, steps, ranks and memory."""
     inputs = read_inputs(config, shards, vectors)
     settings, batch_size = config.optimizer, config.data.batch_size
