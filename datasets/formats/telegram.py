@@ -4,7 +4,7 @@
 
 The photos of an album are messages of their own, of one moment and one sender; the caption is on one of them.
 Reactions are counts. Stickers, videos and service messages are no images and no posts. The file is held in
-memory as a whole, several times its size: export chat by chat where that is too much.
+memory as a whole, at ten times its size: export chat by chat where that is too much.
 """
 
 from collections import Counter
