@@ -3,7 +3,7 @@
     result.json ─► messages of a chat ─► those of one album together ─► Post
 
 The photos of an album are messages of their own, of one moment and one sender; the caption is on one of them.
-Reactions are counts. Stickers, videos and service messages are no images and no posts. The file is held in
+Reactions are counts. Stickers and videos are no images, service messages are no posts. The file is held in
 memory as a whole, at ten times its size: export chat by chat where that is too much.
 """
 
