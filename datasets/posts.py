@@ -19,7 +19,7 @@ from typing import Protocol
 
 from .errors import InputError
 
-FORMATS = ("table",)
+FORMATS = ("instagram", "x", "mastodon", "telegram", "instaloader", "table")
 """In the order in which they are asked whether they recognise a source."""
 
 
