@@ -44,8 +44,8 @@ def weights(scheme: str, counts: np.ndarray, *, k: float, num_posts: int) -> np.
     elif scheme in ("tfidf", "tfidf-corpus"):
         if counts.max() > num_posts:
             raise InputError(
-                f"Weights {scheme!r} need emojis that count once a post: one has {counts.max():,.0f} tuples in "
-                f"{num_posts:,} posts. Build the shards with --repeat once, or take exponential weights."
+                f"Weights {scheme!r} need emojis that count once a post: one has {counts.max():,.0f} "
+                f"tuples in {num_posts:,}. Build the shards with --repeat once, or take exponential weights."
             )
         logs = np.log(np.log1p((num_posts + 1 - counts) / counts))
         if scheme == "tfidf-corpus":
