@@ -40,7 +40,8 @@ def test_mean_over_the_tuples_is_1(counts, scheme, k):
 
 def exact(scheme: str, counts: list[int], k: float, num_posts: int) -> list[Decimal]:
     """The weights to fifty digits, by the formulas as they are printed."""
-    with localcontext(prec=50):
+    with localcontext() as context:
+        context.prec = 50
         total = Decimal(sum(counts))
         frequency = [count / total for count in map(Decimal, counts)]
         inverse = [(Decimal(num_posts + 1) / count).ln() for count in map(Decimal, counts)]
