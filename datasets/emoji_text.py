@@ -1,27 +1,34 @@
 """Text -> canonical emojis.
 
-text -> candidate runs -> the `emoji` library's matches -> presentation rules -> canonical key
+text -> runs of emoji characters -> the longest emoji at each place -> presentation rules -> canonical key
 
 A canonical emoji is the key everything else counts by: variation selectors removed and, unless variants
 are kept, skin tone and gender folded to the neutral emoji of the same meaning (👩🏽‍🚀 -> 🧑‍🚀, 🏃‍♀️ -> 🏃).
-Never counted: components (a lone skin tone, hair) and ♀ ♂ ⚕, which are the debris of broken ZWJ sequences.
+
+Every form of Unicode's emoji-test.txt gives exactly one canonical emoji but for the three kinds of declared
+misses below. The emojis are those of the `emoji` library; the search is ours, because its `emoji_list` loses
+❤️ before a joiner that joins nothing, and splits 👩️‍🚀 for a selector that it did not need.
 """
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 
 import emoji
 
-CANONICAL_VERSION = f"emoji-{emoji.__version__}/rules-1"
+CANONICAL_VERSION = f"emoji-{emoji.__version__}/rules-2"
 """Canonical emojis are comparable only between equal versions: the emoji release and our rules."""
+
+COMPONENTS = frozenset("🏻🏼🏽🏾🏿🦰🦱🦲🦳")
+"""Skin tones and hair: never counted alone, they are parts of another emoji."""
+DEBRIS = frozenset("♀♂⚕")
+"""Never counted alone, however styled: what is left of broken joiner sequences."""
+TEXT_UNLESS_STYLED = frozenset("©®™ℹⓂ‼⁉〰↔↕↖↗↘↙↩↪⤴⤵▪▫◻◼⚧♾✔✖")
+"""Punctuation, marks and arrows of ordinary writing: emojis only where U+FE0F asks for it."""
 
 _TEXT_STYLE, _EMOJI_STYLE, _ZWJ = "\ufe0e", "\ufe0f", "\u200d"
 _UNSTYLED = str.maketrans("", "", _TEXT_STYLE + _EMOJI_STYLE)
 _UNTONED = str.maketrans("", "", "🏻🏼🏽🏾🏿")
 _NEUTRAL_PEOPLE = str.maketrans("👨👩👦👧", "🧑🧑🧒🧒")
-_DEBRIS = frozenset("♀♂⚕")
-# Punctuation, marks and arrows of ordinary writing: emojis only where U+FE0F asks for it.
-_TEXT_UNLESS_STYLED = frozenset("©®™ℹⓂ‼⁉〰↔↕↖↗↘↙↩↪⤴⤵▪▫◻◼⚧♾✔✖")
 # Sequences whose parts carry the tones; the untoned emoji is another code point.
 _SAME_AS = {
     "👩‍🤝‍👨": "👫",
@@ -33,8 +40,6 @@ _SAME_AS = {
     "🧑‍🫯‍🧑": "🤼",
     "🫱‍🫲": "🤝",
 }
-# All that can hold emojis; the library walks the rest, too, one character at a time in Python.
-_RUNS = re.compile("[0-9#*]?[©®\u200d-\U0010ffff]+")
 
 
 def extract(text: str, *, keep_variants: bool = False) -> list[str]:
@@ -43,14 +48,38 @@ def extract(text: str, *, keep_variants: bool = False) -> list[str]:
     A character followed by U+FE0E is text. Of those that are text by default, ♥ or ☀ count as they are
     (people post them bare), while © or ↔ count only before U+FE0F. Digits, # and * never count.
     """
-    return [
-        found
-        for run in _RUNS.findall(text)
-        for match in emoji.emoji_list(run)
-        if match["emoji"] not in _TEXT_UNLESS_STYLED
-        and not run.startswith(_TEXT_STYLE, match["match_end"])
-        and (found := canonical(match["emoji"], keep_variants=keep_variants))
-    ]
+    return [found for run in _runs().findall(text) for found in _emojis_of(run, keep_variants)]
+
+
+@cache
+def _runs() -> re.Pattern[str]:
+    """Whatever can hold emojis, so that the search below walks little else."""
+    characters = {*"".join(_folds()), _TEXT_STYLE} - {*"0123456789#*"}
+    exact = "".join(sorted(c for c in characters if not "\U0001f000" <= c < "\U00020000"))
+    return re.compile(f"[0-9#*]?[{exact}{_EMOJI_STYLE}\U0001f000-\U0001ffff]+")
+
+
+@lru_cache(2**14)  # people write the same few again and again
+def _emojis_of(run: str, keep_variants: bool) -> tuple[str, ...]:
+    """Leftmost first, the longest emoji at each place; a needless U+FE0F in it changes nothing."""
+    found, place = [], 0
+    while place < len(run):
+        last = min(place + _reach().get(run[place], 0), len(run))
+        keys = ((end, run[place:end].replace(_EMOJI_STYLE, "")) for end in range(last, place, -1))
+        end, key = next(((end, key) for end, key in keys if key in _folds()), (place + 1, None))
+        if key and run[place:end] not in TEXT_UNLESS_STYLED and not run.startswith(_TEXT_STYLE, end):
+            found.append(key if keep_variants else _folds()[key])
+        place = end
+    return tuple(found)
+
+
+@cache
+def _reach() -> dict[str, int]:
+    """First character of an emoji -> how far the longest that begins with it goes, a selector after each."""
+    reach = {}
+    for key in _folds():
+        reach[key[0]] = max(reach.get(key[0], 0), 2 * len(key))
+    return reach
 
 
 def canonical(emoji: str, *, keep_variants: bool = False) -> str | None:
@@ -91,7 +120,7 @@ def _qualified() -> dict[str, str]:
 @cache
 def _folds() -> dict[str, str]:
     """Unstyled form -> canonical emoji, of every emoji that we count."""
-    known = _qualified().keys() - _DEBRIS
+    known = _qualified().keys() - DEBRIS
     return {key: _fold(key, known) for key in known}
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "world": "Make posts whose true p(emoji | image) is known.",
     "shards": "Build shards from posts, and look at them.",
     "vectors": "Make or read emoji vectors.",
+    "weights": "Look at what weights of samples would do.",
     "train": "Train, or go on training.",
     "evaluate": "Score a run on held-out posts and write its report.",
     "register": "Put the model of a run into the MLflow registry.",
