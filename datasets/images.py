@@ -9,6 +9,7 @@ are the same on any processor.
 """
 
 import io
+import math
 import struct
 from collections.abc import Iterator
 from functools import cache, lru_cache
@@ -24,7 +25,9 @@ MAX_PARTS = 1000  # segments or chunks of a file, beside one for each 4 KiB of i
 MAX_SCANS = 100  # of a progressive JPEG: each goes over all pixels, and none that is meant has over 20
 UNIT = 2**13  # weights are whole multiples of 1/UNIT
 
-# Bits in which the fingerprints of near-duplicates differ at most. Measured by benchmarks/images.py.
+# Bits in which fingerprints of near-duplicates differ at most. On two worlds of 600 posts (benchmarks/images.py):
+# JPEG of quality 30 to 95, WebP, PNG, scales of 0.3 to 1, light of 0.9 to 1.1: 98.6 and 99.2 % within 2 bits.
+# Other crops of the same photograph: 0.02 and 0.04 % of pairs, half differ in 30; of another: none of 338,530.
 NEAR = 2
 
 
@@ -78,7 +81,7 @@ def _read_jpeg(source: bytes, size: int) -> np.ndarray:
     )
     if pixels.shape[2] == 4:  # Adobe's inks are stored inverted: as light
         pixels = (pixels[..., :3].astype(np.uint16) * pixels[..., 3:] // 255).astype(np.uint8)
-    return _upright(_square(pixels, (width, height), eighths / 8, size), orientation)
+    return _upright(_square(pixels, (width, height), (eighths, 8), size), orientation)
 
 
 def _jpeg_segments(source: bytes) -> Iterator[tuple[int, int, int]]:
@@ -118,7 +121,7 @@ def _read_other(source: bytes, size: int) -> np.ndarray:
         width, height = image.size
         block = max(1, min(width, height) // (4 * size))
         pixels = np.asarray(_opaque(image, block))
-        return _upright(_square(pixels, (width, height), 1 / block, size), orientation)
+        return _upright(_square(pixels, (width, height), (1, block), size), orientation)
 
 
 @cache
@@ -171,14 +174,14 @@ def _opaque(image: Image.Image, block: int) -> Image.Image:
     return image.convert("RGB")
 
 
-def _square(pixels: np.ndarray, full: tuple[int, int], scale: float, size: int) -> np.ndarray:
-    """The central square of an image of `full` width and height, given at that scale: [size, size, 3]."""
-    side = min(full)
-    smooth = scale < 1 or side < size
+def _square(pixels: np.ndarray, full: tuple[int, int], scale: tuple[int, int], size: int) -> np.ndarray:
+    """The central square of an image of `full` width and height, given at scale[0] / scale[1] of them."""
+    (over, under), side = scale, min(full)
+    smooth = over < under or side < size
     spans = []
     for length in full:
-        start, stop = (length - side) / 2 * scale, (length + side) / 2 * scale
-        first, last = int(start), int(-(-stop // 1))
+        start, stop = (length - side) * over / (2 * under), (length + side) * over / (2 * under)
+        first, last = math.floor(start), math.ceil(stop)
         spans.append((slice(first, last), _weights(last - first, start - first, stop - first, size, smooth)))
     (columns, across), (rows, down) = spans
     return _average(pixels[rows, columns], down, across)

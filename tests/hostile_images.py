@@ -15,7 +15,7 @@ POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n(/tmp/owned) (
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="http://169.254.169.254/"/></svg>'
 PDF = b"%PDF-1.7\n1 0 obj<</Type/Catalog/OpenAction<</S/Launch/F(sh)>>>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF"
 PSD = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 30_000, 30_000, 8, 3)
-OTHER_FORMATS = ("TIFF", "BMP", "PPM", "ICO", "TGA", "SGI", "PCX", "JPEG2000", "AVIF", "DIB", "IM", "EPS")
+OTHER_FORMATS = ("TIFF", "BMP", "PPM", "ICO", "TGA", "SGI", "PCX", "DIB", "EPS")
 
 
 def hostile_images(seed: int = 0) -> list[tuple[str, bytes]]:
@@ -23,7 +23,7 @@ def hostile_images(seed: int = 0) -> list[tuple[str, bytes]]:
     return [*_bombs(), *_empty(), *_foreign(), *_endless(), *_cut_off(random.Random(seed))]
 
 
-def encoded(image: Image.Image, form: str, **options) -> bytes:
+def encoded(image: Image.Image, form: str = "PNG", **options) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()
