@@ -1,6 +1,6 @@
 """Images: posts to squares beside img2dataset's Resizer, hostile files, near-duplicates. Prints JSON lines.
 
-    python3 -m venv peer && peer/bin/pip install img2dataset==1.47.0   # pins old packages: its own environment
+    python3 -m venv peer && peer/bin/pip install img2dataset==1.47.0  # pins old packages: of its own
     python benchmarks/images.py --peer-python peer/bin/python
 
 Needs emojigan[bench,demo]. Both sides do the same work on the same files, in alternating rounds: bytes of a
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -71,7 +71,8 @@ def build_squares(peer_python: Path | None, rounds: int, images: int) -> None:
             for number, content in enumerate(posts):
                 Path(folder, f"{number:03d}.jpg").write_bytes(content)
             for ask in start_peer(peer_python, folder):
-                build(posts), ask()  # the first is not counted
+                build(posts)
+                ask()  # the first is not counted
                 for _ in range(rounds):
                     ours.append(build(posts))
                     peers.append(ask())
@@ -81,7 +82,7 @@ def build_squares(peer_python: Path | None, rounds: int, images: int) -> None:
         "images": images,
         "kb": round(statistics.mean(map(len, posts)) / 1000),
         "ours_img_per_cpu_s": round(1 / statistics.median(ours)),
-        "psnr_db": round(decibels(np.mean(errors)), 1),
+        "psnr_db": round(decibels(statistics.mean(errors)), 1),
         "psnr_db_mean_and_worst_image": [
             round(f([decibels(each) for each in errors]), 1) for f in (statistics.mean, min)
         ],
@@ -96,7 +97,7 @@ def build_squares(peer_python: Path | None, rounds: int, images: int) -> None:
     print(json.dumps(result, ensure_ascii=False), flush=True)
 
 
-def start_peer(python: Path, folder: str):
+def start_peer(python: Path, folder: str) -> Iterator[Callable[[], float]]:
     """Once: a function that has the peer do a round and returns its seconds an image."""
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
@@ -233,7 +234,7 @@ COPIES: dict[str, Callable[[Image.Image], bytes]] = {
 }
 
 
-def fingerprints_of(contents) -> np.ndarray:
+def fingerprints_of(contents: Iterable[bytes]) -> np.ndarray:
     return fingerprints(np.stack([read_image(content) for content in contents]))
 
 
