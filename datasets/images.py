@@ -108,15 +108,15 @@ def _jpeg_segments(source: bytes) -> Iterator[tuple[int, int, int]]:
 def _read_other(source: bytes, size: int) -> np.ndarray:
     exif = b""
     if source.startswith(b"\x89PNG\r\n\x1a\n"):
-        form, whole = "PNG", True
+        form = "PNG"
         source, exif = _png_essentials(source)
-    elif source.startswith((b"GIF87a", b"GIF89a")):
-        form, whole = "GIF", source[-64:].rstrip(b"\0").endswith(b";")
+    elif source.startswith((b"GIF87a", b"GIF89a")) and source[-64:].rstrip(b"\0").endswith(b";"):
+        form = "GIF"
     elif source.startswith(b"RIFF") and source.startswith(b"WEBP", 8):
-        form, whole = "WEBP", int.from_bytes(source[4:8], "little") + 8 <= len(source)
+        form = "WEBP"  # opening it refuses what is cut off
+    elif source.startswith(b"ftyp", 4) and _can_read_heif():
+        form = "HEIF"
     else:
-        form, whole = "HEIF", source.startswith(b"ftyp", 4) and _can_read_heif()
-    if not whole:
         raise ImageError("unreadable image")
     with Image.open(io.BytesIO(source), formats=(form,)) as image:
         _check_pixels(*image.size)
