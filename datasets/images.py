@@ -1,79 +1,313 @@
 """A photograph's bytes to a small square of pixels, safely.
 
-The header is checked before anything is decoded: known formats only, and a bound on the pixels, so that a
-20 KB file cannot ask for gigabytes. JPEG is decoded at a reduced scale (at least 4 times the target, which
-costs 52 dB against a full decode), then averaged over areas; linear filters would alias.
+    bytes ─► header: known, bounded, whole ─► decoder ─► reduced square ─► area average ─► upright ─► encoder
+
+Nothing is decoded before the header is checked, so a 20 KB file cannot ask for gigabytes, and metadata is
+never unpacked. JPEG is decoded at the smallest scale of 1/8, 1/4, 1/2 that keeps twice the target, others are
+averaged over whole blocks; what is left is averaged over exact areas, in whole numbers, so that the bytes
+are the same on any processor.
 """
 
 import io
-from pathlib import Path
-from typing import BinaryIO
+import math
+import struct
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from importlib.util import find_spec
 
 import numpy as np
-from PIL import ExifTags, Image
+import simplejpeg
+from PIL import Image
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
-UPRIGHT = {  # EXIF orientation → what undoes it
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+MAX_PARTS = 1000  # segments or chunks of a file, beside one for each 4 KiB of it; each costs a microsecond
+MAX_SCANS = 100  # of a progressive JPEG: each goes over all pixels, and none that is meant has over 20
+UNIT = 2**13  # weights are whole multiples of 1/UNIT
+BAND = 4  # parts that are averaged at once: they touch few pixels, and products so small start no threads
+
+# Bits in which fingerprints of near-duplicates differ at most. In two worlds of 600 posts, of other JPEG (q30
+# to q95), WebP, PNG, scale (0.3 to 1) and light (0.9 to 1.1), 98.6 and 99.2 % do; of other crops of the same
+# photograph 0.02 and 0.04 % of pairs, where half differ in 30; of other photographs none of 338,530 pairs.
+NEAR = 2
+
+Bands = tuple[tuple[slice, np.ndarray], ...]
 
 
 class ImageError(ValueError):
     """An image that cannot be used; the message is the reason that it is counted under."""
 
 
-def read_image(source: Path | bytes, size: int = 64) -> np.ndarray:
-    """Decode, orient, centre-crop and resize one image.
-
-    Args:
-        source: a file, or its bytes.
-        size: side of the result, in pixels.
+def read_image(source: bytes, size: int = 64) -> np.ndarray:
+    """Decode, orient, centre-crop and resize one image: a JPEG, PNG, WebP, GIF, or HEIC with pillow_heif.
 
     Returns:
         uint8 [size, size, 3], RGB, transparent parts over white; the first frame of an animation.
 
     Raises:
-        ImageError: "missing image", "unreadable image" or "image too large".
+        ImageError: "image too large" (over MAX_BYTES or MAX_PIXELS), or "unreadable image": another format,
+            cut off, or damaged where the decoder can tell.
     """
-    file: Path | BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source
+    if len(source) > MAX_BYTES:
+        raise ImageError("image too large")
     try:
-        with Image.open(file, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError("image too large")
-            image.draft(None, (4 * size, 4 * size))
-            return _to_square(image, size)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise ImageError("missing image") from error
+        if source.startswith(b"\xff\xd8\xff"):
+            return _read_jpeg(source, size)
+        return _read_other(source, size)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError("image too large") from error
     except ImageError:
         raise
-    except Exception as error:  # Pillow raises all sorts on broken files, and one must not stop a build
+    except Exception as error:  # decoders raise all sorts on broken files, and one must not stop a build
         raise ImageError("unreadable image") from error
 
 
-def _to_square(image: Image.Image, size: int) -> np.ndarray:
-    # Not ImageOps.exif_transpose: it writes the EXIF anew, and fails where a camera's is odd.
-    orientation = image.getexif().get(ExifTags.Base.Orientation)
-    if orientation in UPRIGHT:
-        image = image.transpose(UPRIGHT[orientation])
+def _read_jpeg(source: bytes, size: int) -> np.ndarray:
+    *lengths, colours, _ = simplejpeg.decode_jpeg_header(source)
+    height, width = map(int, lengths)
+    _check_pixels(width, height)
+    orientation = 1
+    for marker, start, end in _jpeg_segments(source):
+        if marker == 0xE1 and source.startswith(b"Exif\0\0", start):
+            orientation = _orientation(source[start:end])
+        endless = marker in (0xC2, 0xCA) and source.count(b"\xff\xda", end) > MAX_SCANS
+        cut_off = marker == 0xDA and source.rfind(b"\xff\xd9", end) < 0
+        if endless or cut_off:
+            raise ImageError("unreadable image")
+    side = min(width, height)
+    eighths = next((n for n in (1, 2, 4) if side * n >= 2 * size * 8), 8)
+    pixels = simplejpeg.decode_jpeg(
+        source,
+        "CMYK" if colours in ("CMYK", "YCCK") else "RGB",
+        min_height=-(-height * eighths // 8),
+        min_width=-(-width * eighths // 8),
+    )
+    if pixels.shape[2] == 4:  # Adobe's inks are stored inverted: as light
+        pixels = (pixels[..., :3].astype(np.uint16) * pixels[..., 3:] // 255).astype(np.uint8)
+    return _upright(_square(pixels, (width, height), (eighths, 8), size), orientation)
+
+
+def _jpeg_segments(source: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of each segment's content, up to the first scan's header."""
+    place = 2
+    for _ in range(MAX_PARTS + len(source) // 4096):
+        if source[place] != 0xFF:
+            break
+        marker = source[place + 1]
+        if marker == 0xFF:  # padding
+            place += 1
+            continue
+        end = place + 2 + int.from_bytes(source[place + 2 : place + 4], "big")
+        yield marker, place + 4, end
+        if marker == 0xDA:
+            return
+        place = end
+    raise ImageError("unreadable image")
+
+
+def _read_other(source: bytes, size: int) -> np.ndarray:
+    exif = b""
+    if source.startswith(b"\x89PNG\r\n\x1a\n"):
+        form = "PNG"
+        source, exif = _png_essentials(source)
+    elif source.startswith((b"GIF87a", b"GIF89a")) and source[-64:].rstrip(b"\0").endswith(b";"):
+        form = "GIF"
+    elif source.startswith(b"RIFF") and source.startswith(b"WEBP", 8):
+        form = "WEBP"  # opening it refuses what is cut off
+    elif source.startswith(b"ftyp", 4) and _can_read_heif():
+        form = "HEIF"
+    else:
+        raise ImageError("unreadable image")
+    with Image.open(io.BytesIO(source), formats=(form,)) as image:
+        _check_pixels(*image.size)
+        orientation = _orientation(exif or image.info.get("exif") or b"")
+        width, height = image.size
+        block = max(1, min(width, height) // (4 * size))
+        pixels = np.asarray(_opaque(image, block))
+        return _upright(_square(pixels, (width, height), (1, block), size), orientation)
+
+
+@cache
+def _can_read_heif() -> bool:
+    if find_spec("pillow_heif") is None:
+        return False
+    import pillow_heif  # pyright: ignore[reportMissingImports]
+
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def _png_essentials(source: bytes) -> tuple[bytes, bytes]:
+    """The PNG without what its picture does not need, and its EXIF.
+
+    Pillow would unpack compressed texts and profiles, of a megabyte for each kilobyte.
+    """
+    chunks, exif, place = [source[:8]], b"", 8
+    for _ in range(MAX_PARTS + len(source) // 4096):
+        length, name = struct.unpack_from(">I4s", source, place)
+        end = place + 12 + length
+        if end > len(source):
+            break
+        if name == b"IHDR":
+            _check_pixels(*struct.unpack_from(">II", source, place + 8))
+        if name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+            chunks.append(source[place:end])
+        elif name == b"eXIf":
+            exif = source[place + 8 : end - 4]
+        if name == b"IEND":
+            return b"".join(chunks), exif
+        place = end
+    raise ImageError("unreadable image")
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError("image too large")
+    if width * height == 0:
+        raise ImageError("unreadable image")
+
+
+def _opaque(image: Image.Image, block: int) -> Image.Image:
+    """The first frame in RGB over white, averaged over blocks of that side, colours by their alpha."""
     if image.mode.startswith("I;16"):  # 16-bit grey: Pillow's convert would clip it to white
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
+    image = image.convert("RGBA" if image.has_transparency_data else "RGB").reduce(block)
+    if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("RGB")
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    square = image.resize((size, size), Image.Resampling.BOX, box=(left, top, left + side, top + side))
-    return np.array(square)  # [size, size, 3]
+    return image.convert("RGB")
+
+
+def _square(pixels: np.ndarray, full: tuple[int, int], scale: tuple[int, int], size: int) -> np.ndarray:
+    """The central square of an image of `full` width and height, given at scale[0] / scale[1] of them."""
+    (over, under), side = scale, min(full)
+    smooth = over < under or side < size
+    spans = []
+    for length in full:
+        start, stop = (length - side) * over / (2 * under), (length + side) * over / (2 * under)
+        first, last = math.floor(start), math.ceil(stop)
+        spans.append((slice(first, last), _bands(last - first, start - first, stop - first, size, smooth)))
+    (columns, across), (rows, down) = spans
+    return _average(pixels[rows, columns], down, across)
+
+
+def _average(pixels: np.ndarray, down: Bands, across: Bands) -> np.ndarray:
+    """Weighted means of rows and then of columns: uint8 [size, size, 3].
+
+    All sums are of whole numbers below 2^24, which float32 adds without error in any order: neither the
+    processor nor the library's threads can change a byte. Between the two, means are kept to a quarter.
+    """
+    height, width, _ = pixels.shape
+    flat = pixels.reshape(height, -1).astype(np.float32)
+    rows = np.concatenate([band @ flat[touched] for touched, band in down])  # [size, width * 3]
+    rows = np.rint(rows * np.float32(4 / UNIT)).reshape(-1, width, 3).transpose(0, 2, 1).reshape(-1, width)
+    means = np.concatenate(
+        [rows[:, touched] @ band.T for touched, band in across], axis=1
+    )  # [size * 3, size]
+    means = np.rint(means * np.float32(1 / (4 * UNIT))).clip(0, 255).astype(np.uint8)
+    return means.reshape(-1, 3, means.shape[1]).transpose(0, 2, 1)
+
+
+@lru_cache(maxsize=256)
+def _bands(length: int, start: float, stop: float, size: int, smooth: bool) -> Bands:
+    """The weights, BAND parts at a time: the pixels that they touch, and float32 [parts, pixels touched]."""
+    weights = _weights(length, start, stop, size, smooth)
+    bands = []
+    for first in range(0, size, BAND):
+        band = weights[first : first + BAND]
+        touched = np.flatnonzero(band.any(axis=0))
+        span = slice(int(touched[0]), int(touched[-1]) + 1)
+        bands.append((span, np.ascontiguousarray(band[:, span], np.float32)))
+    return tuple(bands)
+
+
+def _weights(length: int, start: float, stop: float, size: int, smooth: bool) -> np.ndarray:
+    """What each of `length` pixels adds to each of `size` equal parts of [start, stop]: [size, length].
+
+    The running sum of a row of pixels is known at their edges. Straight lines between make each part the mean
+    of its exact area. If `smooth`, the curve there is cubic, with the mean of two neighbours for the slope at
+    their common edge: still exact in whole pixels, but within one it follows its neighbours. For means
+    over blocks, as the DCT scales give, this is 4 dB nearer to the area of what they were made from.
+    """
+    edges = np.linspace(start, stop, size + 1)
+    pixel = np.minimum(edges.astype(int), length - 1)
+    part = edges - pixel
+    sums = (np.arange(length) < pixel[:, None]).astype(np.float64)  # [size + 1, length]
+    edge = np.arange(size + 1)
+    if smooth:
+        sums[edge, pixel] += part**2 * (3 - 2 * part)
+        for slope, knot in ((part * (1 - part) ** 2, pixel), (-(part**2) * (1 - part), pixel + 1)):
+            sums[edge, np.maximum(knot - 1, 0)] += slope / 2
+            sums[edge, np.minimum(knot, length - 1)] += slope / 2
+    else:
+        sums[edge, pixel] += part
+    shares = np.diff(sums, axis=0) * (size / (stop - start))
+    # Rounding the running sums, not the shares, makes each part's shares sum to UNIT.
+    return np.diff(np.rint(shares.cumsum(axis=1) * UNIT), axis=1, prepend=0)
+
+
+def _orientation(exif: bytes) -> int:
+    """The orientation that EXIF tells, 1 to 8; 1 where it tells none, or is odd, which costs no picture."""
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = ">" if exif.startswith(b"MM") else "<"
+    try:
+        (first,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, first)
+        for entry in range(min(count, 1000)):
+            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, first + 2 + 12 * entry)
+            if tag == 0x0112:
+                return value if kind == 3 and 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """A square stored in that orientation, turned and mirrored as it was seen."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def fingerprint(pixels: np.ndarray) -> int:
+    """The fingerprint of one square, uint8 [size, size, 3]: 64 bits."""
+    return int(fingerprints(pixels[None])[0])
+
+
+def fingerprints(pixels: np.ndarray) -> np.ndarray:
+    """64 bits of each picture, of which re-encoding, rescaling or a little light change hardly any.
+
+    A difference hash of half horizontal and half vertical steps: whether the next cell of a 4 x 9 grid to the
+    right, and of a 9 x 4 grid below, is brighter. Half a level does not count, else a plain sky were noise.
+
+    Args:
+        pixels: uint8 [images, size, size, 3].
+
+    Returns:
+        uint64 [images].
+    """
+    size = pixels.shape[1]
+    grey = pixels @ np.array([299.0, 587.0, 114.0])  # whole numbers, and all sums of them: exact
+    half = 0.5 * 1000 * size**2  # a level, in the sums of _cells
+    right = np.diff(_cells(grey, 4, 9), axis=2) > half
+    below = np.diff(_cells(grey, 9, 4), axis=1) > half
+    bits = np.concatenate([right.reshape(-1, 32), below.reshape(-1, 32)], axis=1)
+    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
+
+
+def _cells(grey: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Sums over the areas of a grid of equal cells, [images, rows, columns]: size² times the mean."""
+    size = grey.shape[1]
+    return _overlaps(size, rows) @ grey @ _overlaps(size, columns).T
+
+
+def _overlaps(size: int, parts: int) -> np.ndarray:
+    """How much of each of `size` pixels lies in each of `parts` equal parts: [parts, size], in 1/parts."""
+    edges, pixels = np.arange(parts + 1)[:, None] * size, np.arange(size) * parts
+    return np.diff((edges - pixels).clip(0, parts), axis=0).astype(np.float64)
 
 
 def encode_npy(pixels: np.ndarray) -> bytes:
@@ -85,9 +319,7 @@ def encode_npy(pixels: np.ndarray) -> bytes:
 
 def encode_jpeg(pixels: np.ndarray) -> bytes:
     """JPEG at 4:4:4, quality 95: at 64 pixels, subsampled chroma costs 5 dB."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=95, subsampling=0)
-    return buffer.getvalue()
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), 95, colorsubsampling="444")
 
 
 ENCODERS = {"npy": encode_npy, "jpg": encode_jpeg}
