@@ -116,15 +116,16 @@ class Reader:
     def _table(self, epoch: int, lane: int, window: int) -> _Table:
         """The table of a window; the one behind it is begun."""
         last = window + 1 == self._lane(epoch, lane).num_windows
-        behind = (epoch + 1, lane, 0) if last else (epoch, lane, window + 1)
+        wanted = (epoch, lane, window), ((epoch + 1, lane, 0) if last else (epoch, lane, window + 1))
         with self._lock:
-            for key in ((epoch, lane, window), behind):
+            for key in wanted:
                 if key not in self._tables:
                     table = self._opener.submit(self._open, *key)
                     self._tables[key] = table, self._opener.submit(self._check_all, table)
-                    for old in sorted(key for key in self._tables if key[1] == lane)[:-TABLES]:
-                        del self._tables[old]
-            table, checks = self._tables[epoch, lane, window]
+                    for old in [key for key in self._tables if key[1] == lane][:-TABLES]:
+                        if old not in wanted:
+                            del self._tables[old]
+            table, checks = self._tables[wanted[0]]
         if checks.done():
             checks.result()  # raises what it raised
         return table.result()

@@ -67,7 +67,7 @@ class ObjectiveConfig(Section):
     nll_weight: float = Field(
         default=5.0, ge=0, description="Of the observed emoji's −log q; needs a tied output."
     )
-    weights: Literal["none", "exponential", "tfidf"] = Field(
+    weights: Literal["none", "exponential", "tfidf", "tfidf-corpus"] = Field(
         default="none", description="Weights of the samples."
     )
     k: float = Field(default=10.0, ge=0, description="Of the exponential weights (Eq. 2 of the paper).")

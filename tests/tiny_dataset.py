@@ -1,0 +1,74 @@
+"""Datasets of tiny images: each tells its number, below 256, and that its emojis."""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from emojigan.datasets.images import ENCODERS
+from emojigan.datasets.index import index_name, index_shard
+from emojigan.datasets.manifest import Manifest, ShardEntry, write_manifest
+from emojigan.datasets.split import Split
+from emojigan.datasets.storage import Folder
+
+EMOJIS = "😍😂🔥🐶🌊🍕🎉"
+SIZE = 4  # pixels
+
+
+def emojis_of(image: int) -> list[str]:
+    """One or two emojis, by the number of the image."""
+    return [EMOJIS[image % 7], EMOJIS[(image + 3) % 7]][: 1 + image % 2]
+
+
+def tuples_of(images: int) -> Counter[tuple[int, int]]:
+    """All tuples of a dataset: number of the image, and position of the emoji in the vocabulary."""
+    return Counter((image, EMOJIS.index(emoji)) for image in range(images) for emoji in emojis_of(image))
+
+
+def number_of(pixels: np.ndarray) -> int:
+    """The number that an image tells."""
+    assert (pixels == pixels[0, 0]).all(), "pixels of several images"
+    return int(pixels[0, 0, 0])
+
+
+def write_dataset(folder: Path, sizes: Sequence[int], encoding: str = "npy") -> Split:
+    """A dataset of shards of so many images, all in train."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shards, first = [], 0
+    for number, size in enumerate(sizes):
+        name = f"{number:06d}.tar"
+        (folder / name).write_bytes(tar(range(first, first + size), encoding))
+        rows = index_shard(folder / name).to_bytes()
+        (folder / index_name(name)).write_bytes(rows)
+        content = (folder / name).read_bytes()
+        digest, index_digest = (hashlib.sha256(each).hexdigest() for each in (content, rows))
+        tuples = sum(len(emojis_of(image)) for image in range(first, first + size))
+        shards.append(
+            ShardEntry(name, index_name(name), "train", size, tuples, len(content), digest, index_digest)
+        )
+        first += size
+    manifest = Manifest(SIZE, encoding, "tiny", {}, dict.fromkeys(EMOJIS, 1), {}, {}, tuple(shards))
+    write_manifest(manifest, Folder(str(folder)))
+    return Split(Folder(str(folder)), manifest, "train")
+
+
+def tar(images: Sequence[int], encoding: str) -> bytes:
+    """A shard as the builder writes it."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as file:
+        for place, image in enumerate(images):
+            pixels = np.full((SIZE, SIZE, 3), image, np.uint8)  # grey: JPEG keeps it exactly
+            label = {"post": f"p{image}", "account": "a", "emojis": emojis_of(image)}
+            for extension, content in (
+                ("json", json.dumps(label).encode()),
+                (encoding, ENCODERS[encoding](pixels)),
+            ):
+                member = tarfile.TarInfo(f"{place:06d}.{extension}")
+                member.size = len(content)
+                file.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
