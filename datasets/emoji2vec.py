@@ -1,0 +1,143 @@
+"""emoji2vec's published vectors, cleaned, repaired and completed.
+
+emoji2vec.bin ─► one trained row per emoji ─┐
+words of names and keywords ─► tf-idf ──────┴─► ridge regression ─► a row for every emoji, trained or filled
+
+Eisner et al., "emoji2vec: Learning emoji representations from their description", SocialNLP 2016. Of its 1,661
+keys 17 are no emojis, 47 emojis occur twice with different vectors, and dozens were never trained: their
+descriptions were all in the validation and test sets, so they are still what they were initialised with.
+Emojis since 2016 are missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .emoji_text import all_canonical, canonical, display
+from .errors import InputError
+from .files import sha256
+from .vectors import Origin, keyed, read_word2vec, unit, word_features
+
+if TYPE_CHECKING:
+    from gensim.models import KeyedVectors
+    from scipy.sparse import csr_matrix
+
+_ALPHAS = (0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 4.0)
+_HELD_OUT = 5  # one trained emoji of so many chooses alpha
+_FEWEST = 50  # trained emojis that a regression can learn from
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What is in a file: float32 rows by canonical emoji, variants kept, and what was left out."""
+
+    rows: dict[str, np.ndarray]
+    junk: tuple[str, ...]  # keys that are no emojis
+    twins: tuple[str, ...]  # emojis that had several keys
+    untrained: tuple[str, ...]  # emojis of which no key was trained
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The regression's strength and how well it did on emojis that it had not seen."""
+
+    alpha: float
+    cosine: float  # mean cosine of prediction and truth
+    mean_cosine: float  # the same of the mean vector, which knows nothing of the emoji
+    median_rank: float  # of the truth among all trained vectors by cosine to the prediction; 1 is best
+
+
+def complete(path: Path) -> tuple[KeyedVectors, Origin]:
+    """Clean a file of trained vectors, and give every folded emoji that it lacks one estimated from its words.
+
+    A variant that was not trained is left out: its emoji's vector stands for it (`vectors.resolve`).
+    """
+    cleaned = clean(path)
+    known = [e for e in all_canonical() if e in cleaned.rows]
+    lacking = [e for e in all_canonical() if e not in cleaned.rows]
+    if len(known) < _FEWEST:
+        raise InputError(f"{path} has {len(known)} trained emojis, too few to estimate others: {_FEWEST}.")
+    rows = np.stack([cleaned.rows[e] for e in known]).astype(np.float64)
+    filled, fit = fill(word_features(known), rows, word_features(lacking))
+    facts = {
+        "keys": len(cleaned.rows) + len(cleaned.junk) + len(cleaned.untrained),
+        "junk": len(cleaned.junk),
+        "twins": len(cleaned.twins),
+        "never trained": " ".join(map(display, cleaned.untrained)),
+        "alpha": fit.alpha,
+        "held-out cosine": round(fit.cosine, 4),
+        "held-out cosine of the mean vector": round(fit.mean_cosine, 4),
+        "held-out median rank": fit.median_rank,
+    }
+    table = keyed([*cleaned.rows, *lacking], np.stack([*cleaned.rows.values(), *filled.astype(np.float32)]))
+    return table, Origin("emoji2vec", {path.name: sha256(path)}, facts, tuple(lacking))
+
+
+def clean(path: Path) -> Cleaned:
+    """One row per emoji: of several keys the one that was trained, else the qualified one, else the first."""
+    vectors = read_word2vec(path)
+    keys = list(map(str, vectors.index_to_key))
+    trained = ~never_trained(vectors.vectors)
+    candidates: dict[str, list[int]] = {}
+    junk = []
+    for i, key in enumerate(keys):
+        if e := canonical(key, keep_variants=True):
+            candidates.setdefault(e, []).append(i)
+        else:
+            junk.append(key)
+    best = {e: max(rows, key=lambda i: (trained[i], keys[i] == display(e))) for e, rows in candidates.items()}
+    return Cleaned(
+        {e: vectors.vectors[i] for e, i in best.items() if trained[i]},
+        tuple(junk),
+        tuple(e for e, rows in candidates.items() if len(rows) > 1),
+        tuple(e for e, i in best.items() if not trained[i]),
+    )
+
+
+def never_trained(matrix: np.ndarray) -> np.ndarray:
+    """Which rows [n, d] are still as initialised, evenly distributed between two bounds: bool [n].
+
+    Such a row is near to no other, and its kurtosis is an even distribution's, -1.2. Rows that were trained
+    little are near to none either, but Adam's first steps, of one size, have left values of two sizes: -2.
+    """
+    rows = unit(matrix.astype(np.float64))
+    cosine = rows @ rows.T
+    np.fill_diagonal(cosine, -1)
+    centred = matrix - matrix.mean(axis=1, keepdims=True)
+    kurtosis = (centred**4).mean(axis=1) / np.maximum((centred**2).mean(axis=1), 1e-30) ** 2 - 3
+    return (cosine.max(axis=1) < 0.3) & (np.abs(kurtosis + 1.2) < 0.35)
+
+
+def fill(features: csr_matrix, rows: np.ndarray, wanted: csr_matrix) -> tuple[np.ndarray, Fit]:
+    """Estimate rows for `wanted` [m, words] from those of `features` [n, words]: float64 [m, d], and the fit.
+
+    Ridge regression on the rows' directions, with the mean as intercept. Estimates have the median norm of
+    the rows: shrunk as they come, they would all be near to each other.
+    """
+    directions = unit(rows)
+    order = np.random.default_rng(0).permutation(len(rows))
+    held_out, seen = np.split(order, [len(rows) // _HELD_OUT])
+    truth = directions[held_out]
+
+    def cosine(estimates: np.ndarray) -> float:
+        return float((unit(estimates) * truth).sum(axis=1).mean())
+
+    tried = {alpha: _ridge(features[seen], directions[seen], features[held_out], alpha) for alpha in _ALPHAS}
+    alpha = max(tried, key=lambda each: cosine(tried[each]))
+    scores = unit(tried[alpha]) @ directions.T
+    ranks = 1 + (scores > scores[np.arange(len(held_out)), held_out][:, None]).sum(axis=1)
+    mean = np.tile(directions[seen].mean(axis=0), (len(held_out), 1))
+    fit = Fit(alpha, cosine(tried[alpha]), cosine(mean), float(np.median(ranks)))
+    estimates = unit(_ridge(features, directions, wanted, alpha))
+    return estimates * np.median(np.linalg.norm(rows, axis=1)), fit
+
+
+def _ridge(features: csr_matrix, rows: np.ndarray, wanted: csr_matrix, alpha: float) -> np.ndarray:
+    """In its dual form, as words are more than emojis."""
+    mean = rows.mean(axis=0)
+    kernel = (features @ features.T).toarray() + alpha * np.eye(len(rows))
+    return mean + (wanted @ features.T) @ np.linalg.solve(kernel, rows - mean)
