@@ -56,7 +56,7 @@ def train_on_captions(
 
 
 def tokens(text: str) -> list[str]:
-    """The words of a text in lower case and its canonical emojis, in order; a run of one emoji counts once."""
+    """A text's words in lower case and canonical emojis, in order; a run of one emoji counts once."""
     found, end = [], 0
     for word in WORD.finditer(text):
         found += [e for e, _ in groupby(extract(text[end : word.start()]))]

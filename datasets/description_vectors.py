@@ -32,7 +32,7 @@ _INITIAL = 0.1  # bound of the vectors at the start
 
 @dataclass(frozen=True)
 class Descriptions:
-    """Texts about emojis, as word vectors: text i is about emoji `emoji[i]`, and the texts of an emoji adjoin."""
+    """Texts about emojis, as word vectors: text i is about `emoji[i]`, and the texts of an emoji adjoin."""
 
     emojis: tuple[str, ...]  # those with a known word
     emoji: np.ndarray  # int64 [texts]
@@ -53,16 +53,14 @@ def sum_words(words: Path, descriptions: Path | None) -> tuple[KeyedVectors, Ori
         descriptions: lines "description TAB emoji"; None for our own names and keywords.
     """
     known = _read(words, descriptions)
-    rows = [set[int]() for _ in known.emojis]
+    rows: list[set[int]] = [set() for _ in known.emojis]
     for emoji, text in zip(known.emoji, known.words, strict=True):
         rows[emoji].update(text)
     matrix = np.stack([known.vectors[sorted(each)].sum(axis=0) for each in rows])
     return keyed(known.emojis, matrix), Origin("sum", _sources(words, descriptions), known.facts)
 
 
-def train(
-    words: Path, descriptions: Path | None, *, epochs: int, seed: int
-) -> tuple[KeyedVectors, Origin]:
+def train(words: Path, descriptions: Path | None, *, epochs: int, seed: int) -> tuple[KeyedVectors, Origin]:
     """Train an emoji's vector to tell its descriptions from others', as emoji2vec was; rows of norm 1.
 
     The probability that text t describes emoji e is sigmoid(v_e · sum of t's word vectors); binary cross
@@ -82,9 +80,7 @@ def train(
     return keyed(known.emojis, unit(matrix)), Origin("train", _sources(words, descriptions), facts)
 
 
-def fit(
-    sums: np.ndarray, emoji: np.ndarray, *, epochs: int, seed: int
-) -> tuple[np.ndarray, list[float]]:
+def fit(sums: np.ndarray, emoji: np.ndarray, *, epochs: int, seed: int) -> tuple[np.ndarray, list[float]]:
     """Vectors of the emojis, float32 [emojis, dimension], and each epoch's mean loss.
 
     Args:
@@ -120,7 +116,7 @@ def fit(
 
 
 def description_loss(vectors: torch.Tensor, fitting: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Mean binary cross entropy of vectors [n, d] with texts that describe them, and with others, [n, d] each."""
+    """Mean binary cross entropy of vectors [n, d], each with a text that describes it and with another."""
     from torch.nn.functional import softplus
 
     return (softplus(-(vectors * fitting).sum(1)) + softplus((vectors * other).sum(1))).mean() / 2
@@ -132,7 +128,9 @@ def _read(words: Path, descriptions: Path | None) -> Descriptions:
     vectors = read_word2vec(words)
     if not np.isfinite(vectors.vectors).all():
         raise InputError(f"{words} holds NaN or infinity: give a word2vec file of finite vectors.")
-    row, unknown, taken = vectors.key_to_index, set[str](), list[tuple[str, tuple[int, ...]]]()
+    row: dict[str, int] = vectors.key_to_index  # pyright: ignore[reportAssignmentType]
+    taken: list[tuple[str, tuple[int, ...]]] = []
+    unknown: set[str] = set()
     for emoji, text in sorted(texts, key=lambda each: each[0]):
         tokens = [token if token in row else token.lower() for token in text.split()]
         unknown.update(token for token in tokens if token not in row)

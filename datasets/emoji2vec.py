@@ -1,16 +1,17 @@
 """emoji2vec's published vectors, cleaned, repaired and completed.
 
 emoji2vec.bin ─► one trained row per emoji ─┐
-words of names and keywords ─► tf-idf ──────┴─► ridge regression ─► a row for every emoji, trained or filled
+words of names and keywords, their topics ──┴─► ridge regression ─► a row for every emoji, trained or filled
 
-Eisner et al., "emoji2vec: Learning emoji representations from their description", SocialNLP 2016. Of its 1,661
-keys 17 are no emojis, 47 emojis occur twice with different vectors, and dozens were never trained: their
-descriptions were all in the validation and test sets, so they are still what they were initialised with.
-Emojis since 2016 are missing.
+Eisner et al., "emoji2vec: Learning emoji representations from their description", SocialNLP 2016. Of its
+1,661 keys 17 are no emojis, 47 emojis occur twice with different vectors, and dozens were never trained:
+their descriptions were all in the validation and test sets, so they are still what they were initialised
+with. Emojis since 2016 are missing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ import numpy as np
 from .emoji_text import all_canonical, canonical, display
 from .errors import InputError
 from .files import sha256
-from .vectors import Origin, keyed, read_word2vec, unit, word_features
+from .vectors import Origin, build_vectors, keyed, read_word2vec, unit, word_features
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
@@ -43,16 +44,17 @@ class Cleaned:
 
 @dataclass(frozen=True)
 class Fit:
-    """The regression's strength and how well it did on emojis that it had not seen."""
+    """The regression's strength, and how well it did on emojis that it had not seen."""
 
     alpha: float
-    cosine: float  # mean cosine of prediction and truth
-    mean_cosine: float  # the same of the mean vector, which knows nothing of the emoji
-    median_rank: float  # of the truth among all trained vectors by cosine to the prediction; 1 is best
+    cosine: float  # mean cosine of regression and truth
+    cosine_of_mean: float  # the same of the mean vector, which knows nothing of the emoji
+    cosine_stretched: float  # the same of what is filled in
+    median_rank: float  # of the truth among all trained vectors, by cosine to what is filled in; 1 is best
 
 
 def complete(path: Path) -> tuple[KeyedVectors, Origin]:
-    """Clean a file of trained vectors, and give every folded emoji that it lacks one estimated from its words.
+    """Clean a file of trained vectors; estimate one for every folded emoji that it lacks from its words.
 
     A variant that was not trained is left out: its emoji's vector stands for it (`vectors.resolve`).
     """
@@ -62,7 +64,7 @@ def complete(path: Path) -> tuple[KeyedVectors, Origin]:
     if len(known) < _FEWEST:
         raise InputError(f"{path} has {len(known)} trained emojis, too few to estimate others: {_FEWEST}.")
     rows = np.stack([cleaned.rows[e] for e in known]).astype(np.float64)
-    filled, fit = fill(word_features(known), rows, word_features(lacking))
+    filled, fit = fill(_features(known), rows, _features(lacking))
     facts = {
         "keys": len(cleaned.rows) + len(cleaned.junk) + len(cleaned.untrained),
         "junk": len(cleaned.junk),
@@ -70,8 +72,9 @@ def complete(path: Path) -> tuple[KeyedVectors, Origin]:
         "never trained": " ".join(map(display, cleaned.untrained)),
         "alpha": fit.alpha,
         "held-out cosine": round(fit.cosine, 4),
-        "held-out cosine of the mean vector": round(fit.mean_cosine, 4),
-        "held-out median rank": fit.median_rank,
+        "held-out cosine of the mean vector": round(fit.cosine_of_mean, 4),
+        "held-out cosine as filled": round(fit.cosine_stretched, 4),
+        "held-out median rank as filled": fit.median_rank,
     }
     table = keyed([*cleaned.rows, *lacking], np.stack([*cleaned.rows.values(), *filled.astype(np.float32)]))
     return table, Origin("emoji2vec", {path.name: sha256(path)}, facts, tuple(lacking))
@@ -113,31 +116,55 @@ def never_trained(matrix: np.ndarray) -> np.ndarray:
 
 
 def fill(features: csr_matrix, rows: np.ndarray, wanted: csr_matrix) -> tuple[np.ndarray, Fit]:
-    """Estimate rows for `wanted` [m, words] from those of `features` [n, words]: float64 [m, d], and the fit.
+    """Estimate rows for `wanted` [m, features] from those of `features` [n, features]: float64 [m, d].
 
-    Ridge regression on the rows' directions, with the mean as intercept. Estimates have the median norm of
-    the rows: shrunk as they come, they would all be near to each other.
+    Ridge regression on the rows' directions, the mean as intercept. It shrinks what it is unsure of towards
+    the mean, where an emoji would be among the nearest of very many others; so an estimate is moved away
+    from the mean until it is as long as a trained row. One emoji in five is held out to choose alpha.
     """
     directions = unit(rows)
-    order = np.random.default_rng(0).permutation(len(rows))
-    held_out, seen = np.split(order, [len(rows) // _HELD_OUT])
-    truth = directions[held_out]
+    held_out, seen = np.split(np.random.default_rng(0).permutation(len(rows)), [len(rows) // _HELD_OUT])
+    mean, truth = directions[seen].mean(axis=0), directions[held_out]
 
     def cosine(estimates: np.ndarray) -> float:
         return float((unit(estimates) * truth).sum(axis=1).mean())
 
-    tried = {alpha: _ridge(features[seen], directions[seen], features[held_out], alpha) for alpha in _ALPHAS}
+    tried = {
+        alpha: mean + _ridge(features[seen], directions[seen], features[held_out], alpha) for alpha in _ALPHAS
+    }
     alpha = max(tried, key=lambda each: cosine(tried[each]))
-    scores = unit(tried[alpha]) @ directions.T
+    stretched = _stretch(tried[alpha] - mean, mean)
+    scores = stretched @ directions.T
     ranks = 1 + (scores > scores[np.arange(len(held_out)), held_out][:, None]).sum(axis=1)
-    mean = np.tile(directions[seen].mean(axis=0), (len(held_out), 1))
-    fit = Fit(alpha, cosine(tried[alpha]), cosine(mean), float(np.median(ranks)))
-    estimates = unit(_ridge(features, directions, wanted, alpha))
+    fit = Fit(
+        alpha,
+        cosine(tried[alpha]),
+        cosine(np.tile(mean, (len(held_out), 1))),
+        cosine(stretched),
+        float(np.median(ranks)),
+    )
+    estimates = _stretch(_ridge(features, directions, wanted, alpha), directions.mean(axis=0))
     return estimates * np.median(np.linalg.norm(rows, axis=1)), fit
 
 
+def _features(emojis: Sequence[str]) -> csr_matrix:
+    """Half an emoji's words, half its place in the default table, where words that never meet share topics."""
+    from scipy.sparse import csr_matrix, hstack
+
+    table = build_vectors()
+    topics = [table[e] if e in table else np.zeros(table.vector_size) for e in emojis]
+    return csr_matrix(hstack([word_features(emojis), csr_matrix(np.stack(topics))])) * 0.5**0.5
+
+
 def _ridge(features: csr_matrix, rows: np.ndarray, wanted: csr_matrix, alpha: float) -> np.ndarray:
-    """In its dual form, as words are more than emojis."""
-    mean = rows.mean(axis=0)
+    """Deviations from the mean of the rows; in the dual form, as features are more than emojis."""
     kernel = (features @ features.T).toarray() + alpha * np.eye(len(rows))
-    return mean + (wanted @ features.T) @ np.linalg.solve(kernel, rows - mean)
+    return (wanted @ features.T) @ np.linalg.solve(kernel, rows - rows.mean(axis=0))
+
+
+def _stretch(deviations: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """mean + s · deviation, with s > 0 such that the norm is 1; without a deviation, the mean."""
+    a = np.maximum((deviations**2).sum(axis=1), 1e-30)
+    b = deviations @ mean
+    s = (np.sqrt(b**2 + a * (1 - mean @ mean)) - b) / a
+    return mean + s[:, None] * deviations

@@ -1,13 +1,13 @@
 """Emoji vectors: where each canonical emoji sits in space.
 
-names in 14 languages + keywords -> tf-idf -> LSI ─┐
-emoji2vec.py, vector_training.py ──────────────────┴─► word2vec file + Origin ─► EmojiVectors ─► rows of a vocabulary
+names in 14 languages + keywords ─► tf-idf ─► LSI ─┐
+emoji2vec, description_vectors, caption_vectors ───┴─► word2vec file ─► EmojiVectors ─► rows of a vocabulary
 
 The default table is built offline from the `emoji` package and keywords/keywords.tsv. Any other
 word2vec file with emoji keys, such as emoji2vec's, loads the same way.
 
-A file of ours ends with a line of JSON about its origin, after the last row, where every reader of the word2vec
-format has stopped reading: so it is one file, its hash covers both, and stock gensim reads it.
+A file of ours ends with a line of JSON about its origin, after the last row, where readers of the word2vec
+format have stopped reading: so it is one file, its hash covers both, and stock gensim reads it.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _LEAN = 0.25
 """How far a variant leans from its folded emoji towards its own words. They are few, and mostly tone or
 gender: alone they put 🏃🏽‍♀️ next to 👩, and 👍🏻 next to 💡."""
 _KEYWORDS = Path(__file__).parent / "keywords" / "keywords.tsv"
-# A word; of Han and kana, written without spaces, a character. What U+FE0F or U+20E3 follows is an emoji's.
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?!.[\ufe0f\u20e3])[^\W_\u3040-\u30ff\u3400-\u9fff])+")
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?!.[\ufe0f\u20e3])[^\W_ℹ\u3040-\u30ff\u3400-\u9fff])+")
+"""A word; of Han and kana, written without spaces, a character. No part of an emoji, such as 1️⃣, is one."""
 _ORIGIN = b"\n# emojigan origin "
 
 
@@ -73,15 +73,20 @@ def build_vectors() -> KeyedVectors:
 
     LSI is fitted on the folded emojis alone, lest a word count six times because its emoji comes in five
     tones; variants are projected. An emoji that shares no word with another is left out. Two builds with
-    the same packages on the same kind of machine are equal bit for bit.
+    with the same packages on the same kind of machine are equal bit for bit.
     """
+    return keyed(*_from_names())
+
+
+@cache
+def _from_names() -> tuple[list[str], np.ndarray]:
     emojis = all_canonical(keep_variants=True)
     row = {e: i for i, e in enumerate(emojis)}
     own = unit(_project(emojis))
     folded = own[[row[canonical(e) or e] for e in emojis]]
     matrix = unit(folded + _LEAN * own)
     kept = np.flatnonzero(matrix.any(axis=1))
-    return keyed([emojis[i] for i in kept], matrix[kept])
+    return [emojis[i] for i in kept], matrix[kept]
 
 
 def keyed(emojis: Sequence[str], matrix: np.ndarray) -> KeyedVectors:
@@ -175,22 +180,13 @@ def word_features(emojis: Sequence[str]) -> csr_matrix:
     from gensim.matutils import corpus2csc
     from gensim.models import TfidfModel
 
-    fitted = [document(e) for e in all_canonical()]
+    fitted = [_document(e) for e in all_canonical()]
     dictionary = Dictionary(fitted)
     # A word of one emoji alone relates it to no other.
     dictionary.filter_extremes(no_below=2, no_above=1.0, keep_n=len(dictionary))
     tfidf = TfidfModel([dictionary.doc2bow(each) for each in fitted])
-    bags = [tfidf[dictionary.doc2bow(document(e))] for e in emojis]
+    bags = [tfidf[dictionary.doc2bow(_document(e))] for e in emojis]
     return corpus2csc(bags, num_terms=len(dictionary)).T.tocsr()
-
-
-def document(emoji_: str) -> list[str]:
-    """The distinct words of an emoji's names in 14 languages and English keywords, sorted."""
-    emoji.config.load_language(emoji.LANGUAGES)
-    names = emoji.EMOJI_DATA[display(emoji_)]
-    texts = [names[language] for language in emoji.LANGUAGES if language in names]
-    texts += [*names.get("alias", []), *keywords(emoji_)]
-    return sorted({word for text in texts for word in WORD.findall(text.lower())})
 
 
 def keywords(emoji_: str) -> list[str]:
@@ -218,6 +214,16 @@ def _project(emojis: list[str]) -> np.ndarray:
         topics = corpus2dense(lsi[projected], _DIMENSION).T
     largest = np.abs(topics).argmax(axis=0)  # a topic's sign is arbitrary
     return topics * np.sign(topics[largest, np.arange(_DIMENSION)])
+
+
+@cache
+def _document(emoji_: str) -> tuple[str, ...]:
+    """The distinct words of an emoji's names in 14 languages and English keywords, sorted."""
+    emoji.config.load_language(emoji.LANGUAGES)
+    names = emoji.EMOJI_DATA[display(emoji_)]
+    texts = [names[language] for language in emoji.LANGUAGES if language in names]
+    texts += [*names.get("alias", []), *keywords(emoji_)]
+    return tuple(sorted({word for text in texts for word in WORD.findall(text.lower())}))
 
 
 @cache
