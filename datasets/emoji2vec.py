@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from .emoji_text import all_canonical, canonical, display
 from .errors import InputError
@@ -25,7 +26,6 @@ from .vectors import Origin, build_vectors, keyed, read_word2vec, unit, word_fea
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
-    from scipy.sparse import csr_matrix
 
 _ALPHAS = (0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 4.0)
 _HELD_OUT = 5  # one trained emoji of so many chooses alpha
@@ -36,6 +36,7 @@ _FEWEST = 50  # trained emojis that a regression can learn from
 class Cleaned:
     """What is in a file: float32 rows by canonical emoji, variants kept, and what was left out."""
 
+    keys: int  # in the file
     rows: dict[str, np.ndarray]
     junk: tuple[str, ...]  # keys that are no emojis
     twins: tuple[str, ...]  # emojis that had several keys
@@ -64,9 +65,11 @@ def complete(path: Path) -> tuple[KeyedVectors, Origin]:
     if len(known) < _FEWEST:
         raise InputError(f"{path} has {len(known)} trained emojis, too few to estimate others: {_FEWEST}.")
     rows = np.stack([cleaned.rows[e] for e in known]).astype(np.float64)
-    filled, fit = fill(_features(known), rows, _features(lacking))
+    with threadpool_limits(1):  # so that sums are taken in one order
+        alike = _alike([*known, *lacking], known)
+        filled, fit = fill(alike[: len(known)], rows, alike[len(known) :])
     facts = {
-        "keys": len(cleaned.rows) + len(cleaned.junk) + len(cleaned.untrained),
+        "keys": cleaned.keys,
         "junk": len(cleaned.junk),
         "twins": len(cleaned.twins),
         "never trained": " ".join(map(display, cleaned.untrained)),
@@ -94,6 +97,7 @@ def clean(path: Path) -> Cleaned:
             junk.append(key)
     best = {e: max(rows, key=lambda i: (trained[i], keys[i] == display(e))) for e, rows in candidates.items()}
     return Cleaned(
+        len(keys),
         {e: vectors.vectors[i] for e, i in best.items() if trained[i]},
         tuple(junk),
         tuple(e for e, rows in candidates.items() if len(rows) > 1),
@@ -115,51 +119,58 @@ def never_trained(matrix: np.ndarray) -> np.ndarray:
     return (cosine.max(axis=1) < 0.3) & (np.abs(kurtosis + 1.2) < 0.35)
 
 
-def fill(features: csr_matrix, rows: np.ndarray, wanted: csr_matrix) -> tuple[np.ndarray, Fit]:
-    """Estimate rows for `wanted` [m, features] from those of `features` [n, features]: float64 [m, d].
+def fill(kernel: np.ndarray, rows: np.ndarray, cross: np.ndarray) -> tuple[np.ndarray, Fit]:
+    """Estimate rows [m, d] of emojis from trained ones.
 
-    Ridge regression on the rows' directions, the mean as intercept. It shrinks what it is unsure of towards
-    the mean, where an emoji would be among the nearest of very many others; so an estimate is moved away
-    from the mean until it is as long as a trained row. One emoji in five is held out to choose alpha.
+    Kernel ridge regression on the rows' directions, the mean as intercept. It shrinks what it is unsure of
+    towards the mean, where an emoji would be among the nearest of very many others; so an estimate is moved
+    away from the mean until it is as long as a trained row. One emoji in five is held out to choose alpha.
+
+    Args:
+        kernel: how alike the trained ones' words are, float64 [n, n].
+        rows: the trained ones', float64 [n, d].
+        cross: how alike the wanted ones' words are to the trained ones', float64 [m, n].
     """
     directions = unit(rows)
     held_out, seen = np.split(np.random.default_rng(0).permutation(len(rows)), [len(rows) // _HELD_OUT])
     mean, truth = directions[seen].mean(axis=0), directions[held_out]
+    deviations = {
+        alpha: _ridge(kernel[np.ix_(seen, seen)], directions[seen], kernel[np.ix_(held_out, seen)], alpha)
+        for alpha in _ALPHAS
+    }
 
     def cosine(estimates: np.ndarray) -> float:
         return float((unit(estimates) * truth).sum(axis=1).mean())
 
-    tried = {
-        alpha: mean + _ridge(features[seen], directions[seen], features[held_out], alpha) for alpha in _ALPHAS
-    }
-    alpha = max(tried, key=lambda each: cosine(tried[each]))
-    stretched = _stretch(tried[alpha] - mean, mean)
+    alpha = max(_ALPHAS, key=lambda each: cosine(mean + deviations[each]))
+    stretched = _stretch(deviations[alpha], mean)
     scores = stretched @ directions.T
     ranks = 1 + (scores > scores[np.arange(len(held_out)), held_out][:, None]).sum(axis=1)
     fit = Fit(
         alpha,
-        cosine(tried[alpha]),
+        cosine(mean + deviations[alpha]),
         cosine(np.tile(mean, (len(held_out), 1))),
         cosine(stretched),
         float(np.median(ranks)),
     )
-    estimates = _stretch(_ridge(features, directions, wanted, alpha), directions.mean(axis=0))
+    estimates = _stretch(_ridge(kernel, directions, cross, alpha), directions.mean(axis=0))
     return estimates * np.median(np.linalg.norm(rows, axis=1)), fit
 
 
-def _features(emojis: Sequence[str]) -> csr_matrix:
-    """Half an emoji's words, half its place in the default table, where words that never meet share topics."""
-    from scipy.sparse import csr_matrix, hstack
+def _alike(emojis: Sequence[str], others: Sequence[str]) -> np.ndarray:
+    """How alike emojis are, [emojis, others]: half by their words, half by their cosine in the default table.
 
+    In the table words that never meet share topics, so that every emoji is like some other.
+    """
     table = build_vectors()
-    topics = [table[e] if e in table else np.zeros(table.vector_size) for e in emojis]
-    return csr_matrix(hstack([word_features(emojis), csr_matrix(np.stack(topics))])) * 0.5**0.5
+    topics = {e: table[e] if e in table else np.zeros(table.vector_size) for e in {*emojis, *others}}
+    words = (word_features(emojis) @ word_features(others).T).toarray()
+    return (words + np.stack([topics[e] for e in emojis]) @ np.stack([topics[e] for e in others]).T) / 2
 
 
-def _ridge(features: csr_matrix, rows: np.ndarray, wanted: csr_matrix, alpha: float) -> np.ndarray:
-    """Deviations from the mean of the rows; in the dual form, as features are more than emojis."""
-    kernel = (features @ features.T).toarray() + alpha * np.eye(len(rows))
-    return (wanted @ features.T) @ np.linalg.solve(kernel, rows - rows.mean(axis=0))
+def _ridge(kernel: np.ndarray, rows: np.ndarray, cross: np.ndarray, alpha: float) -> np.ndarray:
+    """Deviations from the mean of the rows, float64 [m, d]."""
+    return cross @ np.linalg.solve(kernel + alpha * np.eye(len(rows)), rows - rows.mean(axis=0))
 
 
 def _stretch(deviations: np.ndarray, mean: np.ndarray) -> np.ndarray:

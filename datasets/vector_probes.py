@@ -22,7 +22,7 @@ NEIGHBOURS = 10  # whose lists hubs are in
 DUPLICATE = 0.999  # cosine
 _ZWJ = "\u200d"
 
-ANALOGIES = (  # a − b + c = answer; the first four are of the emoji2vec paper
+ANALOGIES = (  # a − b + c = answer
     ("👑", "🚹", "🚺", "👸"),
     ("💵", "🇺🇸", "🇬🇧", "💷"),
     ("💵", "🇺🇸", "🇪🇺", "💶"),

@@ -1,6 +1,6 @@
 """A table of emoji vectors as a page for people and a few lines for the terminal.
 
-EmojiVectors (+ vocabulary of shards) ─► probes ─► Report ─┬─► vector_report.html.j2 ─► one page, self-contained
+EmojiVectors (+ vocabulary of shards) ─► probes ─► Report ─┬─► vector_report.html.j2 ─► one page
                                                            └─► format_table ─► text
 """
 
@@ -121,8 +121,8 @@ def format_table(report: Report) -> str:
 
 
 LOOKUPS = {
-    "trained": ("own vector", "of their own"),
-    "filled": ("filled", "of their own, estimated from their names and keywords"),
+    "trained": ("own vector", "in the file, as trained or given"),
+    "filled": ("filled", "in the file, estimated from their names and keywords"),
     "relative": ("a relative's", "borrowed from the untoned or folded emoji, a variant or the first part"),
     "none": ("none", "none: such tuples are left out of the training"),
 }
