@@ -111,7 +111,7 @@ def fit(sums: np.ndarray, emoji: np.ndarray, *, epochs: int, seed: int) -> tuple
                 total += loss.item() * len(fitting)
                 bar.update(len(fitting))
             losses.append(total / len(texts))
-            bar.set_postfix(loss=f"{losses[-1]:.4f}")
+            bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
     return vectors.detach().numpy(), losses
 
 

@@ -113,9 +113,7 @@ def format_table(report: Report) -> str:
         ("hubs", f"skew {report.hubs.skew:.2f}, centred {report.hubs.skew_centred:.2f}; {_most(report.hubs)}")
     )
     together = sum(map(len, report.duplicates))
-    lines.append(
-        ("duplicates", f"{together} emojis in {len(report.duplicates)} groups" if together else "none")
-    )
+    lines.append(("duplicates", f"{together} emojis" if together else "none"))
     width = max(len(label) for label, _ in lines)
     return "\n".join(f"{label.ljust(width)}  {text}" for label, text in lines)
 
