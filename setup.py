@@ -11,5 +11,8 @@ WITHIN = ("datasets.formats",)
 setup(
     packages=[f"emojigan.{folder}" for folder in (*FOLDERS, *WITHIN)],
     package_dir={f"emojigan.{folder}": folder for folder in FOLDERS},
-    package_data={"emojigan.datasets": ["keywords/*"], "emojigan.trainer": ["recipes/*.yaml", "*.html.j2"]},
+    package_data={
+        "emojigan.datasets": ["keywords/*", "*.html.j2"],
+        "emojigan.trainer": ["recipes/*.yaml", "*.html.j2"],
+    },
 )

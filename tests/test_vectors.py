@@ -1,19 +1,30 @@
 """Emoji vectors: the built table is sensible and repeatable, files load clean, look-ups follow the chain."""
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from gensim.models import KeyedVectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emojigan.datasets.emoji_text import all_canonical, canonical
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.vectors import EmojiVectors, build_vectors, keyed, load_vectors, match, save_vectors
+from emojigan.datasets.vectors import (
+    EmojiVectors,
+    Origin,
+    build_vectors,
+    keyed,
+    load_vectors,
+    match,
+    save_vectors,
+)
 from emojigan.launch.vectors import vectors as command
 
 
@@ -182,17 +193,91 @@ def test_match_of_nothing_keeps_the_dimension():
     assert (rows.shape, missing) == ((0, 2), [])
 
 
-def test_build_cleans_a_given_file_and_says_what_it_wrote(tmp_path):
-    given_file = write(tmp_path / "given.txt", {"✌️": [1, 2], "word": [3, 4]}, binary=False)
-    out = tmp_path / "vectors.bin"
-    result = CliRunner().invoke(command, ["build", "--from", str(given_file), "--out", str(out)])
-    assert result.exit_code == 0, result.output
-    assert load_vectors(out).emojis == ("✌",)
-    assert f"1 emojis, 2 dimensions, sha256 {load_vectors(out).sha256[:12]}" in result.output
+ORIGIN = Origin("sum", {"words.bin": "ab"}, {"words": 3, "alpha": 0.5, "emojis": "😀 ❤️"}, ("😀",))
+
+
+@pytest.mark.parametrize("ending", ["bin", "bin.gz"])
+def test_the_origin_is_in_the_file_and_stock_gensim_reads_it(tmp_path, ending):
+    path = tmp_path / f"v.{ending}"
+    save_vectors(keyed(["😀", "❤"], np.eye(2, dtype=np.float32)), path, ORIGIN)
+    loaded = load_vectors(path)
+    assert (loaded.origin, loaded.emojis) == (ORIGIN, ("😀", "❤"))
+    stock = KeyedVectors.load_word2vec_format(str(path), binary=True)
+    assert stock.index_to_key == ["😀", "❤"]
+    np.testing.assert_array_equal(stock.vectors, loaded.matrix)
+
+
+def test_a_file_without_an_origin_has_none(tmp_path):
+    assert load_vectors(write(tmp_path / "v", {"😀": [1.0]})).origin is None
+
+
+def test_the_origin_is_part_of_the_identity(tmp_path):
+    hashes = set()
+    for method in ("sum", "train"):
+        save_vectors(
+            keyed(["😀"], np.ones((1, 2), np.float32)), tmp_path / "v", replace(ORIGIN, method=method)
+        )
+        hashes.add(load_vectors(tmp_path / "v").sha256)
+    assert len(hashes) == 2
+
+
+@pytest.mark.parametrize("damage", [b"{", b'{"method": "sum"}', b"[]", b"\xff", b'{"filled": 1}'])
+def test_a_damaged_origin_is_refused(tmp_path, damage):
+    path = write(tmp_path / "v", {"😀": [1.0]})
+    path.write_bytes(path.read_bytes() + b"\n# emojigan origin " + damage)
+    with pytest.raises(InputError, match="origin is damaged"):
+        load_vectors(path)
 
 
 def test_build_without_a_source_writes_the_default_table(built, tmp_path):
     out = tmp_path / "vectors.bin"
     result = CliRunner().invoke(command, ["build", "--out", str(out)])
     assert result.exit_code == 0, result.output
-    assert out.read_bytes() == built.read_bytes()
+    written, expected = load_vectors(out), load_vectors(built)
+    assert (written.emojis, written.origin.method) == (expected.emojis, "names")
+    np.testing.assert_array_equal(written.matrix, expected.matrix)
+    assert f"{len(written.emojis)} emojis, 300 dimensions, sha256 {written.sha256[:12]}" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--method emoji2vec", "--method emoji2vec needs --from"),
+        ("--method sum", "needs --words"),
+        ("--method train --descriptions d.tsv", "needs --words"),
+        ("--method skipgram", "needs --posts"),
+        ("--seed 1", "--seed is for --method train or skipgram, not names"),
+        ("--method sum --words w --from f", "--from is for --method emoji2vec, not sum"),
+        ("--from f --epochs 3", "--epochs is for --method train or skipgram, not emoji2vec"),
+        ("--from missing.bin", "missing.bin: no such file"),
+        ("--method sum --words missing.bin", "missing.bin: no such file"),
+        ("--method train --words words.txt --descriptions missing.tsv", "missing.tsv: no such file"),
+        ("--method train --words words.txt --descriptions bad.tsv", 'line 2: write "description TAB emoji"'),
+        ("--method sum --words words.txt --descriptions latin.tsv", "not UTF-8"),
+        ("--method sum --words words.txt --descriptions none.tsv", "describes no emoji"),
+        ("--method sum --words words.txt --descriptions other.tsv", "knows no word"),
+        ("--method train --words words.txt --descriptions one.tsv", "training contrasts two"),
+        ("--method sum --words bad.tsv", "not a word2vec file"),
+        ("--method sum --words nan.txt", "NaN"),
+        ("--method skipgram --posts missing.jsonl", "missing.jsonl: no such file"),
+        ("--method skipgram --posts posts.jsonl", "lower --min-count"),
+        ("--from words.txt", "0 trained emojis"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_in_one_line(tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    Path("words.txt").write_text("2 2\ndog 1 2\ncat 2 1\n")
+    Path("nan.txt").write_text("1 2\ndog nan 2\n")
+    Path("bad.tsv").write_text("dog\t🐶\ncat 🐱\n", encoding="utf-8")
+    Path("latin.tsv").write_bytes(b"caf\xe9\t1\n")
+    Path("none.tsv").write_text("dog\tcat\n")
+    Path("other.tsv").write_text("chien\t🐶\n", encoding="utf-8")
+    Path("one.tsv").write_text("dog\t🐶\n", encoding="utf-8")
+    post = {"id": "1", "account": "a", "image": "1.png", "text": "dog 🐶"}
+    Path("posts.jsonl").write_text(json.dumps(post) + "\n")
+    result = CliRunner().invoke(command, ["build", *options.split(), "--out", "v.bin"])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    errors = [line for line in result.stderr.splitlines() if not line.startswith(("reading:", "training:"))]
+    assert [line.startswith("Error: ") for line in errors if line] == [True]
+    assert not Path("v.bin").exists()
