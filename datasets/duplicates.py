@@ -1,0 +1,79 @@
+"""Images that are nearly the same, found by their fingerprints: reposts, crops, other compression.
+
+uint64 [images] ─► pairs that agree on some bits exactly ─► pairs within NEAR bits ─► clusters
+"""
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+from PIL import Image
+
+NEAR = 3  # bits of 64 in which the fingerprints of near-duplicates differ at most
+EDGES_AT_ONCE = 1 << 22
+
+
+def fingerprint(pixels: np.ndarray) -> int:
+    """A difference hash: whether each of 8 × 8 places is brighter than its right neighbour, as 64 bits.
+
+    Args:
+        pixels: uint8 [size, size, 3].
+    """
+    grey = np.asarray(Image.fromarray(pixels).convert("L").resize((9, 8), Image.Resampling.BOX))
+    return int.from_bytes(np.packbits(grey[:, :-1] > grey[:, 1:]).tobytes(), "big")
+
+
+def near_clusters(fingerprints: np.ndarray) -> np.ndarray:
+    """Cluster images that a chain of near-duplicates connects.
+
+    Args:
+        fingerprints: uint64 [images].
+
+    Returns:
+        int64 [images], equal within a cluster; less than the number of images.
+    """
+    unique, inverse = np.unique(fingerprints, return_inverse=True)
+    cluster = np.arange(len(unique))
+    edges: list[np.ndarray] = []
+    waiting = 0
+    for pairs in _near_pairs(unique):
+        edges.append(pairs)
+        waiting += pairs.shape[1]
+        if waiting > EDGES_AT_ONCE:
+            cluster, edges, waiting = _connect(cluster, edges), [], 0
+    return _connect(cluster, edges)[inverse]
+
+
+def _near_pairs(unique: np.ndarray) -> Iterator[np.ndarray]:
+    """Every pair of positions whose fingerprints differ in NEAR bits at most, int64 [2, pairs].
+
+    Of NEAR + 2 blocks of bits at least two are untouched by NEAR changes (Manku, Jain and Das Sarma, 2007:
+    "Detecting near-duplicates for web crawling"): for each two blocks, compare those that agree on them.
+    """
+    blocks = np.array_split(np.arange(64, dtype=np.uint64), NEAR + 2)
+    masks = [np.bitwise_or.reduce(np.uint64(1) << block) for block in blocks]
+    for one, other in combinations(masks, 2):
+        key = unique & (one | other)
+        order = np.argsort(key, kind="stable")
+        key = key[order]
+        lag = 1
+        live = np.flatnonzero(key[1:] == key[:-1])  # places with a neighbour of the same key, `lag` further
+        while len(live):
+            pairs = order[[live, live + lag]]
+            yield pairs[:, np.bitwise_count(unique[pairs[0]] ^ unique[pairs[1]]) <= NEAR]
+            lag += 1
+            live = live[live + lag < len(key)]
+            live = live[key[live] == key[live + lag]]
+
+
+def _connect(cluster: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
+    """Join the clusters that edges connect; each is named by the first position in it."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    size = len(cluster)
+    rows, columns = np.concatenate([[np.arange(size), cluster], *edges], axis=1)
+    graph = coo_array((np.ones(len(rows), np.bool_), (rows, columns)), shape=(size, size))
+    component = connected_components(graph, directed=False)[1]
+    first = np.unique(component, return_index=True)[1]
+    return first[component]

@@ -1,0 +1,104 @@
+"""What lies between posts and shards: a part for each chunk of posts, until the dataset is built.
+
+.build/000000.part      rows of posts and images, the posts' emojis
+.build/000000.members   the encoded images, one behind the other
+"""
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from .storage import Folder
+
+PARTS = ".build"
+USED = "used"
+NEAR_DUPLICATE = "near-duplicate in another split"
+LEFT_OUT = (  # of good posts: no reason to doubt the source
+    "without emoji",
+    "without image",
+    "denied account",
+    "denied word",
+    "denied emoji",
+    NEAR_DUPLICATE,
+)
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What the plan must know of a chunk, in as few bytes as can be."""
+
+    chunk: int  # its number
+    reasons: list[str]  # USED, and why posts are not
+    denied: int  # tuples of denied emojis, in posts that are used
+    outcome: np.ndarray  # uint16 [posts], position in `reasons`
+    is_post: np.ndarray  # bool [posts], false for what could not be read as one
+    id_hash: np.ndarray  # uint64 [posts]
+    place: np.ndarray  # uint64 [posts], of the account, which decides the split
+    tuples: np.ndarray  # int32 [posts], with each image of the post
+    bad_images: np.ndarray  # int32 [posts], beside good ones
+    post: np.ndarray  # int32 [images], row of the post
+    content: np.ndarray  # uint64 [images, 2], hash of the pixels
+    near: np.ndarray  # uint64 [images], fingerprint, close for images that look alike
+
+
+@dataclass(frozen=True)
+class Part(Digest):
+    """A digested chunk, as it lies in its file."""
+
+    fingerprint: str
+    names: list[str]  # [posts], the id, or where it stands when it is no post
+    accounts: list[str]  # [posts], hashed
+    emojis: list[list[str]]  # [posts], those that count
+    unread: list[tuple[int, int, str]]  # bad images: row of the post, number in the post, reason
+    offset: np.ndarray  # int64 [images + 1], where the encoded images lie in the members
+    crc32: np.ndarray  # uint32 [images], of the encoded images
+
+    def where(self, row: int) -> str:
+        """Where a post stands, in the words of a Reject."""
+        return f"post {self.names[row]}" if self.is_post[row] else self.names[row]
+
+    def digest(self) -> Digest:
+        """The part without what only shards need."""
+        return Digest(**{field.name: getattr(self, field.name) for field in fields(Digest)})
+
+    def to_bytes(self) -> bytes:
+        """The file, in the safetensors format: it holds arrays, and text as JSON bytes, and runs nothing."""
+        arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        texts = {name: value for name, value in vars(self).items() if name not in arrays}
+        return save({"texts": np.frombuffer(json.dumps(texts).encode(), np.uint8), **arrays})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Part":
+        """Read what `to_bytes` wrote. Raises ValueError for anything else."""
+        try:
+            values: dict[str, Any] = load(content)
+            return cls(**json.loads(values.pop("texts").tobytes()), **values)
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not a part: {error}") from error
+
+
+def read_part(folder: Folder, number: int) -> Part:
+    """The finished part of a chunk. Raises FileNotFoundError, and ValueError when it is damaged."""
+    return Part.from_bytes(folder.read(part_name(number)))
+
+
+def has_part(folder: Folder, chunk: tuple[int, str]) -> bool:
+    """Whether the part of a chunk, given by its number and fingerprint, is finished."""
+    try:
+        return read_part(folder, chunk[0]).fingerprint == chunk[1]
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def part_name(number: int) -> str:
+    """The name of the part of a chunk."""
+    return f"{PARTS}/{number:06d}.part"
+
+
+def members_name(number: int) -> str:
+    """The name of the encoded images of a chunk."""
+    return f"{PARTS}/{number:06d}.members"
