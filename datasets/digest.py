@@ -40,7 +40,7 @@ class Chunk:
 
     def content(self) -> bytes:
         """All of the posts, to be hashed: they are the same wherever their images lie."""
-        return repr([_content(entry) for entry in self.entries]).encode()
+        return "".join(repr(_content(entry)) for entry in self.entries).encode()
 
 
 def _content(entry: Post | Reject) -> tuple | str:

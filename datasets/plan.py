@@ -17,7 +17,6 @@ from .manifest import SPLITS
 from .parts import LEFT_OUT, NEAR_DUPLICATE, USED, Digest
 
 TEXTS = ("caption", "comments", "reactions")
-REPEATS = ("once", "all")
 DUPLICATE_ID = "duplicate id"
 
 
@@ -33,7 +32,7 @@ class BuildOptions:
     val_share: float = 0.1  # of the accounts
     test_share: float = 0.1
     texts: tuple[str, ...] = ("caption",)  # of TEXTS: where emojis come from
-    repeat: str = "once"  # of REPEATS: how often an emoji counts in a post
+    repeat: str = "once"  # or all: how often an emoji counts in a post
     deny: DenyList = field(default=DenyList())
 
     def of_digest(self) -> tuple:

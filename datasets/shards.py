@@ -137,8 +137,9 @@ def _existing(folder: Folder, options: BuildOptions) -> Manifest | None:
         if manifest.options | options.to_json() == manifest.options:
             return manifest
         raise InputError(_other_dataset(folder))
-    names = [name for name in folder.names() if name.count("/") == 1]
-    if any(name.endswith(".tar") for name in names) and not any(name.endswith(".index") for name in names):
+    names = folder.names()
+    ours = any(name.startswith(f"{PARTS}/") or name.endswith(".index") for name in names)
+    if not ours and any(name.endswith(".tar") for name in names):
         raise InputError(
             f"{folder} holds tars of something else, which would be replaced. Choose another --out."
         )

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from ..datasets.posts import FORMATS
+from ..datasets.workers import ENGINES
 from .workers import workers_option
 
 
@@ -32,7 +34,9 @@ def _columns(ctx: click.Context, option: click.Parameter, values: tuple[str, ...
 @shards.command(context_settings={"show_default": True})
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, help="Folder of the new dataset, or a URL such as s3://bucket/shards.")
-@click.option("--format", "form", default="auto", help="Of the sources; auto finds it out.")
+@click.option(
+    "--format", "form", type=click.Choice(["auto", *FORMATS]), default="auto", help="auto finds it out."
+)
 @click.option(
     "--column", "columns", multiple=True, callback=_columns, help="Of a table, as text=caption; repeatable."
 )
@@ -70,7 +74,7 @@ def _columns(ctx: click.Context, option: click.Parameter, values: tuple[str, ...
 )
 @click.option(
     "--engine",
-    type=click.Choice(["local", "ray"]),
+    type=click.Choice(ENGINES),
     default="local",
     help="Processes here, or Ray: at RAY_ADDRESS, else here.",
 )
