@@ -17,8 +17,8 @@ import numpy as np
 from .duplicates import fingerprint
 from .emoji_text import CANONICAL_VERSION, extract
 from .images import ENCODERS, ImageError, read_image
-from .parts import LEFT_OUT, USED, Digest, Part, members_name, part_name, read_part
-from .plan import BuildOptions
+from .parts import LEFT_OUT, USED, Part, members_name, part_name, read_part
+from .plan import BuildOptions, Digest, splits_of
 from .posts import ImageSource, Post, Reject
 from .storage import Folder
 
@@ -53,14 +53,14 @@ def digest_chunk(folder: Folder, options: BuildOptions, chunk: Chunk) -> Digest:
     """Write the part of a chunk; or keep it, when it is there and whole."""
     kept = _read_kept(folder, options, chunk)
     if kept is not None:
-        return kept.digest()
+        return _summary(kept, chunk.number, options)
     posts = [_digest_post(entry, options) for entry in chunk.entries]
-    part = _to_part(posts, chunk.number, chunk.fingerprint(options))
+    part = _to_part(posts, chunk.fingerprint(options))
     members = b"".join(image.encoded for post in posts for image in post.images)
     folder.remove(part_name(chunk.number))  # never beside the members of another
     folder.write(members_name(chunk.number), members)
     folder.write(part_name(chunk.number), part.to_bytes())
-    return part.digest()
+    return _summary(part, chunk.number, options)
 
 
 def hash_account(post: Post) -> str:
@@ -145,34 +145,44 @@ def _digest_post(entry: Post | Reject, options: BuildOptions) -> _Digested:
     return _Digested(entry, USED, kept, len(emojis) - len(kept), tuple(images.values()), tuple(unread))
 
 
-def _to_part(posts: list[_Digested], chunk: int, fingerprint: str) -> Part:
+def _to_part(posts: list[_Digested], fingerprint: str) -> Part:
     reasons = {USED: 0}
     for post in posts:
         reasons.setdefault(post.outcome, len(reasons))
     entries = [post.entry for post in posts]
-    accounts = [hash_account(entry) if isinstance(entry, Post) else "" for entry in entries]
-    ids = [_hash64(entry.id) if isinstance(entry, Post) else 0 for entry in entries]
     images = [(row, image) for row, post in enumerate(posts) for image in post.images]
     return Part(
-        chunk=chunk,
+        fingerprint=fingerprint,
         reasons=list(reasons),
+        names=[entry.id if isinstance(entry, Post) else entry.where for entry in entries],
+        accounts=[hash_account(entry) if isinstance(entry, Post) else "" for entry in entries],
+        emojis=[post.emojis for post in posts],
+        unread=[(row, number, reason) for row, post in enumerate(posts) for number, reason in post.unread],
         denied=sum(post.denied for post in posts),
         outcome=np.array([reasons[post.outcome] for post in posts], np.uint16),
         is_post=np.array([isinstance(entry, Post) for entry in entries], np.bool_),
-        id_hash=np.array(ids, np.uint64),
-        place=np.array([place_of(account) for account in accounts], np.uint64),
-        tuples=np.array([len(post.emojis) for post in posts], np.int32),
-        bad_images=np.array([len(post.unread) for post in posts], np.int32),
         post=np.array([row for row, _ in images], np.int32),
         content=np.frombuffer(b"".join(image.content for _, image in images), np.uint64).reshape(-1, 2),
         near=np.array([image.near for _, image in images], np.uint64),
-        fingerprint=fingerprint,
-        names=[entry.id if isinstance(entry, Post) else entry.where for entry in entries],
-        accounts=accounts,
-        emojis=[post.emojis for post in posts],
-        unread=[(row, number, reason) for row, post in enumerate(posts) for number, reason in post.unread],
         offset=np.cumsum([0, *(len(image.encoded) for _, image in images)], dtype=np.int64),
         crc32=np.array([zlib.crc32(image.encoded) for _, image in images], np.uint32),
+    )
+
+
+def _summary(part: Part, chunk: int, options: BuildOptions) -> Digest:
+    return Digest(
+        chunk=chunk,
+        reasons=part.reasons,
+        denied=part.denied,
+        bad_images=len(part.unread),
+        outcome=part.outcome,
+        is_post=part.is_post,
+        id_hash=np.array([_hash64(name) for name in part.names], np.uint64),
+        split=splits_of(np.array([place_of(account) for account in part.accounts], np.uint64), options),
+        tuples=np.array([len(emojis) for emojis in part.emojis], np.int32),
+        post=part.post,
+        content=part.content,
+        near=part.near,
     )
 
 

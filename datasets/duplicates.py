@@ -34,14 +34,16 @@ def near_clusters(fingerprints: np.ndarray) -> np.ndarray:
     """
     unique, inverse = np.unique(fingerprints, return_inverse=True)
     cluster = np.arange(len(unique))
-    edges: list[np.ndarray] = []
+    edges = [np.empty((2, 0), np.int64)]
     waiting = 0
     for pairs in _near_pairs(unique):
         edges.append(pairs)
         waiting += pairs.shape[1]
         if waiting > EDGES_AT_ONCE:
-            cluster, edges, waiting = _connect(cluster, edges), [], 0
-    return _connect(cluster, edges)[inverse]
+            edges, waiting = [_spanning(edges)], 0
+    near, first = _spanning(edges)
+    cluster[near] = first
+    return cluster[inverse]
 
 
 def _near_pairs(unique: np.ndarray) -> Iterator[np.ndarray]:
@@ -66,14 +68,15 @@ def _near_pairs(unique: np.ndarray) -> Iterator[np.ndarray]:
             live = live[key[live] == key[live + lag]]
 
 
-def _connect(cluster: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
-    """Join the clusters that edges connect; each is named by the first position in it."""
+def _spanning(edges: list[np.ndarray]) -> np.ndarray:
+    """The fewest edges that connect what edges connect: each position and the first one of its cluster."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    size = len(cluster)
-    rows, columns = np.concatenate([[np.arange(size), cluster], *edges], axis=1)
-    graph = coo_array((np.ones(len(rows), np.bool_), (rows, columns)), shape=(size, size))
+    ends = np.concatenate(edges, axis=1)
+    nodes, places = np.unique(ends, return_inverse=True)
+    rows, columns = places.reshape(ends.shape)
+    graph = coo_array((np.ones(len(rows), np.bool_), (rows, columns)), shape=(len(nodes), len(nodes)))
     component = connected_components(graph, directed=False)[1]
-    first = np.unique(component, return_index=True)[1]
-    return first[component]
+    first = nodes[np.unique(component, return_index=True)[1]]
+    return np.stack([nodes, first[component]])

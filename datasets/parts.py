@@ -5,7 +5,7 @@
 """
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,42 +28,27 @@ LEFT_OUT = (  # of good posts: no reason to doubt the source
 
 
 @dataclass(frozen=True)
-class Digest:
-    """What the plan must know of a chunk, in as few bytes as can be."""
-
-    chunk: int  # its number
-    reasons: list[str]  # USED, and why posts are not
-    denied: int  # tuples of denied emojis, in posts that are used
-    outcome: np.ndarray  # uint16 [posts], position in `reasons`
-    is_post: np.ndarray  # bool [posts], false for what could not be read as one
-    id_hash: np.ndarray  # uint64 [posts]
-    place: np.ndarray  # uint64 [posts], of the account, which decides the split
-    tuples: np.ndarray  # int32 [posts], with each image of the post
-    bad_images: np.ndarray  # int32 [posts], beside good ones
-    post: np.ndarray  # int32 [images], row of the post
-    content: np.ndarray  # uint64 [images, 2], hash of the pixels
-    near: np.ndarray  # uint64 [images], fingerprint, close for images that look alike
-
-
-@dataclass(frozen=True)
-class Part(Digest):
-    """A digested chunk, as it lies in its file."""
+class Part:
+    """A digested chunk."""
 
     fingerprint: str
+    reasons: list[str]  # USED, and why posts are not
     names: list[str]  # [posts], the id, or where it stands when it is no post
     accounts: list[str]  # [posts], hashed
     emojis: list[list[str]]  # [posts], those that count
-    unread: list[tuple[int, int, str]]  # bad images: row of the post, number in the post, reason
+    unread: list[tuple[int, int, str]]  # bad images beside good ones: row of the post, number in it, reason
+    denied: int  # tuples of denied emojis, in posts that are used
+    outcome: np.ndarray  # uint16 [posts], position in `reasons`
+    is_post: np.ndarray  # bool [posts], false for what could not be read as one
+    post: np.ndarray  # int32 [images], row of the post
+    content: np.ndarray  # uint64 [images, 2], hash of the pixels
+    near: np.ndarray  # uint64 [images], fingerprint, close for images that look alike
     offset: np.ndarray  # int64 [images + 1], where the encoded images lie in the members
     crc32: np.ndarray  # uint32 [images], of the encoded images
 
     def where(self, row: int) -> str:
         """Where a post stands, in the words of a Reject."""
         return f"post {self.names[row]}" if self.is_post[row] else self.names[row]
-
-    def digest(self) -> Digest:
-        """The part without what only shards need."""
-        return Digest(**{field.name: getattr(self, field.name) for field in fields(Digest)})
 
     def to_bytes(self) -> bytes:
         """The file, in the safetensors format: it holds arrays, and text as JSON bytes, and runs nothing."""

@@ -1,20 +1,22 @@
 """Which image becomes a sample of which shard, decided at once from the digests of all posts.
 
-    digests ─► Rows ─► no duplicate ids ─► equal images ─► near-duplicates, one split each ─► cut ─► Plan
+    digests ─► columns ─► no duplicate ids ─► equal images ─► near-duplicates, one split each ─► cut ─► Plan
 
-All of it in arrays, so that a large machine plans 10^8 images. The result does not depend on who digested
-what, or when.
+All of it in arrays, about 100 bytes an image, so that a large machine plans 10^8 images. The result does
+not depend on who digested what, or when.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
 from .deny import DenyList
 from .duplicates import near_clusters
 from .manifest import SPLITS
-from .parts import LEFT_OUT, NEAR_DUPLICATE, USED, Digest
+from .parts import LEFT_OUT, NEAR_DUPLICATE, USED
 
 TEXTS = ("caption", "comments", "reactions")
 DUPLICATE_ID = "duplicate id"
@@ -45,13 +47,31 @@ class BuildOptions:
 
 
 @dataclass(frozen=True)
+class Digest:
+    """What the plan must know of a chunk of posts, in as few bytes as can be."""
+
+    chunk: int  # its number
+    reasons: list[str]  # USED, and why posts are not
+    denied: int  # tuples of denied emojis, in posts that are used
+    bad_images: int  # of posts that have good ones
+    outcome: np.ndarray  # uint16 [posts], position in `reasons`
+    is_post: np.ndarray  # bool [posts], false for what could not be read as one
+    id_hash: np.ndarray  # uint64 [posts]
+    split: np.ndarray  # uint8 [posts], of the account, position in SPLITS
+    tuples: np.ndarray  # int32 [posts], with each image of the post
+    post: np.ndarray  # int32 [images], row of the post
+    content: np.ndarray  # uint64 [images, 2], hash of the pixels
+    near: np.ndarray  # uint64 [images], fingerprint, close for images that look alike
+
+
+@dataclass(frozen=True)
 class ShardTask:
     """One shard to write."""
 
     split: str
     name: str  # train/000000.tar
     images: int
-    places: np.ndarray  # int64 [samples, 3]: row of the image in the shard, chunk, row in the chunk;
+    places: np.ndarray  # int32 [samples, 3]: row of the image in the shard, chunk, row in the chunk;
     # by rows of the shard, and first of each row the sample whose image is stored
 
 
@@ -62,52 +82,43 @@ class Plan:
     tasks: list[ShardTask]
     posts: dict[str, int]  # how many were read, used, left out and rejected, by reason
     bad: Counter[str]  # those of them that were rejected
-    near_duplicates: int  # images left out, for a near-duplicate is in another split
-    duplicates: np.ndarray  # int64, posts (counted from the first of the source) whose id came before
+    left_out: dict[str, int]  # what posts lost, by reason
+    rejects: list[tuple[int, list[int]]]  # chunks with something bad, and their rows whose id came before
 
 
-@dataclass(frozen=True)
-class Rows:
-    """All posts and images of a source."""
-
-    reasons: list[str]
-    outcome: np.ndarray  # int16 [posts], position in `reasons`
-    is_post: np.ndarray  # bool [posts]
-    id_hash: np.ndarray  # uint64 [posts]
-    split: np.ndarray  # uint8 [posts], of the account, position in SPLITS
-    tuples: np.ndarray  # int32 [posts], with each image
-    first_image: np.ndarray  # int64 [chunks], number of its first image among all
-    post: np.ndarray  # int64 [images], number of the post
-    content: np.ndarray  # uint64 [images, 2]
-    near: np.ndarray  # uint64 [images]
-
-
-def plan_shards(digests: list[Digest], options: BuildOptions) -> Plan:
+def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
     """Decide which shard every image belongs to.
 
     An image that comes again is stored once, where it comes first. A cluster of near-duplicates stays in
     the split that most of its tuples are in by their accounts; its samples of other splits are left out,
     so that nobody, and nothing that looks alike, is in two splits.
+
+    Args:
+        digests: of all chunks, in order; they are not kept.
     """
-    rows = _gather(digests, options)
-    duplicate = _duplicate_posts(rows)
-    image = np.flatnonzero(~duplicate[rows.post])
-    same = _equal_images(rows.content[image])  # [image]
-    cluster = near_clusters(rows.near[image[_first_of_each(same)]])[same]
-    post = rows.post[image]
-    split = rows.split[post]
-    num_clusters = cluster.max(initial=-1) + 1
-    votes = np.bincount(len(SPLITS) * cluster + split, rows.tuples[post], len(SPLITS) * num_clusters)
-    stays = votes.reshape(-1, len(SPLITS)).argmax(1)[cluster] == split
+    chunks, column = _gather(digests)
+    duplicate = _duplicates(column["is_post"], column.pop("id_hash"))
+    image = np.flatnonzero(~duplicate[column["post"]])
+    same = _number(column.pop("content")[image])  # [image], equal for equal images
+    first = _first_of_each(same)
+    cluster = near_clusters(column.pop("near")[image[first]])[same]
+    post = column.pop("post")[image]
+    split = column["split"][post]
+    stays = _stays(cluster, split, column["tuples"], post)
     used = np.zeros(len(duplicate), np.bool_)
     used[post[stays]] = True
-    posts, bad = _count(rows, duplicate, used)
+    posts, bad = _count(chunks, column["outcome"], duplicate, used)
+    left_out = {
+        "tuples of denied emojis": sum(chunk.denied for chunk in chunks),
+        "bad images of posts in use": sum(chunk.bad_images for chunk in chunks),
+        "images with a near-duplicate in another split": int((~stays).sum()),
+    }
     return Plan(
-        tasks=_cut(rows, image[stays], same[stays], split[stays], options),
+        tasks=_cut(chunks, image[stays], same[stays], split[stays], options),
         posts=posts,
         bad=bad,
-        near_duplicates=int((~stays).sum()),
-        duplicates=np.flatnonzero(duplicate),
+        left_out={what: count for what, count in left_out.items() if count},
+        rejects=_with_rejects(chunks, duplicate),
     )
 
 
@@ -126,88 +137,130 @@ def splits_of(place: np.ndarray, options: BuildOptions) -> np.ndarray:
     return np.select([in_test, in_val], [SPLITS.index("test"), SPLITS.index("val")], 0).astype(np.uint8)
 
 
-def _gather(digests: list[Digest], options: BuildOptions) -> Rows:
-    reasons = {USED: 0}
-    outcomes = []
+@dataclass(frozen=True)
+class _Chunk:
+    """What is left of a digest beside its columns."""
+
+    reasons: tuple[str, ...]
+    denied: int
+    bad_images: int
+    posts: int
+    images: int
+
+
+def _gather(digests: Iterable[Digest]) -> tuple[list[_Chunk], dict[str, np.ndarray]]:
+    """Put the digests' columns one behind the other, with posts numbered from the first of the source."""
+    chunks: list[_Chunk] = []
+    parts: dict[str, list[np.ndarray]] = {name: [np.empty(shape, kind)] for name, kind, shape in _COLUMNS}
+    num_posts = 0
     for digest in digests:
-        known = [reasons.setdefault(reason, len(reasons)) for reason in digest.reasons]
-        outcomes.append(np.array(known, np.int16)[digest.outcome])
-    first_post = np.cumsum([0, *(len(digest.outcome) for digest in digests)])
-    first_image = np.cumsum([0, *(len(digest.post) for digest in digests)])
-    posts = [digest.post + first for digest, first in zip(digests, first_post[:-1], strict=True)]
-    return Rows(
-        reasons=list(reasons),
-        outcome=_joined(outcomes, np.int16),
-        is_post=_joined([digest.is_post for digest in digests], np.bool_),
-        id_hash=_joined([digest.id_hash for digest in digests], np.uint64),
-        split=_joined([splits_of(digest.place, options) for digest in digests], np.uint8),
-        tuples=_joined([digest.tuples for digest in digests], np.int32),
-        first_image=first_image[:-1],
-        post=_joined(posts, np.int64),
-        content=_joined([digest.content.ravel() for digest in digests], np.uint64).reshape(-1, 2),
-        near=_joined([digest.near for digest in digests], np.uint64),
-    )
+        for name in parts:
+            parts[name].append(getattr(digest, name))
+        parts["post"][-1] = digest.post + np.int32(num_posts)
+        num_posts += len(digest.outcome)
+        sizes = len(digest.outcome), len(digest.post)
+        chunks.append(_Chunk(tuple(digest.reasons), digest.denied, digest.bad_images, *sizes))
+    assert num_posts < 2**31
+    return chunks, {name: np.concatenate(parts.pop(name)) for name in list(parts)}
 
 
-def _joined(arrays: list[np.ndarray], kind: type) -> np.ndarray:
-    return np.concatenate([np.empty(0, kind), *arrays])
+_COLUMNS = (
+    ("outcome", np.uint16, 0),
+    ("is_post", np.bool_, 0),
+    ("id_hash", np.uint64, 0),
+    ("split", np.uint8, 0),
+    ("tuples", np.int32, 0),
+    ("post", np.int32, 0),
+    ("content", np.uint64, (0, 2)),
+    ("near", np.uint64, 0),
+)
 
 
-def _duplicate_posts(rows: Rows) -> np.ndarray:
+def _duplicates(is_post: np.ndarray, id_hash: np.ndarray) -> np.ndarray:
     """Whether a post's id came before, bool [posts]."""
-    post = np.flatnonzero(rows.is_post)
-    order = np.argsort(rows.id_hash[post], kind="stable")
-    ids = rows.id_hash[post[order]]
-    duplicate = np.zeros(len(rows.is_post), np.bool_)
-    duplicate[post[order[1:]]] = ids[1:] == ids[:-1]
+    post = np.flatnonzero(is_post)
+    order = post[np.argsort(id_hash[post], kind="stable")]
+    id_hash = id_hash[order]
+    duplicate = np.zeros(len(is_post), np.bool_)
+    duplicate[order[1:]] = id_hash[1:] == id_hash[:-1]
     return duplicate
 
 
-def _equal_images(content: np.ndarray) -> np.ndarray:
-    """Number the distinct images, int64 [images]."""
+def _number(content: np.ndarray) -> np.ndarray:
+    """Number the distinct rows of uint64 [images, 2], int32 [images]."""
     order = np.lexsort(content.T)
-    differs = (content[order[1:]] != content[order[:-1]]).any(1)  # from the one before
-    number = np.zeros(len(order), np.int64)
-    number[order[1:]] = np.cumsum(differs)
+    content = content[order]
+    number = np.zeros(len(order), np.int32)
+    number[order[1:]] = np.cumsum((content[1:] != content[:-1]).any(1))
     return number
 
 
 def _first_of_each(number: np.ndarray) -> np.ndarray:
-    """The first position of each number from 0 to the largest, int64 [numbers]; any where there is none."""
-    first = np.empty(number.max(initial=-1) + 1, np.int64)
-    first[number[::-1]] = np.arange(len(number))[::-1]
+    """The first position of each number from 0 to the largest, int32; any where there is none."""
+    first = np.empty(number.max(initial=-1) + 1, np.int32)
+    first[number[::-1]] = np.arange(len(number), dtype=np.int32)[::-1]
     return first
 
 
-def _count(rows: Rows, duplicate: np.ndarray, used: np.ndarray) -> tuple[dict[str, int], Counter[str]]:
+def _stays(cluster: np.ndarray, split: np.ndarray, tuples: np.ndarray, post: np.ndarray) -> np.ndarray:
+    """Whether a sample is in the split of most of the tuples of its cluster, bool [samples]."""
+    together = np.flatnonzero((np.bincount(cluster) > 1)[cluster])
+    near, split = np.unique(cluster[together], return_inverse=True)[1], split[together]
+    votes = np.bincount(len(SPLITS) * near + split, tuples[post[together]], len(SPLITS) * len(together))
+    stays = np.ones(len(cluster), np.bool_)
+    stays[together] = votes.reshape(-1, len(SPLITS)).argmax(1)[near] == split
+    return stays
+
+
+def _count(
+    chunks: list[_Chunk], outcome: np.ndarray, duplicate: np.ndarray, used: np.ndarray
+) -> tuple[dict[str, int], Counter[str]]:
     """How many posts there are by what became of them, and those that are bad."""
-    numbers = np.bincount(rows.outcome[~duplicate & ~used], minlength=len(rows.reasons))
-    counts = Counter(dict(zip(rows.reasons, numbers.tolist(), strict=True)))
-    counts[NEAR_DUPLICATE] = counts.pop(USED)  # the images of the others are in other splits
+    counts: Counter[str] = Counter()
+    start = 0
+    for chunk in chunks:
+        here = slice(start, start := start + chunk.posts)
+        numbers = np.bincount(outcome[here][~duplicate[here] & ~used[here]], minlength=len(chunk.reasons))
+        counts.update(dict(zip(chunk.reasons, numbers.tolist(), strict=True)))
+    counts[NEAR_DUPLICATE] = counts.pop(USED, 0)  # the images of the others are in other splits
     counts[DUPLICATE_ID] += int(duplicate.sum())
     counts = +counts  # without zeros
     bad = Counter({reason: count for reason, count in counts.items() if reason not in LEFT_OUT})
-    without = counts.pop("without emoji", 0)
-    posts = {"read": len(used), USED: int(used.sum()), "without emoji": without}
+    posts = {"read": len(used), USED: int(used.sum()), "without emoji": counts.pop("without emoji", 0)}
     return posts | dict(sorted(counts.items())), bad
 
 
+def _with_rejects(chunks: list[_Chunk], duplicate: np.ndarray) -> list[tuple[int, list[int]]]:
+    found = []
+    start = 0
+    for number, chunk in enumerate(chunks):
+        rows = np.flatnonzero(duplicate[start : start + chunk.posts]).tolist()
+        if rows or chunk.bad_images or not {USED, *LEFT_OUT}.issuperset(chunk.reasons):
+            found.append((number, rows))
+        start += chunk.posts
+    return found
+
+
 def _cut(
-    rows: Rows, image: np.ndarray, same: np.ndarray, split: np.ndarray, options: BuildOptions
+    chunks: list[_Chunk], image: np.ndarray, same: np.ndarray, split: np.ndarray, options: BuildOptions
 ) -> list[ShardTask]:
     """Cut each split into shards, in the order of the source; all arguments are [samples that stay]."""
     stored = _first_of_each(same)[same]  # of each sample, which one's image is stored
+    begins = np.cumsum([0, *(chunk.images for chunk in chunks)])
+    size = options.images_per_shard
     tasks = []
     for number, name in enumerate(SPLITS):
         samples = np.flatnonzero(split == number)
         first = samples[stored[samples] == samples]
-        place = np.searchsorted(first, stored[samples])  # [samples], among the images of the split
-        samples, place = (each[np.argsort(place, kind="stable")] for each in (samples, place))
-        chunk = np.searchsorted(rows.first_image, image[samples], "right") - 1
-        places = np.stack([place, chunk, image[samples] - rows.first_image[chunk]], 1)
-        size = options.images_per_shard
-        for shard, start in enumerate(range(0, len(first), size)):
-            low, high = np.searchsorted(place, [start, start + size])
-            here = places[low:high] - [start, 0, 0]
-            tasks.append(ShardTask(name, f"{name}/{shard:06d}.tar", min(size, len(first) - start), here))
+        place = np.searchsorted(first, stored[samples]).astype(np.int32)  # among the images of the split
+        order = np.argsort(place, kind="stable")
+        places = np.empty((len(samples), 3), np.int32)
+        places[:, 0] = place[order]
+        samples = image[samples[order]]
+        places[:, 1] = np.searchsorted(begins, samples, "right") - 1
+        places[:, 2] = samples - begins[places[:, 1]]
+        cuts = np.searchsorted(places[:, 0], range(0, len(first) + size, size))
+        for shard, (low, high) in enumerate(pairwise(cuts)):
+            here = places[low:high] - np.array([shard * size, 0, 0], np.int32)
+            tasks.append(ShardTask(name, f"{name}/{shard:06d}.tar", int(here[-1, 0]) + 1, here))
     return tasks

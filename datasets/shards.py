@@ -29,8 +29,8 @@ from .emoji_text import CANONICAL_VERSION
 from .errors import InputError
 from .index import index_name
 from .manifest import NAME, SPLITS, Manifest, ShardEntry, read_manifest, write_manifest
-from .parts import LEFT_OUT, PARTS, USED, Digest, has_part, read_part
-from .plan import DUPLICATE_ID, BuildOptions, Plan, ShardTask, plan_shards
+from .parts import LEFT_OUT, PARTS, USED, has_part, read_part
+from .plan import DUPLICATE_ID, BuildOptions, Digest, Plan, ShardTask, plan_shards
 from .posts import Reject, read_posts
 from .progress import progress
 from .storage import Folder
@@ -110,7 +110,8 @@ def build_shards(
         if task.count > 1:
             own = (chunk for chunk in source.chunks() if chunk.number % task.count == task.index)
             share = len(range(task.index * CHUNK, survey.num_posts, task.count * CHUNK)) * CHUNK
-            _digest_all(run, folder, options, own, share, max_bad)
+            for _ in _digest_all(run, folder, options, own, share, max_bad):
+                pass
             finished = run(partial(has_part, folder), enumerate(survey.fingerprints))
             if to_come := sum(not each for each in finished):
                 click.echo(
@@ -189,14 +190,12 @@ def _digest_all(
     chunks: Iterable[Chunk],
     num_posts: int,
     max_bad: float,
-) -> list[Digest]:
+) -> Iterator[Digest]:
     """Digest chunks, in their order; given up when far too many posts are bad."""
-    digests: list[Digest] = []
     bad: Counter[str] = Counter()
     seen = 0
     with progress(num_posts, "posts", "posts") as bar:
         for digest in run(partial(digest_chunk, folder, options), chunks):
-            digests.append(digest)
             seen += len(digest.outcome)
             bar.update(len(digest.outcome))
             for reason, count in zip(digest.reasons, np.bincount(digest.outcome), strict=False):
@@ -204,17 +203,22 @@ def _digest_all(
                     bad[reason] += int(count)
             if bad.total() > max(HOPELESS, 2 * max_bad * seen):
                 raise _too_bad(bad, seen, max_bad, rejects_of(folder, (digest.chunk, [])))
-    return digests
+            yield digest
 
 
 def _assemble(
-    run: Mapper, folder: Folder, options: BuildOptions, survey: Survey, digests: list[Digest], max_bad: float
+    run: Mapper,
+    folder: Folder,
+    options: BuildOptions,
+    survey: Survey,
+    digests: Iterable[Digest],
+    max_bad: float,
 ) -> Manifest:
     """Plan and write the shards of digested posts."""
-    if sum(len(digest.outcome) for digest in digests) != survey.num_posts:
-        raise InputError("The posts changed while they were read. Run the same command again.")
     plan = plan_shards(digests, options)
-    first = _write_rejects(run, folder, digests, plan)
+    if plan.posts["read"] != survey.num_posts:
+        raise InputError("The posts changed while they were read. Run the same command again.")
+    first = _write_rejects(run, folder, plan)
     if plan.bad.total() > max_bad * survey.num_posts:
         raise _too_bad(plan.bad, survey.num_posts, max_bad, first, f" All: {folder}/{REJECTS}.")
     statistics = []
@@ -222,7 +226,7 @@ def _assemble(
         for result in run(partial(write_shard, folder, options), plan.tasks):
             statistics.append(result)
             bar.update(result.images)
-    manifest = summarise(plan, digests, statistics, options, survey)
+    manifest = summarise(plan, statistics, options, survey)
     if not manifest.vocabulary:
         raise InputError(
             f"No emoji comes {options.min_count} times in the train split of {survey.num_posts} posts "
@@ -235,23 +239,14 @@ def _assemble(
     return manifest
 
 
-def _write_rejects(run: Mapper, folder: Folder, digests: list[Digest], plan: Plan) -> list[Reject]:
+def _write_rejects(run: Mapper, folder: Folder, plan: Plan) -> list[Reject]:
     """Write every reject, in the order of the source, to rejects.jsonl; return the first three."""
     first: list[Reject] = []
-    begins = np.cumsum([0, *(len(digest.outcome) for digest in digests)])
-    duplicates = np.split(plan.duplicates, np.searchsorted(plan.duplicates, begins[1:-1]))
-    wanted = [
-        (chunk, (rows - begins[chunk]).tolist())
-        for chunk, rows in enumerate(duplicates if digests else [])
-        if len(rows)
-        or digests[chunk].bad_images.any()
-        or not {USED, *LEFT_OUT}.issuperset(digests[chunk].reasons)
-    ]
-    if not wanted:
+    if not plan.rejects:
         folder.remove(REJECTS)
         return first
     with folder.creating(REJECTS) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        for rejects in run(partial(rejects_of, folder), wanted):
+        for rejects in run(partial(rejects_of, folder), plan.rejects):
             first += rejects[: 3 - len(first)]
             file.writelines(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in rejects)
     return first
@@ -282,7 +277,6 @@ def _too_bad(
 
 def summarise(
     plan: Plan,
-    digests: list[Digest],
     statistics: list[ShardStatistics],
     options: BuildOptions,
     survey: Survey,
@@ -295,11 +289,6 @@ def summarise(
             train.update(result.emojis)
     ranked = sorted(train.items(), key=lambda item: (-item[1], item[0]))
     vocabulary = {emoji: count for emoji, count in ranked if count >= options.min_count}
-    left_out = {
-        "tuples of denied emojis": sum(digest.denied for digest in digests),
-        "bad images of posts in use": sum(int(digest.bad_images.sum()) for digest in digests),
-        "images with a near-duplicate in another split": plan.near_duplicates,
-    }
     return Manifest(
         image_size=options.image_size,
         encoding=options.encoding,
@@ -308,7 +297,7 @@ def summarise(
         vocabulary=vocabulary,
         rare={emoji: count for emoji, count in ranked if count < options.min_count},
         posts=plan.posts,
-        left_out={what: count for what, count in left_out.items() if count},
+        left_out=plan.left_out,
         shards=tuple(
             ShardEntry(
                 name=task.name,

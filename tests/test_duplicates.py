@@ -11,8 +11,7 @@ from PIL import Image
 from emojigan.datasets import duplicates
 from emojigan.datasets.duplicates import NEAR, fingerprint, near_clusters
 from emojigan.datasets.manifest import SPLITS
-from emojigan.datasets.parts import Digest
-from emojigan.datasets.plan import BuildOptions, Plan, plan_shards
+from emojigan.datasets.plan import BuildOptions, Digest, Plan, plan_shards
 
 
 def partition(labels) -> set[frozenset[int]]:
@@ -80,8 +79,7 @@ def test_fingerprint_survives_compression_and_tells_images_apart():
     assert len(set(near_clusters(np.array([one for one, _ in prints], np.uint64)).tolist())) == 20
 
 
-PLACES = {"train": 2**63, "val": int(0.2 * 2**64), "test": 0}
-OPTIONS = BuildOptions(images_per_shard=3, val_share=0.25, test_share=0.1)
+OPTIONS = BuildOptions(images_per_shard=3)
 POSTS = st.lists(
     st.tuples(
         st.integers(0, 30),  # id
@@ -108,12 +106,12 @@ def to_digests(posts) -> list[Digest]:
                 chunk=number,
                 reasons=["used", "without emoji"],
                 denied=0,
+                bad_images=0,
                 outcome=np.array([0 if post[3] else 1 for post in chunk], np.uint16),
                 is_post=np.ones(len(chunk), np.bool_),
                 id_hash=np.array([post[0] for post in chunk], np.uint64),
-                place=np.array([PLACES[post[1]] for post in chunk], np.uint64),
+                split=np.array([SPLITS.index(post[1]) for post in chunk], np.uint8),
                 tuples=np.array([post[2] for post in chunk], np.int32),
-                bad_images=np.zeros(len(chunk), np.int32),
                 post=np.array([row for row, _ in images], np.int32),
                 content=np.array([[7, image] for _, image in images], np.uint64).reshape(-1, 2),
                 near=np.array([BASES[image // 3] ^ 1 << image % 3 for _, image in images], np.uint64),
@@ -171,4 +169,4 @@ def test_plan_is_that_of_one_post_after_the_other(posts):
     counts |= {"near-duplicate in another split": near} if near else {}
     counts |= {"duplicate id": duplicate} if duplicate else {}
     assert plan.posts == counts
-    assert plan.bad.total() == duplicate == len(plan.duplicates)
+    assert plan.bad.total() == duplicate == sum(len(rows) for _, rows in plan.rejects)

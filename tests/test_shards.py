@@ -26,7 +26,7 @@ from emojigan.datasets.images import read_image
 from emojigan.datasets.index import Index, index_shard
 from emojigan.datasets.manifest import SPLITS, Manifest, read_manifest
 from emojigan.datasets.plan import BuildOptions, splits_of
-from emojigan.datasets.posts import Post
+from emojigan.datasets.posts import ImageFile, Post
 from emojigan.datasets.shards import Source, build_shards
 from emojigan.datasets.storage import Folder
 from emojigan.datasets.stream import Split
@@ -492,3 +492,86 @@ def test_trouble_of_the_disk_is_not_the_images(make, monkeypatch):
     monkeypatch.setattr("emojigan.datasets.posts.ImageFile.read", refuse)
     with pytest.raises(OSError, match="Input/output"):
         make({"text": "🔥"}, max_bad=1)
+
+
+def test_equal_images_are_stored_once_with_the_emojis_of_all_their_posts(make, tmp_path):
+    again = {"image": "0.png"}
+    manifest = make({"text": "🔥🍕"}, {"text": "😍"}, {"text": "🍕", **again}, {"text": "🎉", **again})
+    assert (manifest.posts["used"], manifest.shards[0].images, manifest.shards[0].tuples) == (4, 2, 5)
+    assert manifest.vocabulary == {"🍕": 2, "🎉": 1, "😍": 1, "🔥": 1}
+    (_, first, pixels), (_, second, _) = samples(tmp_path / "out")
+    np.testing.assert_array_equal(pixels, read_image(tmp_path / "0.png"))
+    assert (first["post"], first["emojis"]) == ("0", ["🔥", "🍕"])
+    assert [(label["post"], label["emojis"]) for label in first["reposts"]] == [("2", ["🍕"]), ("3", ["🎉"])]
+    assert (second["post"], "reposts" in second) == ("1", False)
+    index = Split(Folder(str(tmp_path / "out")), manifest, "train").shard(0).index
+    assert [index.posts[post] for post in index.post] == ["0", "0", "2", "3", "1"]
+
+
+def of_split(wanted: str, options: BuildOptions) -> str:
+    """An account of a split."""
+    accounts = map(str, range(10_000))
+    return next(a for a in accounts if splits([hash_account(Post(a, a, ()))], options) == [wanted])
+
+
+def test_image_that_accounts_of_two_splits_posted_stays_in_the_split_of_most_of_its_tuples(make):
+    options = replace(SMALL, val_share=0.5)
+    train, val = (of_split(split, options) for split in ("train", "val"))
+    manifest = make(
+        {"text": "🔥", "account": train},
+        {"text": "🔥🍕", "account": val, "image": "0.png"},
+        {"text": "🔥", "account": train},
+        options=options,
+    )
+    counts = {"read": 3, "used": 2, "without emoji": 0, "near-duplicate in another split": 1}
+    assert manifest.posts == counts
+    assert manifest.left_out == {"images with a near-duplicate in another split": 1}
+    assert [(shard.split, shard.images, shard.tuples) for shard in manifest.shards] == [
+        ("train", 1, 1),
+        ("val", 1, 1),
+    ]
+
+
+@pytest.fixture
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Manifest]:
+    """Build from posts that no table can hold."""
+
+    def from_posts(*posts: Post, max_bad: float = 0) -> Manifest:
+        monkeypatch.setattr(builder, "read_posts", lambda *_: iter(posts))
+        manifest = build_shards(Source([]), Folder(str(tmp_path / "out")), SMALL, workers=1, max_bad=max_bad)
+        assert manifest is not None
+        return manifest
+
+    return from_posts
+
+
+def album(tmp_path: Path, *names: str | int) -> tuple[ImageFile, ...]:
+    for name in names:
+        if isinstance(name, int):
+            draw(tmp_path / f"{name}.png", name)
+    return tuple(ImageFile(str(tmp_path / f"{name}.png")) for name in names)
+
+
+def test_every_emoji_of_a_post_is_a_tuple_with_each_of_its_images(build, tmp_path):
+    manifest = build(
+        Post("p", "a", album(tmp_path, 0, 1, 0), "🔥🍕"), Post("q", "b", album(tmp_path, 1, 2), "🔥")
+    )
+    assert (manifest.posts["used"], manifest.shards[0].images) == (2, 3)
+    assert manifest.vocabulary == {"🔥": 4, "🍕": 2}
+    assert [(label["post"], len(label.get("reposts", []))) for _, label, _ in samples(tmp_path / "out")] == [
+        *(("p", 0), ("p", 1), ("q", 0)),
+    ]
+
+
+def test_post_with_one_good_image_is_used_and_the_bad_one_listed(build, tmp_path):
+    manifest = build(Post("p", "a", album(tmp_path, 0, "no"), "🔥"))
+    assert manifest.posts == {"read": 1, "used": 1, "without emoji": 0}
+    assert manifest.left_out == {"bad images of posts in use": 1}
+    listed = json.loads((tmp_path / "out" / "rejects.jsonl").read_text())
+    assert listed == {"where": "post p, image 1", "reason": "missing image"}
+
+
+def test_post_without_an_image_is_left_out_and_not_bad(build, tmp_path):
+    manifest = build(Post("p", "a", album(tmp_path, 0), "🔥"), Post("q", "b", (), "🔥"), Post("r", "b", ()))
+    assert manifest.posts == {"read": 3, "used": 1, "without emoji": 1, "without image": 1}
+    assert not (tmp_path / "out" / "rejects.jsonl").exists()
