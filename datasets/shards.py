@@ -148,7 +148,7 @@ def _existing(folder: Folder, options: BuildOptions) -> Manifest | None:
 
 
 def _complete(manifest: Manifest, survey: Survey, folder: Folder) -> Manifest:
-    if (manifest.options["source"], manifest.canonical_version) != (survey.content, CANONICAL_VERSION):
+    if (manifest.options.get("source"), manifest.canonical_version) != (survey.content, CANONICAL_VERSION):
         raise InputError(_other_dataset(folder))
     folder.remove_folder(PARTS)
     click.echo(f"{folder} holds this dataset already, complete.", err=True)

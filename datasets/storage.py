@@ -48,6 +48,10 @@ class Folder:
         scheme, found, rest = self.place.partition("://")
         return Path(self.place) if not found else Path(rest) if scheme == "file" else None
 
+    def absolute(self) -> "Folder":
+        """The same folder, wherever a process works that is told of it."""
+        return self if self.path is None else Folder(str(self.path.absolute()))
+
     @cached_property
     def _store(self) -> tuple[fsspec.AbstractFileSystem, str]:
         try:

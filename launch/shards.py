@@ -58,7 +58,7 @@ def _columns(ctx: click.Context, option: click.Parameter, values: tuple[str, ...
 @click.option(
     "--encoding", type=click.Choice(["npy", "jpg"]), default="npy", help="npy is fast, jpg is small."
 )
-@click.option("--images-per-shard", type=click.IntRange(1), default=1024)
+@click.option("--images-per-shard", type=click.IntRange(1, 1_000_000), default=1024)
 @click.option(
     "--min-count", type=click.IntRange(1), default=5, help="Tuples that put an emoji in the vocabulary."
 )
@@ -115,8 +115,8 @@ def build(
     if task_index >= task_count:
         raise click.BadParameter("tasks are numbered from 0 to --task-count − 1.", param_hint="--task-index")
     manifest = build_shards(
-        Source(sources, form, columns),
-        Folder(out),
+        Source([source.absolute() for source in sources], form, columns),
+        Folder(out).absolute(),
         BuildOptions(
             image_size=int(image_size),
             keep_variants=keep_variants,

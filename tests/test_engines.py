@@ -124,7 +124,7 @@ def assert_only_whole_files(out: Path, whole: dict[str, str]) -> None:
             continue
         if not name.startswith(".build/"):
             assert digest == whole[name]
-        elif path.suffix == ".part":
+        elif path.suffix == ".part" and not (out / "manifest.json").exists():  # else they are being removed
             part = Part.from_bytes(path.read_bytes())
             assert path.with_suffix(".members").stat().st_size == part.offset[-1]
 

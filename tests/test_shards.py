@@ -115,7 +115,9 @@ def test_samples_are_the_posts_with_their_emojis_and_pixels(posts_folder, shards
     assert found.keys() == posts.keys()
     for identity, (emojis, pixels) in found.items():
         assert emojis == extract(posts[identity]["text"])
-        np.testing.assert_array_equal(pixels, read_image(posts_folder / posts[identity]["image"]))
+        np.testing.assert_array_equal(
+            pixels, read_image((posts_folder / posts[identity]["image"]).read_bytes())
+        )
 
 
 def test_members_are_plain_ustar_with_fixed_width_keys(shards):
@@ -500,7 +502,7 @@ def test_equal_images_are_stored_once_with_the_emojis_of_all_their_posts(make, t
     assert (manifest.posts["used"], manifest.shards[0].images, manifest.shards[0].tuples) == (4, 2, 5)
     assert manifest.vocabulary == {"🍕": 2, "🎉": 1, "😍": 1, "🔥": 1}
     (_, first, pixels), (_, second, _) = samples(tmp_path / "out")
-    np.testing.assert_array_equal(pixels, read_image(tmp_path / "0.png"))
+    np.testing.assert_array_equal(pixels, read_image((tmp_path / "0.png").read_bytes()))
     assert (first["post"], first["emojis"]) == ("0", ["🔥", "🍕"])
     assert [(label["post"], label["emojis"]) for label in first["reposts"]] == [("2", ["🍕"]), ("3", ["🎉"])]
     assert (second["post"], "reposts" in second) == ("1", False)
