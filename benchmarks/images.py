@@ -26,7 +26,8 @@ import simplejpeg
 from PIL import Image, ImageEnhance
 from threadpoolctl import threadpool_limits
 
-from emojigan.datasets.images import ENCODERS, NEAR, ImageError, fingerprints, read_image
+from emojigan.datasets.fingerprints import NEAR, fingerprints
+from emojigan.datasets.images import ENCODERS, ImageError, read_image
 from emojigan.datasets.photographs import PHOTOGRAPHS, photograph
 from emojigan.datasets.world import draw, shoot
 

@@ -1,228 +1,327 @@
-"""Posts to shards.
+"""Posts to a dataset of shards.
 
-    posts ─► plan ─► write_shard, a task a shard, in processes ─► tar + index + statistics
-                  ─► manifest, last
+    posts ─► survey: how many, and what names them
+          ─► chunks ─► digest_chunk, in workers ─► parts in .build/
+                       plan_shards, here
+                       write_shard, in workers ─► tars, indexes, statistics
+          ─► rejects.jsonl ─► manifest, last
 
-The bytes are the same for any number of workers. A shard appears under its name only when it is complete;
-a build that was killed goes on where it stopped when the same command is run again.
+The bytes are the same for any number of workers, on any engine, and for any tasks of a job array. A file
+appears under its name only when it is complete; a build that was killed goes on where it stopped when the
+same command is run again.
 """
 
+import hashlib
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
+import click
 import numpy as np
-from webdataset.writer import TarWriter
 
+from .assemble import ShardStatistics, statistics_name, write_shard
+from .digest import Chunk, digest_chunk
 from .emoji_text import CANONICAL_VERSION
 from .errors import InputError
-from .files import replacing, sha256, write_atomic
-from .images import ENCODERS, ImageError, read_image
-from .index import index_name, index_shard
-from .manifest import Manifest, ShardEntry, write_manifest
-from .plan import BuildOptions, Plan, PlannedPost, ShardTask, plan_shards
-from .posts import Reject
+from .index import index_name
+from .manifest import NAME, SPLITS, Manifest, ShardEntry, read_manifest, write_manifest
+from .parts import LEFT_OUT, PARTS, USED, has_part, read_part
+from .plan import DUPLICATE_ID, BuildOptions, Digest, Plan, ShardTask, plan_shards
+from .posts import Reject, read_posts
 from .progress import progress
 from .storage import Folder
-from .workers import worker_pool
+from .workers import Mapper, mapper
+
+CHUNK = 512  # posts
+REJECTS = "rejects.jsonl"
+HOPELESS = 100  # bad posts before a build may be given up early
 
 
 @dataclass(frozen=True)
-class ShardStatistics:
-    """What a finished shard says of itself, in 000000.stats.json beside it."""
+class Source:
+    """Where posts come from."""
 
-    fingerprint: str
-    images: int
-    bytes: int
-    sha256: str
-    index_sha256: str
-    emojis: dict[str, int]
-    rejects: list[Reject]
+    paths: Sequence[Path]
+    form: str = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The posts, in their order, by CHUNK."""
+        posts = read_posts(self.paths, self.form, self.columns)
+        number = 0
+        while entries := tuple(islice(posts, CHUNK)):
+            yield Chunk(number, entries)
+            number += 1
 
 
-def build_shards(source: Path, out: Path, options: BuildOptions, *, workers: int, max_bad: float) -> Manifest:
-    """Build a dataset from a table of posts.
+@dataclass(frozen=True)
+class Task:
+    """Which share of the chunks a process digests: every `count`-th, from `index` on."""
+
+    index: int = 0
+    count: int = 1
+
+
+WHOLE = Task()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A first look at a source."""
+
+    num_posts: int
+    fingerprints: list[str]  # of the chunks
+    content: str  # names the posts, wherever they lie
+
+
+def build_shards(
+    source: Source,
+    folder: Folder,
+    options: BuildOptions,
+    *,
+    max_bad: float,
+    workers: int,
+    engine: str = "local",
+    task: Task = WHOLE,
+) -> Manifest | None:
+    """Build a dataset, or go on building it, or find it complete.
 
     Args:
-        source: `.jsonl` or `.csv`, see posts.py.
-        out: folder of the dataset; it is one when its manifest.json is there.
-        workers: processes; the bytes do not depend on it.
+        folder: becomes a dataset when its manifest.json is there.
         max_bad: the share of the posts that may be rejected, 0 to 1.
+        workers, engine: who does the work, see workers.py; the bytes do not depend on it.
+        task: this process's share of a job array's work.
+
+    Returns:
+        The manifest; None when chunks of other tasks are still to come.
 
     Raises:
         InputError: too many rejects, nothing to train on, or another dataset is in the way.
     """
-    if (out / "manifest.json").exists():
-        raise InputError(f"{out} already holds a dataset. Choose another --out, or remove it first.")
-    if any(out.glob("*/*.tar")) and not any(out.glob("*/*.index")):
+    existing = _existing(folder, options)
+    survey = _survey(source, options, max_bad)
+    if existing:
+        return _complete(existing, survey, folder)
+    with mapper(engine, workers) as run:
+        if task.count > 1:
+            own = (chunk for chunk in source.chunks() if chunk.number % task.count == task.index)
+            share = len(range(task.index * CHUNK, survey.num_posts, task.count * CHUNK)) * CHUNK
+            for _ in _digest_all(run, folder, options, own, share, max_bad):
+                pass
+            finished = run(partial(has_part, folder), enumerate(survey.fingerprints))
+            if to_come := sum(not each for each in finished):
+                click.echo(
+                    f"This task is done. Of {len(survey.fingerprints)} chunks of posts {to_come} are still "
+                    "to come, from other tasks; the last of them writes the shards.",
+                    err=True,
+                )
+                return None
+        try:
+            digests = _digest_all(run, folder, options, source.chunks(), survey.num_posts, max_bad)
+            return _assemble(run, folder, options, survey, digests, max_bad)
+        except FileNotFoundError:
+            if task.count == 1 or not folder.size(NAME):
+                raise
+            return read_manifest(folder)  # another task of the array was faster
+
+
+def _existing(folder: Folder, options: BuildOptions) -> Manifest | None:
+    """The manifest of a finished dataset of these options. Raises InputError when something is in the way."""
+    if folder.path is not None and folder.path.is_file():
+        raise InputError(f"{folder} is a file. Choose another --out.")
+    if folder.size(NAME):
+        manifest = read_manifest(folder)
+        if manifest.options | options.to_json() == manifest.options:
+            return manifest
+        raise InputError(_other_dataset(folder))
+    names = folder.names()
+    ours = any(name.startswith(f"{PARTS}/") or name.endswith(".index") for name in names)
+    if not ours and any(name.endswith(".tar") for name in names):
         raise InputError(
-            f"{out} holds tars of something else, which would be replaced. Choose another --out."
+            f"{folder} holds tars of something else, which would be replaced. Choose another --out."
         )
-    plan = plan_shards(source, options)
-    check_rejects(plan.rejects, plan.num_posts, max_bad)
-    statistics = _write_all(plan.tasks, out, workers)
-    rejects = plan.rejects + [reject for result in statistics for reject in result.rejects]
-    check_rejects(rejects, plan.num_posts, max_bad)
-    manifest = summarise(plan, statistics, options)
-    if not manifest.vocabulary:
-        raise InputError(
-            f"{source}: no emoji comes {options.min_count} times in the train split of {plan.num_posts} "
-            f"posts ({plan.num_without_emoji} without emoji, {len(rejects)} rejected). Lower --min-count or "
-            "add posts."
-        )
-    _remove_leftovers(plan.tasks, out)
-    write_manifest(manifest, Folder(str(out)))
+    return None
+
+
+def _complete(manifest: Manifest, survey: Survey, folder: Folder) -> Manifest:
+    if (manifest.options.get("source"), manifest.canonical_version) != (survey.content, CANONICAL_VERSION):
+        raise InputError(_other_dataset(folder))
+    folder.remove_folder(PARTS)
+    click.echo(f"{folder} holds this dataset already, complete.", err=True)
     return manifest
 
 
-def _write_all(tasks: list[ShardTask], out: Path, workers: int) -> list[ShardStatistics]:
-    """Write every shard, in processes; the results come in the order of the tasks."""
-    if not tasks:
-        return []
-    results = []
-    total = sum(len(task.posts) for task in tasks)
-    with (
-        worker_pool(min(workers, len(tasks))) as pool,
-        progress(total, "shards", "images") as bar,
-    ):
-        for task, result in zip(tasks, pool.map(write_shard, tasks, [out] * len(tasks)), strict=True):
-            results.append(result)
-            bar.update(len(task.posts))
-    return results
-
-
-def write_shard(task: ShardTask, out: Path) -> ShardStatistics:
-    """Write one shard, its index and its statistics; or keep them, when they are there and whole."""
-    tar = out / task.name
-    if finished := _read_statistics(tar, task):
-        return finished
-    rejects: list[Reject] = []
-    emojis: Counter[str] = Counter()
-    num_images = 0
-    with replacing(tar) as temporary, open(temporary, "wb") as file:
-        # An integer mtime: a float one costs a kilobyte of PAX header for each member.
-        with TarWriter(file, encoder=False, mtime=0) as writer:
-            for post in task.posts:
-                pixels = _read_pixels(post, task.options)
-                if isinstance(pixels, Reject):
-                    rejects.append(pixels)
-                    continue
-                writer.write(_sample(post, pixels, num_images, task.options.encoding))
-                emojis.update(post.emojis)
-                num_images += 1
-        file.flush()
-    write_atomic(_index_path(tar), index_shard(tar).to_bytes())
-    statistics = ShardStatistics(
-        fingerprint=task.fingerprint(),
-        images=num_images,
-        bytes=tar.stat().st_size,
-        sha256=sha256(tar),
-        index_sha256=sha256(_index_path(tar)),
-        emojis=dict(sorted(emojis.items())),
-        rejects=rejects,
+def _other_dataset(folder: Folder) -> str:
+    return (
+        f"{folder} already holds a dataset, of other posts or options. Choose another --out, or remove it "
+        "first."
     )
-    write_atomic(_statistics_path(tar), json.dumps(asdict(statistics), ensure_ascii=False))
-    return statistics
 
 
-def _read_pixels(post: PlannedPost, options: BuildOptions) -> np.ndarray | Reject:
-    try:
-        return read_image(post.image.read(), options.image_size)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return Reject(f"post {post.id}", "missing image")
-    except ImageError as error:
-        return Reject(f"post {post.id}", str(error))
+def _survey(source: Source, options: BuildOptions, max_bad: float) -> Survey:
+    """Count the posts, so that the work has an end in sight; the source's own rejects may end it here."""
+    content = hashlib.sha256()
+    fingerprints = []
+    num_posts = 0
+    bad: Counter[str] = Counter()
+    first: list[Reject] = []
+    with progress(None, "reading", "posts") as bar:
+        for chunk in source.chunks():
+            fingerprints.append(chunk.fingerprint(options))
+            content.update(chunk.content())
+            rejects = [entry for entry in chunk.entries if isinstance(entry, Reject)]
+            bad.update(each.reason for each in rejects)
+            first += rejects[: 3 - len(first)]
+            num_posts += len(chunk.entries)
+            bar.update(len(chunk.entries))
+    if bad.total() > max_bad * num_posts:
+        raise _too_bad(bad, num_posts, max_bad, first)
+    return Survey(num_posts, fingerprints, content.hexdigest())
 
 
-def _sample(post: PlannedPost, pixels: np.ndarray, number: int, encoding: str) -> dict:
-    label = {"post": post.id, "account": post.account, "emojis": post.emojis}
-    return {
-        "__key__": f"{number:06d}",
-        encoding: ENCODERS[encoding](pixels),
-        "json": json.dumps(label, ensure_ascii=False).encode(),
-    }
+def _digest_all(
+    run: Mapper,
+    folder: Folder,
+    options: BuildOptions,
+    chunks: Iterable[Chunk],
+    num_posts: int,
+    max_bad: float,
+) -> Iterator[Digest]:
+    """Digest chunks, in their order; given up when far too many posts are bad."""
+    bad: Counter[str] = Counter()
+    seen = 0
+    with progress(num_posts, "posts", "posts") as bar:
+        for digest in run(partial(digest_chunk, folder, options), chunks):
+            seen += len(digest.outcome)
+            bar.update(len(digest.outcome))
+            for reason, count in zip(digest.reasons, np.bincount(digest.outcome), strict=False):
+                if reason not in (USED, *LEFT_OUT):
+                    bad[reason] += int(count)
+            if bad.total() > max(HOPELESS, 2 * max_bad * seen):
+                raise _too_bad(bad, seen, max_bad, rejects_of(folder, (digest.chunk, [])))
+            yield digest
 
 
-def _index_path(tar: Path) -> Path:
-    return tar.with_name(index_name(tar.name))
-
-
-def _statistics_path(tar: Path) -> Path:
-    return tar.with_suffix(".stats.json")
-
-
-def _read_statistics(tar: Path, task: ShardTask) -> ShardStatistics | None:
-    """The statistics of a finished shard of this very task, unless an image that it lacks can be read now."""
-    try:
-        content = json.loads(_statistics_path(tar).read_text(encoding="utf-8"))
-        whole = content["fingerprint"] == task.fingerprint() and content["sha256"] == sha256(tar)
-    except FileNotFoundError:
-        return None
-    if not whole or not _index_path(tar).is_file():
-        return None
-    rejected = {reject["where"] for reject in content["rejects"]}
-    again = [_read_pixels(post, task.options) for post in task.posts if f"post {post.id}" in rejected]
-    rejects = [reject for reject in again if isinstance(reject, Reject)]
-    return ShardStatistics(**content | {"rejects": rejects}) if len(rejects) == len(again) else None
-
-
-def _remove_leftovers(tasks: list[ShardTask], out: Path) -> None:
-    """Remove what killed builds left, and shards of other posts or options: `*.tar` would find them."""
-    finished = {_statistics_path(out / task.name) for task in tasks}
-    for statistics in set(out.glob("*/*.stats.json")) - finished:
-        tar = statistics.with_name(statistics.name.replace(".stats.json", ".tar"))
-        for path in (tar, _index_path(tar), statistics):
-            path.unlink(missing_ok=True)
-    for temporary in out.glob("*/.*.tmp"):
-        temporary.unlink()
-
-
-def check_rejects(rejects: list[Reject], num_posts: int, max_bad: float) -> None:
-    """Refuse a source of which more than `max_bad` was rejected, naming the first offenders."""
-    if len(rejects) > max_bad * num_posts:
-        first = "; ".join(f"{reject.where}: {reject.reason}" for reject in rejects[:3])
+def _assemble(
+    run: Mapper,
+    folder: Folder,
+    options: BuildOptions,
+    survey: Survey,
+    digests: Iterable[Digest],
+    max_bad: float,
+) -> Manifest:
+    """Plan and write the shards of digested posts."""
+    plan = plan_shards(digests, options)
+    if plan.posts["read"] != survey.num_posts:
+        raise InputError("The posts changed while they were read. Run the same command again.")
+    first = _write_rejects(run, folder, plan)
+    if plan.bad.total() > max_bad * survey.num_posts:
+        raise _too_bad(plan.bad, survey.num_posts, max_bad, first, f" All: {folder}/{REJECTS}.")
+    statistics = []
+    with progress(sum(task.images for task in plan.tasks), "shards", "images") as bar:
+        for result in run(partial(write_shard, folder, options), plan.tasks):
+            statistics.append(result)
+            bar.update(result.images)
+    manifest = summarise(plan, statistics, options, survey)
+    if not manifest.vocabulary:
         raise InputError(
-            f"{len(rejects)} of {num_posts} posts are bad, more than --max-bad {max_bad:g} allows: {first}."
+            f"No emoji comes {options.min_count} times in the train split of {survey.num_posts} posts "
+            f"({plan.posts['without emoji']} without emoji, {plan.bad.total()} rejected). Lower --min-count "
+            "or add posts."
         )
+    _remove_leftovers(plan.tasks, folder)
+    write_manifest(manifest, folder)
+    folder.remove_folder(PARTS)
+    return manifest
 
 
-def summarise(plan: Plan, statistics: list[ShardStatistics], options: BuildOptions) -> Manifest:
-    """The manifest of finished shards: vocabulary and counts. Empty shards are left out."""
+def _write_rejects(run: Mapper, folder: Folder, plan: Plan) -> list[Reject]:
+    """Write every reject, in the order of the source, to rejects.jsonl; return the first three."""
+    first: list[Reject] = []
+    if not plan.rejects:
+        folder.remove(REJECTS)
+        return first
+    with folder.creating(REJECTS) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        for rejects in run(partial(rejects_of, folder), plan.rejects):
+            first += rejects[: 3 - len(first)]
+            file.writelines(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in rejects)
+    return first
+
+
+def rejects_of(folder: Folder, chunk: tuple[int, list[int]]) -> list[Reject]:
+    """The rejects of a chunk, given by its number and the rows whose id came before; then its bad images."""
+    number, duplicates = chunk
+    part = read_part(folder, number)
+    rejects = []
+    for row, outcome in enumerate(part.outcome):
+        reason = DUPLICATE_ID if row in duplicates else part.reasons[outcome]
+        if reason not in (USED, *LEFT_OUT):
+            rejects.append(Reject(part.where(row), reason))
+    return rejects + [Reject(f"{part.where(row)}, image {n}", reason) for row, n, reason in part.unread]
+
+
+def _too_bad(
+    bad: Counter[str], num_posts: int, max_bad: float, first: list[Reject], more: str = ""
+) -> InputError:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(bad.items()))
+    named = "; ".join(f"{reject.where}: {reject.reason}" for reject in first[:3])
+    return InputError(
+        f"{bad.total()} of {num_posts} posts are bad ({reasons}), more than --max-bad {max_bad:g} allows: "
+        f"{named}.{more}"
+    )
+
+
+def summarise(
+    plan: Plan,
+    statistics: list[ShardStatistics],
+    options: BuildOptions,
+    survey: Survey,
+) -> Manifest:
+    """The manifest of finished shards: vocabulary and counts."""
+    results = list(zip(plan.tasks, statistics, strict=True))
     train: Counter[str] = Counter()
-    for task, result in zip(plan.tasks, statistics, strict=True):
-        if task.name.startswith("train/"):
+    for task, result in results:
+        if task.split == "train":
             train.update(result.emojis)
     ranked = sorted(train.items(), key=lambda item: (-item[1], item[0]))
     vocabulary = {emoji: count for emoji, count in ranked if count >= options.min_count}
-    shards = tuple(
-        ShardEntry(
-            name=task.name,
-            index=index_name(task.name),
-            split=task.name.split("/")[0],
-            images=result.images,
-            tuples=sum(count for emoji, count in result.emojis.items() if emoji in vocabulary),
-            bytes=result.bytes,
-            sha256=result.sha256,
-            index_sha256=result.index_sha256,
-        )
-        for task, result in zip(plan.tasks, statistics, strict=True)
-        if result.images
-    )
-    rejects = Counter(reject.reason for reject in plan.rejects)
-    rejects.update(reject.reason for result in statistics for reject in result.rejects)
     return Manifest(
         image_size=options.image_size,
         encoding=options.encoding,
         canonical_version=CANONICAL_VERSION,
-        options=asdict(options),
+        options=options.to_json() | {"source": survey.content},
         vocabulary=vocabulary,
         rare={emoji: count for emoji, count in ranked if count < options.min_count},
-        posts={
-            "read": plan.num_posts,
-            "used": sum(shard.images for shard in shards),
-            "without emoji": plan.num_without_emoji,
-            **dict(sorted(rejects.items())),
-        },
-        shards=shards,
+        posts=plan.posts,
+        left_out=plan.left_out,
+        shards=tuple(
+            ShardEntry(
+                name=task.name,
+                index=index_name(task.name),
+                split=task.split,
+                images=result.images,
+                tuples=sum(count for emoji, count in result.emojis.items() if emoji in vocabulary),
+                bytes=result.bytes,
+                sha256=result.sha256,
+                index_sha256=result.index_sha256,
+            )
+            for task, result in results
+        ),
     )
+
+
+def _remove_leftovers(tasks: list[ShardTask], folder: Folder) -> None:
+    """Remove what killed builds left, and shards of other posts or options: `*.tar` would find them."""
+    finished = {statistics_name(task.name) for task in tasks}
+    for name in folder.names():
+        parent, _, file = name.rpartition("/")
+        if parent in SPLITS and file.endswith(".stats.json") and name not in finished:
+            tar = name.replace(".stats.json", ".tar")
+            for each in (tar, index_name(tar), name):
+                folder.remove(each)
+        elif parent in ("", *SPLITS) and file.startswith(".") and file.endswith(".tmp"):
+            folder.remove(name)

@@ -32,6 +32,12 @@ def describe(manifest: Manifest) -> str:
     for (emoji, count), part in zip(list(manifest.vocabulary.items())[:SHOWN], share, strict=False):
         bar = "█" * max(1, round(BAR * part / share[0]))
         lines.append(f"  {display(emoji)} {count:>9,} {part:>6.1%} {bar}")
-    lines += ["", "posts: " + ", ".join(f"{count:,} {what}" for what, count in manifest.posts.items())]
+    lines += ["", "posts: " + _counts(manifest.posts)]
+    if manifest.left_out:
+        lines += ["left out: " + _counts(manifest.left_out)]
     lines += [f"dataset {manifest.sha256()[:12]}, {manifest.encoding}, {manifest.image_size} pixels"]
     return "\n".join(lines)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items())

@@ -4,8 +4,11 @@ Names are relative and stay inside the folder: they come out of manifests, which
 written. Of fsspec's protocols only plain stores are allowed: others run programs, or chain.
 """
 
-import os
 import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -45,9 +48,9 @@ class Folder:
         scheme, found, rest = self.place.partition("://")
         return Path(self.place) if not found else Path(rest) if scheme == "file" else None
 
-    def absolute(self) -> str:
-        """The place, as any folder of this machine can say it."""
-        return self.place if self.path is None else str(self.path.resolve())
+    def absolute(self) -> "Folder":
+        """The same folder, wherever a process works that is told of it."""
+        return self if self.path is None else Folder(str(self.path.absolute()))
 
     @cached_property
     def _store(self) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -56,12 +59,16 @@ class Folder:
         except ImportError as error:
             raise InputError(f"{self.place}: {error}. For S3: `pip install emojigan[s3]`.") from error
 
-    def read(self, name: str) -> bytes:
-        """The content of a file. Raises FileNotFoundError."""
+    def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
+        """The content of a file, or its bytes from `start` to `end`. Raises FileNotFoundError."""
         if self.path is not None:
-            return (self.path / _checked(name)).read_bytes()
+            with open(self.path / _checked(name), "rb") as file:
+                file.seek(start)
+                return file.read(-1 if end is None else end - start)
         store, root = self._store
-        content = store.cat_file(f"{root}/{_checked(name)}")
+        part = {} if not start and end is None else {"start": start, "end": end}
+        with self._told():
+            content = store.cat_file(f"{root}/{_checked(name)}", **part)
         assert isinstance(content, bytes)
         return content
 
@@ -70,21 +77,28 @@ class Folder:
         if self.path is not None:
             return write_atomic(self.path / _checked(name), content)
         store, root = self._store
-        store.pipe_file(f"{root}/{_checked(name)}", content.encode() if isinstance(content, str) else content)
+        content = content.encode() if isinstance(content, str) else content
+        with self._told():
+            store.pipe_file(f"{root}/{_checked(name)}", content)
 
-    def upload(self, file: Path, name: str) -> None:
-        """Put a finished local file here under a name; a local one is moved if it can be."""
+    @contextmanager
+    def creating(self, name: str) -> Iterator[Path]:
+        """Yield a path on this machine to write to; on success the file is here, on any error it is not."""
         if self.path is not None:
             with replacing(self.path / _checked(name)) as temporary:
-                os.replace(file, temporary)
+                yield temporary
             return
         store, root = self._store
-        store.put_file(str(file), f"{root}/{_checked(name)}")
+        with tempfile.TemporaryDirectory(prefix="emojigan-") as folder:
+            temporary = Path(folder) / "file"
+            yield temporary
+            with self._told():
+                store.put_file(str(temporary), f"{root}/{_checked(name)}")
 
     def download(self, name: str, file: Path) -> None:
         """Copy a file of a store to this machine, whole or not at all."""
         store, root = self._store
-        with replacing(file) as temporary:
+        with replacing(file) as temporary, self._told():
             store.get_file(f"{root}/{_checked(name)}", str(temporary))
 
     def size(self, name: str) -> int | None:
@@ -93,25 +107,49 @@ class Folder:
             if self.path is not None:
                 return (self.path / _checked(name)).stat().st_size
             store, root = self._store
-            return store.size(f"{root}/{_checked(name)}")
-        except FileNotFoundError:
+            with self._told():
+                return store.size(f"{root}/{_checked(name)}")
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def names(self) -> list[str]:
-        """The names of all files, sorted; temporary ones too."""
+    def names(self, under: str = "") -> list[str]:
+        """The names of all files, or of those in a folder of it, sorted; temporary ones too."""
         if self.path is not None:
-            found = (path for path in self.path.rglob("*") if path.is_file())
+            found = (path for path in (self.path / under).rglob("*") if path.is_file())
             return sorted(str(PurePosixPath(path.relative_to(self.path))) for path in found)
         store, root = self._store
-        return sorted(path[len(root) + 1 :] for path in store.find(root))
+        with self._told():
+            return sorted(path[len(root) + 1 :] for path in store.find(f"{root}/{under}".rstrip("/")))
 
     def remove(self, name: str) -> None:
         """Remove a file; one that is not there is removed already."""
         if self.path is not None:
             return (self.path / _checked(name)).unlink(missing_ok=True)
         store, root = self._store
-        if store.exists(path := f"{root}/{_checked(name)}"):
-            store.rm_file(path)
+        with self._told():
+            if store.exists(path := f"{root}/{_checked(name)}"):
+                store.rm_file(path)
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder with all that is in it; one that is not there is removed already."""
+        if self.path is not None:
+            if (self.path / _checked(name)).exists():
+                shutil.rmtree(self.path / name)
+            return
+        store, root = self._store
+        with self._told():
+            if store.exists(path := f"{root}/{_checked(name)}"):
+                store.rm(path, recursive=True)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What botocore refuses is no OSError (s3fs lets it through): no credentials, no such host."""
+        try:
+            yield
+        except Exception as error:
+            if not type(error).__module__.startswith("botocore."):
+                raise
+            raise InputError(f"{self.place}: {error}") from error
 
 
 def is_safe(name: str) -> bool:

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from emojigan.datasets.plan import BuildOptions
-from emojigan.datasets.shards import build_shards
+from emojigan.datasets.shards import Source, build_shards
+from emojigan.datasets.storage import Folder
 from emojigan.datasets.vectors import keyed, save_vectors
 
 EMOJIS = "😍😂🔥🐶🌊🍕🎉💔"
@@ -42,7 +43,7 @@ def shards(posts_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The dataset of `posts_folder`: several shards in train, one or more in val and test."""
     out = tmp_path_factory.mktemp("dataset") / "shards"
     options = BuildOptions(images_per_shard=50)
-    build_shards(posts_folder / "posts.jsonl", out, options, workers=1, max_bad=0)
+    build_shards(Source([posts_folder / "posts.jsonl"]), Folder(str(out)), options, workers=1, max_bad=0)
     return out
 
 

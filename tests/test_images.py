@@ -16,17 +16,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFile, ImageOps
 
+from emojigan.datasets.fingerprints import NEAR, fingerprint, fingerprints
 from emojigan.datasets.images import (
     ENCODERS,
     MAX_BYTES,
-    NEAR,
     ImageError,
     _average,
     _bands,
     _square,
     _weights,
-    fingerprint,
-    fingerprints,
     read_image,
 )
 from emojigan.datasets.world import draw, shoot

@@ -3,12 +3,7 @@
 import hashlib
 import json
 import os
-import random
-import shutil
-import subprocess
-import sys
 import tarfile
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -22,15 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from emojigan.datasets import assemble, digest
 from emojigan.datasets import shards as builder
+from emojigan.datasets.digest import hash_account, place_of
 from emojigan.datasets.emoji_text import extract
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.images import read_image
 from emojigan.datasets.index import Index, index_shard
 from emojigan.datasets.manifest import SPLITS, Manifest, read_manifest
-from emojigan.datasets.plan import BuildOptions, hash_account, plan_shards, split_of
-from emojigan.datasets.posts import Post
-from emojigan.datasets.shards import build_shards
+from emojigan.datasets.plan import BuildOptions, splits_of
+from emojigan.datasets.posts import ImageFile, Post
+from emojigan.datasets.reader import decode
+from emojigan.datasets.shards import Source, build_shards
 from emojigan.datasets.split import Split
 from emojigan.datasets.storage import Folder
 
@@ -38,35 +36,32 @@ OPTIONS = BuildOptions(images_per_shard=50)
 SMALL = BuildOptions(images_per_shard=4, min_count=1, val_share=0, test_share=0)
 
 
-class _HereExecutor:
-    """A pool of one that works in this process, for tests that build often or patch the builder."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    map = staticmethod(map)
+def draw(path: Path, number: int) -> None:
+    """An image that is like no other."""
+    pixels = np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(path, compress_level=0)
 
 
 @pytest.fixture
-def here(monkeypatch):
-    monkeypatch.setattr(builder, "worker_pool", lambda workers: _HereExecutor())
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Manifest]:
+    """Build from a list of posts, in chunks of three.
 
-
-@pytest.fixture
-def make(tmp_path: Path, here) -> Callable[..., Manifest]:
-    """Build from a list of posts; "image" defaults to a good one, and the dataset is `tmp_path / "out"`."""
-    Image.new("RGB", (64, 64), (200, 10, 10)).save(tmp_path / "good.png")
+    "image" defaults to one of its own, <number>.png, and the dataset is `tmp_path / "out"`.
+    """
+    monkeypatch.setattr(builder, "CHUNK", 3)
 
     def build(*posts: dict | str, options: BuildOptions = SMALL, max_bad: float = 0) -> Manifest:
-        lines = [
-            post if isinstance(post, str) else json.dumps({"id": number, "image": "good.png", **post})
-            for number, post in enumerate(posts)
-        ]
-        (tmp_path / "posts.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        return build_shards(tmp_path / "posts.jsonl", tmp_path / "out", options, workers=1, max_bad=max_bad)
+        lines = []
+        for number, post in enumerate(posts):
+            if not isinstance(post, str):
+                post = json.dumps({"id": number, "image": f"{number}.png", **post})
+                draw(tmp_path / f"{number}.png", number)
+            lines.append(post + "\n")
+        (tmp_path / "posts.jsonl").write_text("".join(lines), encoding="utf-8")
+        source, folder = Source([tmp_path / "posts.jsonl"]), Folder(str(tmp_path / "out"))
+        manifest = build_shards(source, folder, options, workers=1, max_bad=max_bad)
+        assert manifest is not None
+        return manifest
 
     return build
 
@@ -97,20 +92,22 @@ def samples(folder: Path) -> list[tuple[str, dict, np.ndarray]]:
 
 
 @pytest.mark.parametrize("encoding", ["npy", "jpg"])
-def test_stock_webdataset_reads_what_our_index_says(posts_folder, tmp_path, here, encoding):
+def test_stock_webdataset_reads_what_our_index_says(posts_folder, tmp_path, encoding):
     options = replace(OPTIONS, encoding=encoding)
-    manifest = build_shards(posts_folder / "posts.jsonl", tmp_path / "out", options, workers=1, max_bad=0)
+    folder = Folder(str(tmp_path / "out"))
+    manifest = build_shards(Source([posts_folder / "posts.jsonl"]), folder, options, workers=1, max_bad=0)
+    assert manifest is not None
     for name in SPLITS:
-        split = Split(Folder(str(tmp_path / "out")), manifest, name)
+        split = Split(folder, manifest, name)
         stock = [(label, pixels) for of, label, pixels in samples(tmp_path / "out") if of == name]
-        opened = [split.shard(number) for number in range(len(split.tuples))]
-        ours = [(shard, row) for shard in opened for row in range(len(shard.index.keys))]
-        assert len(ours) == len(stock) > 0
-        for (shard, row), (label, pixels) in zip(ours, stock, strict=True):
-            np.testing.assert_array_equal(shard.pixels(row), pixels)
-            assert shard.index.post_of_image()[row] == label["post"]
-            emojis = [shard.index.emojis[e] for e in shard.index.emoji[shard.index.image == row]]
-            assert emojis == label["emojis"]
+        rows = [(n, row) for n, entry in enumerate(split.shards) for row in range(entry.images)]
+        assert len(rows) == len(stock) > 0
+        for (number, row), (label, pixels) in zip(rows, stock, strict=True):
+            index, decoded = split.read_index(number), np.empty((64, 64, 3), np.uint8)
+            decode(split.open_shard(number).member(row), encoding, decoded)
+            np.testing.assert_array_equal(decoded, pixels)
+            assert index.post_of_image()[row] == label["post"]
+            assert [index.emojis[e] for e in index.emoji[index.image == row]] == label["emojis"]
 
 
 def test_samples_are_the_posts_with_their_emojis_and_pixels(posts_folder, shards):
@@ -119,7 +116,9 @@ def test_samples_are_the_posts_with_their_emojis_and_pixels(posts_folder, shards
     assert found.keys() == posts.keys()
     for identity, (emojis, pixels) in found.items():
         assert emojis == extract(posts[identity]["text"])
-        np.testing.assert_array_equal(pixels, read_image(posts_folder / posts[identity]["image"]))
+        np.testing.assert_array_equal(
+            pixels, read_image((posts_folder / posts[identity]["image"]).read_bytes())
+        )
 
 
 def test_members_are_plain_ustar_with_fixed_width_keys(shards):
@@ -180,36 +179,35 @@ def test_index_survives_being_written(shards):
         assert np.asarray(getattr(again, name)).dtype == np.asarray(value).dtype
 
 
-def test_two_workers_write_the_bytes_of_one(posts_folder, shards, tmp_path):
-    build_shards(posts_folder / "posts.jsonl", tmp_path / "out", OPTIONS, workers=2, max_bad=0)
-    assert content(tmp_path / "out") == content(shards)
-
-
 def test_nobody_is_in_two_splits(posts_folder, shards):
     account = {post["id"]: post["account"] for post in posts_of(posts_folder)}
     seen = {(account[label["post"]], split) for split, label, _ in samples(shards)}
     assert len(seen) == len({who for who, _ in seen}) == 71
 
 
+def splits(accounts: list[str], options: BuildOptions) -> list[str]:
+    return [SPLITS[split] for split in splits_of(np.array(list(map(place_of, accounts)), np.uint64), options)]
+
+
 @given(st.text(min_size=1), st.floats(0, 0.5), st.floats(0, 0.5))
 @settings(max_examples=50)
 def test_the_split_of_an_account_does_not_depend_on_its_posts(account, val_share, test_share):
     options = BuildOptions(val_share=val_share, test_share=test_share)
-    first, second = (split_of(hash_account(Post(identity, account, ())), options) for identity in "ab")
+    first, second = splits([hash_account(Post(identity, account, ())) for identity in "ab"], options)
     assert first == second
 
 
 def test_splits_have_their_shares():
     options = BuildOptions(val_share=0.1, test_share=0.2)
-    counts = Counter(split_of(str(account), options) for account in range(20_000))
+    counts = Counter(splits([str(account) for account in range(20_000)], options))
     assert counts["val"] == pytest.approx(2000, abs=240)
     assert counts["test"] == pytest.approx(4000, abs=320)
 
 
 def test_more_test_accounts_take_nobody_from_test():
-    small, large = BuildOptions(test_share=0.1), BuildOptions(test_share=0.2)
     accounts = [str(account) for account in range(1000)]
-    assert all(split_of(a, large) == "test" for a in accounts if split_of(a, small) == "test")
+    small, large = (splits(accounts, BuildOptions(test_share=share)) for share in (0.1, 0.2))
+    assert {(a, b) for a, b in zip(small, large, strict=True) if a == "test"} == {("test", "test")}
 
 
 def test_account_names_are_in_no_byte_and_no_name(make, tmp_path):
@@ -248,19 +246,22 @@ def test_bad_post_under_max_bad_is_counted_by_its_reason(make, post, reason):
 @pytest.mark.parametrize("post, reason", REJECTS)
 def test_bad_post_past_max_bad_is_refused_by_name_without_a_manifest(make, tmp_path, post, reason):
     with pytest.raises(
-        InputError, match=rf"1 of 4 posts are bad, .*0\.24.*: (post|posts\.jsonl:3).*: {reason}"
+        InputError,
+        match=rf"1 of 4 posts are bad \(1 {reason}\), .*0\.24.*: (post|posts\.jsonl:3).*: {reason}",
     ):
         make({"text": "🔥"}, {"text": "🔥"}, post, {"text": "🔥"}, max_bad=0.24)
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_the_first_offenders_are_named(make):
+def test_the_first_offenders_are_named(make, tmp_path):
     with pytest.raises(InputError) as error:
         make(
             {"text": "🔥"}, *({"id": f"x{n}", "image": "no.png", "text": "🔥"} for n in range(9)), max_bad=0.5
         )
     assert "post x0: missing image; post x1: missing image; post x2: missing image." in str(error.value)
     assert "x3" not in str(error.value)
+    assert str(error.value).endswith(f" All: {tmp_path}/out/rejects.jsonl.")
+    assert len((tmp_path / "out" / "rejects.jsonl").read_text().splitlines()) == 9
 
 
 def test_reasons_and_uses_add_up_to_the_posts(make):
@@ -274,7 +275,7 @@ def test_reasons_and_uses_add_up_to_the_posts(make):
     ids=["empty", "no emoji", "no image"],
 )
 def test_nothing_to_train_on_is_refused(make, tmp_path, posts):
-    with pytest.raises(InputError, match="no emoji comes 1 times in the train split"):
+    with pytest.raises(InputError, match="No emoji comes 1 times in the train split"):
         make(*posts, max_bad=1)
     assert not (tmp_path / "out" / "manifest.json").exists()
 
@@ -288,11 +289,14 @@ def test_tars_of_something_else_are_not_overwritten(make, tmp_path):
     assert foreign.read_bytes() == b"somebody's"
 
 
-def test_existing_dataset_is_not_overwritten(make, tmp_path):
+@pytest.mark.parametrize(
+    "text, options", [("🍕", SMALL), ("🔥🔥", SMALL), ("🔥", replace(SMALL, min_count=2))]
+)
+def test_dataset_of_other_posts_or_options_is_not_overwritten(make, tmp_path, text, options):
     make({"text": "🔥"})
     before = content(tmp_path / "out")
     with pytest.raises(InputError, match="already holds a dataset"):
-        make({"text": "🍕"})
+        make({"text": text}, options=options)
     assert content(tmp_path / "out") == before
 
 
@@ -319,11 +323,6 @@ def test_variants_are_folded_unless_kept(make, keep, expected):
     assert manifest.vocabulary == expected
 
 
-def test_shard_without_a_readable_image_is_left_out(make):
-    posts = [{"text": "🔥", "image": "good.png" if number < 4 else "no.png"} for number in range(8)]
-    assert [shard.name for shard in make(*posts, max_bad=1).shards] == ["train/000000.tar"]
-
-
 @pytest.mark.parametrize("call", ["replace", "fsync"])
 def test_full_disk_leaves_nothing_half_written(make, tmp_path, monkeypatch, call):
     def refuse(*_):
@@ -335,64 +334,99 @@ def test_full_disk_leaves_nothing_half_written(make, tmp_path, monkeypatch, call
     assert content(tmp_path / "out") == {}
 
 
-def test_full_disk_at_the_manifest_leaves_shards_that_the_next_build_keeps(make, tmp_path, monkeypatch):
-    monkeypatch.setattr(builder, "write_manifest", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))
-    with pytest.raises(OSError, match="No space"):
+def calls(monkeypatch, module, name: str) -> list:
+    """Grows by the arguments of each call of a function from now on."""
+    made: list = []
+    function = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *a, **k: (made.append(a), function(*a, **k))[1])
+    return made
+
+
+def test_full_disk_at_the_manifest_leaves_what_the_next_build_keeps(make, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(builder, "write_manifest", refuse)
         make({"text": "🔥"})
-    monkeypatch.undo()
-    monkeypatch.setattr(builder, "worker_pool", lambda workers: _HereExecutor())
-    monkeypatch.setattr(builder, "TarWriter", lambda *_, **__: pytest.fail("written again"))
+    digested = calls(monkeypatch, digest, "_digest_post")
+    written = calls(monkeypatch, assemble, "index_shard")
     make({"text": "🔥"})
+    assert digested == written == []
+    assert not (tmp_path / "out" / ".build").exists()
 
 
-POSTS = [{"text": "🔥", "image": "late.png" if number == 2 else "good.png"} for number in range(5)]
+POSTS = [{"text": "🔥", "image": "late.png" if number == 2 else f"{number}.png"} for number in range(5)]
 
 
 @pytest.fixture
-def interrupted(make, tmp_path) -> Path:
+def interrupted(make, tmp_path, monkeypatch) -> Path:
     """The folder of a build that lacks only its manifest; one of its five images cannot be read."""
-    make(*POSTS, max_bad=0.2)
-    (tmp_path / "out" / "manifest.json").unlink()
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(builder, "write_manifest", stop)
+        make(*POSTS, max_bad=0.2)
     return tmp_path / "out"
 
 
-def written(monkeypatch) -> list[str]:
-    """Grows by the name of each tar that is written from now on."""
-    tars: list[str] = []
-    writer = builder.TarWriter
-    monkeypatch.setattr(
-        builder, "TarWriter", lambda file, **rest: (tars.append(file.name), writer(file, **rest))[1]
-    )
-    return tars
-
-
-def test_finished_shards_are_kept_with_their_rejects(make, interrupted, monkeypatch):
-    tars = written(monkeypatch)
+def test_finished_parts_and_shards_are_kept_with_their_rejects(make, interrupted, monkeypatch):
+    digested = calls(monkeypatch, digest, "_digest_post")
+    written = calls(monkeypatch, assemble, "index_shard")
     assert make(*POSTS, max_bad=0.2).posts["missing image"] == 1
-    assert tars == []
+    assert digested == written == []
 
 
-def test_shard_whose_missing_image_has_come_is_written_again(make, interrupted, monkeypatch):
-    shutil.copy(interrupted.parent / "good.png", interrupted.parent / "late.png")
-    tars = written(monkeypatch)
-    assert make(*POSTS).posts["used"] == 5
-    assert ["000000.tar" in name for name in tars] == [True]
+def test_chunk_whose_missing_image_has_come_is_digested_again(make, interrupted, monkeypatch):
+    draw(interrupted.parent / "late.png", 77)
+    digested = calls(monkeypatch, digest, "_digest_post")
+    assert make(*POSTS).posts == {"read": 5, "used": 5, "without emoji": 0}
+    assert [post.id for post, _ in digested] == ["0", "1", "2"]
+    assert not (interrupted / "rejects.jsonl").exists()
+
+
+def test_other_options_of_the_plan_keep_the_parts(make, interrupted, monkeypatch):
+    digested = calls(monkeypatch, digest, "_digest_post")
+    make(*POSTS, options=replace(SMALL, images_per_shard=2, val_share=0.5), max_bad=0.2)
+    assert digested == []
+
+
+@pytest.mark.parametrize(
+    "options", [{"image_size": 32}, {"encoding": "jpg"}, {"keep_variants": True}, {"repeat": "all"}]
+)
+def test_other_options_of_the_digest_make_the_parts_anew(make, interrupted, monkeypatch, options):
+    digested = calls(monkeypatch, digest, "_digest_post")
+    make(*POSTS, options=replace(SMALL, **options), max_bad=0.2)
+    assert len(digested) == 5
 
 
 def damage(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"x")
 
 
+SHARD = ["train/000000.tar", "train/000000.index", "train/000000.stats.json"]
+PART = [".build/000000.part", ".build/000000.members"]
+
+
 @pytest.mark.parametrize(
-    "harm, suffix",
-    [(Path.unlink, ".tar"), (Path.unlink, ".index"), (Path.unlink, ".stats.json"), (damage, ".tar")],
+    "harm, name",
+    [(Path.unlink, name) for name in SHARD + PART]
+    + [(damage, name) for name in [*SHARD, ".build/000000.part"]],
 )
-def test_shard_that_is_not_whole_is_written_again(make, interrupted, harm, suffix):
-    before = content(interrupted)
-    harm(interrupted / f"train/000000{suffix}")
+def test_what_is_not_whole_is_written_again(make, interrupted, harm, name):
+    before = {name: content(interrupted)[name] for name in SHARD}
+    harm(interrupted / name)
     make(*POSTS, max_bad=0.2)
-    (interrupted / "manifest.json").unlink()
-    assert content(interrupted) == before
+    assert {name: content(interrupted)[name] for name in SHARD} == before
+
+
+def test_damaged_members_are_told_with_what_to_do(make, interrupted):
+    damage(interrupted / ".build/000000.members")
+    (interrupted / "train/000000.tar").unlink()
+    with pytest.raises(InputError, match=r"members is damaged. Remove .*out/\.build and run"):
+        make(*POSTS, max_bad=0.2)
 
 
 def test_shards_of_other_posts_and_of_a_killed_build_do_not_stay(make, interrupted):
@@ -403,60 +437,144 @@ def test_shards_of_other_posts_and_of_a_killed_build_do_not_stay(make, interrupt
     assert left == ["000000.index", "000000.stats.json", "000000.tar", "notes.txt"]
 
 
-def test_plan_opens_no_image(posts_folder, tmp_path):
-    shutil.copy(posts_folder / "posts.jsonl", tmp_path)
-    plan = plan_shards(tmp_path / "posts.jsonl", OPTIONS)
-    assert (plan.num_posts, plan.num_without_emoji, plan.rejects) == (300, 30, [])
+def test_bytes_do_not_depend_on_the_chunks(make, tmp_path, monkeypatch):
+    make(*POSTS, max_bad=0.2)
+    before = content(tmp_path / "out")
+    for path in sorted((tmp_path / "out").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    monkeypatch.setattr(builder, "CHUNK", 2)
+    make(*POSTS, max_bad=0.2)
+    assert content(tmp_path / "out") == before
 
 
-def test_killed_build_goes_on_to_the_same_bytes(posts_folder, shards, tmp_path):
-    out = tmp_path / "out"
-    command = [sys.executable, "-c", "from emojigan.launch.cli import main; main()", "shards", "build"]
-    command += [str(posts_folder / "posts.jsonl"), "--out", str(out), "--images-per-shard", "50"]
-    command += ["--workers", "2", "--max-bad", "0"]
-    whole = content(shards)
-    for _ in range(2):
-        before = names(out)
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            while process.poll() is None and names(out) == before:
-                time.sleep(0.001)
-            time.sleep(random.uniform(0, 0.15))
-            process.kill()
-        time.sleep(0.3)  # its workers follow it
-        for name in names(out):
-            assert Path(name).name.startswith(".") or content(out)[name] == whole[name]
-    if not (out / "manifest.json").exists():
-        subprocess.run(command, check=True, capture_output=True)
-    assert content(out) == whole
+def test_finished_dataset_is_found_complete_without_opening_an_image(make, tmp_path, monkeypatch, capsys):
+    manifest = make({"text": "🔥"})
+    before = content(tmp_path / "out")
+    monkeypatch.setattr(builder, "mapper", lambda *_: pytest.fail("there is nothing to do"))
+    assert make({"text": "🔥"}) == manifest
+    assert "complete" in capsys.readouterr().err
+    assert content(tmp_path / "out") == before
 
 
-def names(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+def test_rejects_are_listed_in_the_order_of_the_source(make, tmp_path):
+    make({"text": "🔥"}, *(post for post, _ in REJECTS), max_bad=1)
+    listed = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()]
+    assert [reject["reason"] for reject in listed] == [reason for _, reason in REJECTS]
+    assert [reject["where"] for reject in listed] == [
+        *("post 1", "post 2", "post 3", "post 0", "post 0"),
+        *("posts.jsonl:7", "posts.jsonl:8"),
+    ]
 
 
-def test_workers_of_a_killed_build_end(tmp_path):
-    script = """
-import os, time
-from emojigan.datasets.workers import worker_pool
-if __name__ == "__main__":
-    pool = worker_pool(1)
-    print(pool.submit(os.getpid).result(), flush=True)
-    time.sleep(60)
-"""
-    (tmp_path / "script.py").write_text(script)
-    command, quiet = [sys.executable, tmp_path / "script.py"], subprocess.DEVNULL
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quiet) as process:
-        assert process.stdout is not None
-        worker = int(process.stdout.readline())
-        process.kill()
-    deadline = time.monotonic() + 10
-    while is_running(worker):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def test_hopeless_source_is_given_up_early(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(builder, "HOPELESS", 5)
+    digested = calls(monkeypatch, digest, "_digest_post")
+    with pytest.raises(InputError, match=r"6 of 6 posts are bad \(6 missing image\).*: post 3: missing"):
+        make(*({"text": "🔥", "image": "no.png"} for _ in range(30)), max_bad=0.1)
+    assert len(digested) == 6
 
 
-def is_running(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().split(") ")[1][0] != "Z"
-    except FileNotFoundError:
-        return False
+def test_several_sources_are_one_dataset(make, tmp_path):
+    make({"text": "🔥"}, {"text": "🍕"})
+    one = read_manifest(Folder(str(tmp_path / "out")))
+    for name, line in zip("ab", (tmp_path / "posts.jsonl").read_text().splitlines(), strict=True):
+        (tmp_path / f"{name}.jsonl").write_text(line + "\n")
+    source = Source([tmp_path / "a.jsonl", tmp_path / "b.jsonl"])
+    assert build_shards(source, Folder(str(tmp_path / "two")), SMALL, workers=1, max_bad=0) == one
+
+
+def test_long_name_of_an_image_is_a_missing_image(make):
+    manifest = make({"text": "🔥"}, {"text": "🔥", "image": "x" * 3000}, max_bad=1)
+    assert manifest.posts["missing image"] == 1
+
+
+def test_trouble_of_the_disk_is_not_the_images(make, monkeypatch):
+    def refuse(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("emojigan.datasets.posts.ImageFile.read", refuse)
+    with pytest.raises(OSError, match="Input/output"):
+        make({"text": "🔥"}, max_bad=1)
+
+
+def test_equal_images_are_stored_once_with_the_emojis_of_all_their_posts(make, tmp_path):
+    again = {"image": "0.png"}
+    manifest = make({"text": "🔥🍕"}, {"text": "😍"}, {"text": "🍕", **again}, {"text": "🎉", **again})
+    assert (manifest.posts["used"], manifest.shards[0].images, manifest.shards[0].tuples) == (4, 2, 5)
+    assert manifest.vocabulary == {"🍕": 2, "🎉": 1, "😍": 1, "🔥": 1}
+    (_, first, pixels), (_, second, _) = samples(tmp_path / "out")
+    np.testing.assert_array_equal(pixels, read_image((tmp_path / "0.png").read_bytes()))
+    assert (first["post"], first["emojis"]) == ("0", ["🔥", "🍕"])
+    assert [(label["post"], label["emojis"]) for label in first["reposts"]] == [("2", ["🍕"]), ("3", ["🎉"])]
+    assert (second["post"], "reposts" in second) == ("1", False)
+    index = Split(Folder(str(tmp_path / "out")), manifest, "train").read_index(0)
+    assert [index.posts[post] for post in index.post] == ["0", "0", "2", "3", "1"]
+
+
+def of_split(wanted: str, options: BuildOptions) -> str:
+    """An account of a split."""
+    accounts = map(str, range(10_000))
+    return next(a for a in accounts if splits([hash_account(Post(a, a, ()))], options) == [wanted])
+
+
+def test_image_that_accounts_of_two_splits_posted_stays_in_the_split_of_most_of_its_tuples(make):
+    options = replace(SMALL, val_share=0.5)
+    train, val = (of_split(split, options) for split in ("train", "val"))
+    manifest = make(
+        {"text": "🔥", "account": train},
+        {"text": "🔥🍕", "account": val, "image": "0.png"},
+        {"text": "🔥", "account": train},
+        options=options,
+    )
+    counts = {"read": 3, "used": 2, "without emoji": 0, "near-duplicate in another split": 1}
+    assert manifest.posts == counts
+    assert manifest.left_out == {"images with a near-duplicate in another split": 1}
+    assert [(shard.split, shard.images, shard.tuples) for shard in manifest.shards] == [
+        ("train", 1, 1),
+        ("val", 1, 1),
+    ]
+
+
+@pytest.fixture
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Manifest]:
+    """Build from posts that no table can hold."""
+
+    def from_posts(*posts: Post, max_bad: float = 0) -> Manifest:
+        monkeypatch.setattr(builder, "read_posts", lambda *_: iter(posts))
+        manifest = build_shards(Source([]), Folder(str(tmp_path / "out")), SMALL, workers=1, max_bad=max_bad)
+        assert manifest is not None
+        return manifest
+
+    return from_posts
+
+
+def album(tmp_path: Path, *names: str | int) -> tuple[ImageFile, ...]:
+    for name in names:
+        if isinstance(name, int):
+            draw(tmp_path / f"{name}.png", name)
+    return tuple(ImageFile(str(tmp_path / f"{name}.png")) for name in names)
+
+
+def test_every_emoji_of_a_post_is_a_tuple_with_each_of_its_images(build, tmp_path):
+    manifest = build(
+        Post("p", "a", album(tmp_path, 0, 1, 0), "🔥🍕"), Post("q", "b", album(tmp_path, 1, 2), "🔥")
+    )
+    assert (manifest.posts["used"], manifest.shards[0].images) == (2, 3)
+    assert manifest.vocabulary == {"🔥": 4, "🍕": 2}
+    assert [(label["post"], len(label.get("reposts", []))) for _, label, _ in samples(tmp_path / "out")] == [
+        *(("p", 0), ("p", 1), ("q", 0)),
+    ]
+
+
+def test_post_with_one_good_image_is_used_and_the_bad_one_listed(build, tmp_path):
+    manifest = build(Post("p", "a", album(tmp_path, 0, "no"), "🔥"))
+    assert manifest.posts == {"read": 1, "used": 1, "without emoji": 0}
+    assert manifest.left_out == {"bad images of posts in use": 1}
+    listed = json.loads((tmp_path / "out" / "rejects.jsonl").read_text())
+    assert listed == {"where": "post p, image 1", "reason": "missing image"}
+
+
+def test_post_without_an_image_is_left_out_and_not_bad(build, tmp_path):
+    manifest = build(Post("p", "a", album(tmp_path, 0), "🔥"), Post("q", "b", (), "🔥"), Post("r", "b", ()))
+    assert manifest.posts == {"read": 3, "used": 1, "without emoji": 1, "without image": 1}
+    assert not (tmp_path / "out" / "rejects.jsonl").exists()

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
@@ -27,25 +28,23 @@ def assert_refused(result: Result, message: str) -> None:
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     """A dataset with every kind of post, and what its building said."""
     folder = tmp_path_factory.mktemp("cli")
-    Image.new("RGB", (64, 64), (0, 99, 0)).save(folder / "a.png")
+    for number in range(6):
+        pixels = np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
     (folder / "bad.png").write_bytes(b"no picture")
-    posts = [{"id": number, "account": "Ann", "image": "a.png", "text": "🔥 ❤️"} for number in range(6)]
+    posts = [{"id": n, "account": "Ann", "image": f"{n}.png", "text": "🔥 ❤️"} for n in range(6)]
     posts += [{"id": "x", "image": "no.png", "text": "🔥"}, {"id": "y", "image": "bad.png", "text": "🔥"}]
-    posts += [{"id": 0, "image": "a.png", "text": "🍕"}, {"id": "z", "image": "a.png", "text": "nothing"}]
+    posts += [{"id": 0, "image": "0.png", "text": "🍕"}, {"id": "z", "image": "0.png", "text": "nothing"}]
+    posts += [{"id": "w", "account": "Eve", "image": "0.png", "text": "🔥"}]
+    posts += [{"id": "v", "account": "Bob", "image": "0.png", "text": "🔥 🍕 spam"}]
     (folder / "posts.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts) + "{\n")
-    words = [
-        "--max-bad",
-        "0.5",
-        "--min-count",
-        "1",
-        "--val-share",
-        "0",
-        "--test-share",
-        "0",
-        "--workers",
-        "1",
-    ]
-    return folder, run("build", folder / "posts.jsonl", "--out", folder / "shards", *words)
+    (folder / "deny.txt").write_text("# us\n@eve\nspam\n")
+    return folder, run("build", folder / "posts.jsonl", "--out", folder / "shards", *words(folder))
+
+
+def words(folder: Path) -> list[str]:
+    options = f"--max-bad 0.5 --min-count 1 --val-share 0 --test-share 0 --workers 1 --deny {folder}/deny.txt"
+    return options.split()
 
 
 def test_build_ends_well_with_the_statistics(built):
@@ -57,7 +56,8 @@ def test_build_ends_well_with_the_statistics(built):
 def test_stats_tell_rejects_by_reason(built):
     folder, _ = built
     posts = (
-        "11 read, 6 used, 1 without emoji, 1 broken line, 1 duplicate id, 1 missing image, 1 unreadable image"
+        "13 read, 6 used, 1 without emoji, 1 broken line, 1 denied account, 1 denied word, 1 duplicate id, "
+        "1 missing image, 1 unreadable image"
     )
     assert f"posts: {posts}\n" in run("stats", folder / "shards").stdout
 
@@ -77,34 +77,61 @@ def test_stats_name_the_dataset_and_its_splits(built):
     assert last.endswith(", npy, 64 pixels")
 
 
-def test_build_over_a_dataset_is_refused(built):
+def test_build_over_another_dataset_is_refused(built):
     folder, _ = built
-    assert_refused(
-        run("build", folder / "posts.jsonl", "--out", folder / "shards"), "already holds a dataset"
-    )
+    for other in ((), (*words(folder), "--text", "caption,comments")):
+        result = run("build", folder / "posts.jsonl", "--out", folder / "shards", *other)
+        assert_refused(result, "already holds a dataset")
+
+
+def test_same_command_again_says_that_all_is_done(built):
+    folder, result = built
+    again = run("build", folder / "posts.jsonl", "--out", folder / "shards", *words(folder))
+    assert (again.exit_code, again.stdout) == (0, result.stdout)
+    assert "complete" in again.stderr
+
+
+def test_what_is_denied_is_in_no_file(built):
+    folder, _ = built
+    for path in (folder / "shards").rglob("*"):
+        assert path.is_dir() or not any(word in path.read_bytes() for word in (b"spam", b"eve", b"Eve"))
 
 
 def test_build_onto_a_file_is_refused(built):
     folder, _ = built
-    assert_refused(run("build", folder / "posts.jsonl", "--out", folder / "a.png"), "is a file")
-    assert (folder / "a.png").is_file()
+    assert_refused(run("build", folder / "posts.jsonl", "--out", folder / "0.png"), "is a file")
+    assert (folder / "0.png").is_file()
 
 
 def test_too_many_bad_posts_are_refused(built, tmp_path):
     folder, _ = built
     result = run("build", folder / "posts.jsonl", "--out", tmp_path / "out", "--max-bad", "0.005")
     assert_refused(
-        result, "more than --max-bad 0.005 allows: post 0: duplicate id; posts.jsonl:11: broken line."
+        result,
+        "1 of 13 posts are bad (1 broken line), more than --max-bad 0.005 allows: posts.jsonl:13: broken "
+        "line.",
     )
     assert not (tmp_path / "out").exists()
 
 
+def test_reasons_of_too_many_bad_posts_are_counted(built, tmp_path):
+    folder, _ = built
+    result = run(
+        "build", folder / "posts.jsonl", "--out", tmp_path / "out", "--max-bad", "0.2", "--workers", "1"
+    )
+    reasons = "1 broken line, 1 duplicate id, 1 missing image, 1 unreadable image"
+    assert_refused(
+        result, f"4 of 13 posts are bad ({reasons}), more than --max-bad 0.2 allows: post x: missing"
+    )
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
 def test_posts_without_enough_emojis_are_refused(built, tmp_path):
     folder, _ = built
-    words = ["--max-bad", "1", "--min-count", "99", "--workers", "1"]
-    result = run("build", folder / "posts.jsonl", "--out", tmp_path / "out", *words)
+    few = ["--max-bad", "1", "--min-count", "99", "--workers", "1"]
+    result = run("build", folder / "posts.jsonl", "--out", tmp_path / "out", *few)
     assert_refused(
-        result, "no emoji comes 99 times in the train split of 11 posts (1 without emoji, 4 rejected)"
+        result, "No emoji comes 99 times in the train split of 13 posts (1 without emoji, 4 rejected)"
     )
 
 
@@ -120,7 +147,18 @@ def test_stats_of_no_dataset_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "option", [("--image-size", "63"), ("--images-per-shard", "0"), ("--max-bad", "2"), ("--workers", "0")]
+    "option",
+    [
+        *(("--image-size", "63"), ("--images-per-shard", "0"), ("--max-bad", "2"), ("--workers", "0")),
+        *(
+            ("--text", "titles"),
+            ("--text", ""),
+            ("--repeat", "twice"),
+            ("--column", "text"),
+            ("--engine", "dask"),
+        ),
+        *(("--task-index", "1"), ("--task-count", "0"), ("--deny", "no.txt")),
+    ],
 )
 def test_option_out_of_its_range_is_refused(tmp_path, option):
     assert_refused(run("build", tmp_path / "posts.csv", "--out", tmp_path / "out", *option), option[0])
@@ -137,7 +175,9 @@ def test_help_of_build_names_every_option_and_default():
         "--keep-variants",
     ):
         assert option in text
-    for option in ("--val-share", "--test-share", "--max-bad", "--workers"):
+    for option in ("--val-share", "--test-share", "--max-bad", "--workers", "--deny", "--text", "--repeat"):
+        assert option in text
+    for option in ("--format", "--column", "--engine", "--task-index", "--task-count"):
         assert option in text
     assert "[default: 1024" in text and "[default: npy]" in text
 

@@ -22,7 +22,7 @@ from emojigan.datasets.manifest import Manifest, read_manifest
 from emojigan.datasets.order import Order
 from emojigan.datasets.plan import BuildOptions
 from emojigan.datasets.reader import Batch
-from emojigan.datasets.shards import build_shards
+from emojigan.datasets.shards import Source, build_shards
 from emojigan.datasets.split import Split
 from emojigan.datasets.storage import Folder
 from emojigan.datasets.stream import batches_per_epoch, stream
@@ -132,9 +132,10 @@ def test_more_shards_than_are_kept_open_change_nothing(train, monkeypatch):
 
 def test_emojis_outside_the_vocabulary_are_not_seen(posts_folder, tmp_path):
     options = BuildOptions(images_per_shard=50, min_count=30)
-    manifest = build_shards(posts_folder / "posts.jsonl", tmp_path / "out", options, workers=1, max_bad=0)
-    assert manifest.rare
-    split = Split(Folder(str(tmp_path / "out")), manifest, "train")
+    source, folder = Source([posts_folder / "posts.jsonl"]), Folder(str(tmp_path / "out"))
+    manifest = build_shards(source, folder, options, workers=1, max_bad=0)
+    assert manifest and manifest.rare
+    split = Split(folder, manifest, "train")
     seen = Counter()
     for batch in islice(stream(split, seed=0, window=9, batch_size=1, start=0), split.num_tuples):
         seen.update(batch.emoji.tolist())

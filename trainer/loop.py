@@ -57,7 +57,7 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     check_same_step(accelerator, step)
     if main:
         write_atomic(run / "config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False))
-        places = {"shards": shards.absolute(), "vectors": str(vectors.resolve())}
+        places = {"shards": shards.absolute().place, "vectors": str(vectors.resolve())}
         write_atomic(run / "inputs.json", json.dumps(places, indent=1) + "\n")
         _tell(training, step)
     updates = config.optimizer.num_critic_steps + config.optimizer.num_generator_steps
