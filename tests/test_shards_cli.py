@@ -149,7 +149,13 @@ def test_stats_of_no_dataset_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "option",
     [
-        *(("--image-size", "63"), ("--images-per-shard", "0"), ("--max-bad", "2"), ("--workers", "0")),
+        *(
+            ("--image-size", "63"),
+            ("--images-per-shard", "0"),
+            ("--images-per-shard", "1000001"),
+            ("--max-bad", "2"),
+            ("--workers", "0"),
+        ),
         *(
             ("--text", "titles"),
             ("--text", ""),

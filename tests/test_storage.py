@@ -131,6 +131,15 @@ def test_place_that_is_no_plain_store_is_refused(place):
         Folder(place)
 
 
+def test_absolute_folder_is_the_same_from_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Folder("x").absolute()
+    monkeypatch.chdir("/")
+    folder.write("a", b"here")
+    assert (tmp_path / "x" / "a").read_bytes() == b"here"
+    assert Folder("s3://bucket/x").absolute().place == "s3://bucket/x"
+
+
 def build(posts_folder: Path, out: str | Path, *options: str):
     words = ["shards", "build", str(posts_folder / "posts.jsonl"), "--out", str(out)]
     return [*words, "--images-per-shard", "50", "--max-bad", "0", *options]
