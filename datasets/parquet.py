@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-ROWS = 4096  # a batch
+ROWS = 1024  # a batch
 _INSIDE = object()
 ROWS_WITH_BYTES = 32  # a batch of which images are read: a hundred megabytes of photographs
 

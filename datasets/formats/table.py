@@ -138,7 +138,7 @@ def _read_parquet(path: Path, names: _Names) -> _Rows:
     for row, values in enumerate(read_rows(file, path, tuple(chosen.values()), chosen["image"] or "")):
         if values and chosen["id"] is None:
             values = (_ABSENT, *values[1:])
-        yield row, values or "damaged row group"
+        yield row, values or "unreadable row group"
 
 
 def _choose(header: Sequence[str], names: _Names, path: Path) -> dict[str, str | None]:
@@ -158,9 +158,10 @@ def _choose(header: Sequence[str], names: _Names, path: Path) -> dict[str, str |
     return chosen
 
 
-def _to_post(values: Sequence[Any], place: str, folder: str) -> Post | str:
+def _to_post(values: Sequence[Any], name: str, folder: str) -> Post | str:
     """Check a row's types: the post, or the reason why it is none. Numbers are welcome as ids."""
     identity, account, image, text, comments, reactions = values
+    identity = name if identity is _ABSENT else identity
     if bytes in map(type, values):  # what pyarrow could not decode
         return "not UTF-8"
     images = _to_images(image, folder)
