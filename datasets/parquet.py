@@ -12,18 +12,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import accumulate, islice, repeat
+from itertools import accumulate, repeat
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from .posts import stays_inside
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
 ROWS = 1024  # a batch
-_INSIDE = object()
-ROWS_WITH_BYTES = 32  # a batch of which images are read: a hundred megabytes of photographs
+ROWS_WITH_IMAGES = 32  # a batch of which images are read: a hundred megabytes of photographs
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,22 @@ class ParquetCell:
     position: int | None = None  # in the list
 
     def read(self) -> bytes:
-        value = _open_column(self.path, self.column).cell(self.row)
+        import pyarrow as pa
+
+        try:
+            value = _open_column(self.path, self.column).cell(self.row)
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise OSError(f"{self.path}: row {self.row} is damaged: {error}") from error
         if self.position is not None:
             value = value[self.position]
-        return value["bytes"] if isinstance(value, dict) else value
+        content, beside = (
+            (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+        )
+        if content is None and beside and stays_inside(beside):
+            return (Path(self.path).parent / beside).read_bytes()
+        if not isinstance(content, bytes):
+            raise FileNotFoundError(f"{self.path}: no image in row {self.row} of {self.column}")
+        return content
 
 
 @lru_cache(maxsize=4)
@@ -61,9 +74,11 @@ class _Column:
     def cell(self, row: int) -> Any:
         with self.lock:
             if not self.start <= row < self.stop:
+                if row >= self.firsts[-1]:
+                    raise OSError(f"row {row} lies behind the end: the file is another one")
                 group = bisect_right(self.firsts, row) - 1
                 self.start, self.stop = self.firsts[group], self.firsts[group + 1]
-                self.batch, self.batches = (), _batches(self.file, group, [self.name], ROWS_WITH_BYTES)
+                self.batch, self.batches = (), _batches(self.file, group, [self.name], ROWS_WITH_IMAGES)
             while row >= self.start + len(self.batch):
                 batch = next(self.batches, None)
                 if batch is None:
@@ -80,8 +95,8 @@ def open_parquet(path: Path) -> "pq.ParquetFile":
 
     try:
         file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
-        rows = sum(_group_sizes(file)) if file.schema_arrow else 0
-    except pa.ArrowException as error:
+        rows = sum(_group_sizes(file)) if file.schema_arrow.names else 0
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise OSError(f"{path}: {error}") from error
     if rows != file.metadata.num_rows:
         raise OSError(f"{path}: its row groups are not as long as it says")
@@ -95,28 +110,28 @@ def read_rows(
 
     Args:
         columns: their names; None gives None.
-        image: the one of them with images: in it a ParquetCell stands for every image's bytes.
+        image: the one of them with images. Where they are not paths, a ParquetCell stands for each, be it
+            there or not: whether it is would be known by reading it, or by statistics, and pyarrow ends the
+            process where damaged ones are asked for.
 
     What is no UTF-8 stays bytes.
     """
+    import pyarrow as pa
+
+    layout = _layout(file.schema_arrow.field(image).type)
+    wanted = sorted({name for name in columns if name and (name != image or layout != "cells")})
     first = 0
     for group, size in enumerate(_group_sizes(file)):
-        done = 0
-        stored = _is_stored(file, group, image)
-        wanted = sorted({name for name in columns if name and not (stored and name == image)})
-        rows = ROWS if stored or not _holds_bytes(file.schema_arrow.field(image).type) else ROWS_WITH_BYTES
-        with suppress(OSError):  # what it lacks is told below
-            for batch in _batches(file, group, wanted, rows):
+        row = first
+        with suppress(OSError, pa.ArrowException):  # what it lacks is told below
+            for batch in _batches(file, group, wanted, ROWS_WITH_IMAGES if layout == "lists" else ROWS):
                 values = {name: _values(batch.column(name)) for name in wanted if name != image}
-                images = [_INSIDE] * len(batch) if stored else _images(batch.column(image))
-                values[image] = [
-                    _placed(value, ParquetCell(str(path), image, row))
-                    for row, value in enumerate(images, first + done)
-                ]
+                cells = [ParquetCell(str(path), image, row + number) for number in range(len(batch))]
+                values[image] = cells if layout == "cells" else _images(batch.column(image), layout, cells)
                 nothing = [None] * len(batch)
-                yield from zip(*(values.get(name or "", nothing) for name in columns), strict=True)
-                done += len(batch)
-        yield from repeat(None, size - done)
+                yield from zip(*(values[name] if name else nothing for name in columns), strict=True)
+                row += len(batch)
+        yield from repeat(None, first + size - row)
         first += size
 
 
@@ -144,63 +159,29 @@ def _batches(file: "pq.ParquetFile", group: int, columns: list[str], rows: int) 
         raise OSError(f"a damaged row group: {error}") from error
 
 
-def _is_stored(file: "pq.ParquetFile", group: int, image: str) -> bool:
-    """Whether every row of a group has the bytes of one image: statistics tell it without reading them."""
-    if not _holds_bytes(file.schema_arrow.field(image).type):
-        return False
-    chunks = file.metadata.row_group(group)
-    for chunk in (chunks.column(number) for number in range(chunks.num_columns)):
-        if chunk.path_in_schema in (image, f"{image}.bytes") and (statistics := chunk.statistics):
-            return statistics.has_null_count and statistics.null_count == 0
-    return False
-
-
-def _holds_bytes(kind: "pa.DataType") -> bool:
-    """Whether images lie in such a column, and not only their paths."""
+def _layout(kind: "pa.DataType") -> Literal["paths", "cells", "lists"]:
+    """Where the images of a column are: in files, in the cells themselves, or in lists in the cells."""
     import pyarrow.types as types
 
-    if types.is_struct(kind):
-        return any(field.name == "bytes" for field in kind)
-    return _is_bytes(kind) or (hasattr(kind, "value_type") and _holds_bytes(kind.value_type))
-
-
-def _is_bytes(kind: "pa.DataType") -> bool:
-    import pyarrow.types as types
-
-    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
-
-
-def _images(array: "pa.Array") -> list:
-    """Of each row: _INSIDE for an image's bytes, a path, or None; or a list of them."""
-    import pyarrow.compute as pc
-    import pyarrow.types as types
-
-    kind = array.type
     if types.is_dictionary(kind):
-        return _images(array.dictionary_decode())
+        return _layout(kind.value_type)
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        each = iter(_images(array.flatten()))
-        lengths = pc.call_function("list_value_length", [array]).to_pylist()
-        return [None if length is None else list(islice(each, length)) for length in lengths]
-    if types.is_struct(kind):
-        fields = dict(zip([field.name for field in kind], array.flatten(), strict=True))
-        nothing = [None] * len(array)
-        inside = _images(fields["bytes"]) if "bytes" in fields else nothing
-        paths = _values(fields["path"]) if "path" in fields else nothing
-        return [there or path for there, path in zip(inside, paths, strict=True)]
-    if _is_bytes(kind):
-        return [_INSIDE if there else None for there in array.is_valid().to_pylist()]
-    return _values(array)
+        return "lists" if _layout(kind.value_type) == "cells" else "paths"
+    in_cells = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+    return "cells" if in_cells or types.is_struct(kind) else "paths"
 
 
-def _placed(value: Any, cell: ParquetCell) -> Any:
-    """Put the cell where the bytes were."""
-    if isinstance(value, list):
-        return [
-            replace(cell, position=position) if each is _INSIDE else each
-            for position, each in enumerate(value)
-        ]
-    return cell if value is _INSIDE else value
+def _images(array: "pa.Array", layout: str, cells: list[ParquetCell]) -> list:
+    """The paths of each row, or as many cells as its list is long."""
+    import pyarrow.compute as pc
+
+    if layout == "paths":
+        return _values(array)
+    lengths = pc.call_function("list_value_length", [array]).to_pylist()
+    return [
+        [replace(cell, position=position) for position in range(length or 0)]
+        for cell, length in zip(cells, lengths, strict=True)
+    ]
 
 
 def _values(array: "pa.Array") -> list:

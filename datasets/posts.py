@@ -12,6 +12,7 @@ without an image or without text is still a Post. Of an archive only the files t
 """
 
 import importlib
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,11 @@ def place_of(path: Path, source: Path) -> str:
     """How a file of a source is called in ids and rejects: its name, or its path in the folder."""
     name = path.name if path == source else path.relative_to(source).as_posix()
     return name.encode(errors="backslashreplace").decode()
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a relative path stays in its folder: a table that came with a download could name any file."""
+    return not os.path.isabs(name) and ".." not in name.replace("\\", "/").split("/")
 
 
 def is_clean(*texts: str) -> bool:

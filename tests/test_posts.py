@@ -182,7 +182,7 @@ def test_missing_columns_are_named(read):
 
 
 def test_the_columns_that_are_there_are_named_with_the_way_out(read):
-    with pytest.raises(InputError, match="no column image, text, but: link, words.*--column text=caption"):
+    with pytest.raises(InputError, match=r"no column image, text, but: link, words.*--column text=caption"):
         read("link,words\n1,2\n", "posts.csv")
 
 

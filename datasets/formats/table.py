@@ -19,7 +19,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..parquet import ParquetCell, huggingface_images, open_parquet, read_rows
-from ..posts import ImageFile, ImageSource, Post, Reject, files_in, is_clean, place_of
+from ..posts import ImageFile, ImageSource, Post, Reject, files_in, is_clean, place_of, stays_inside
 
 COLUMNS = {  # ours, and what else they are called
     "id": ("id",),
@@ -98,7 +98,7 @@ def _read_csv(path: Path, names: _Names, delimiter: str = ",") -> _Rows:
             header = next(filter(None, reader), [])
         except csv.Error:
             header = []
-        chosen = _choose(header, names, path)
+        identity, *others = _choose(header, names, path).values()
         while True:
             try:
                 row = next(reader, None)
@@ -109,8 +109,8 @@ def _read_csv(path: Path, names: _Names, delimiter: str = ",") -> _Rows:
                 return
             if row:
                 content = dict(zip(header, row, strict=False))  # short rows lack their last columns
-                identity = content.get(chosen["id"]) if chosen["id"] else _ABSENT
-                values = [identity, *(content.get(name or "") for name in list(chosen.values())[1:])]
+                values = [content.get(identity) if identity else _ABSENT]
+                values += [content.get(name) if name else None for name in others]
                 yield reader.line_num, values if _is_utf8(values) else "not UTF-8"
 
 
@@ -150,8 +150,8 @@ def _choose(header: Sequence[str], names: _Names, path: Path) -> dict[str, str |
     if missing := [names[ours][0] for ours in names if ours in wanted and chosen[ours] is None]:
         there = ", ".join(header[:30]).encode(errors="replace").decode()
         raise InputError(
-            f"{path}: no column {', '.join(missing)}, but: {there}. Say which is which with --column, as in "
-            "--column text=caption."
+            f"{path}: no column {', '.join(missing)}, but: {there or 'nothing'}. Say which is which with "
+            "--column, as in --column text=caption."
         )
     if twice := [name for name in chosen.values() if name and list(header).count(name) > 1]:
         raise InputError(f"{path}: more than one column is called {twice[0]}.")
@@ -193,8 +193,8 @@ def _to_images(value: Any, folder: str) -> tuple[ImageSource, ...] | str:
             return "no id or image"
         elif not is_clean(image):
             return "broken line"
-        elif os.path.isabs(image) or ".." in image.replace("\\", "/").split("/"):
-            return "image outside the table's folder"  # a table that came with a download could name any file
+        elif not stays_inside(image):
+            return "image outside the table's folder"
         else:
             images.append(ImageFile(os.path.join(folder, image)))
     return tuple(images) or "no id or image"
