@@ -12,14 +12,15 @@ without an image or without text is still a Post. Of an archive only the files t
 """
 
 import importlib
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from .errors import InputError
 
-FORMATS = ("instagram", "x", "mastodon", "telegram", "instaloader", "table")
+FORMATS = ("instagram", "x", "mastodon", "telegram", "instaloader", "webdataset", "table")
 """In the order in which they are asked whether they recognise a source."""
 
 
@@ -68,7 +69,7 @@ def read_posts(
 
     Args:
         form: one of FORMATS, or "auto" to find it out for each source.
-        columns: other names for the columns id, account, image and text of a table.
+        columns: other names for columns of a table, ours to theirs: {"text": "caption"}.
 
     Raises:
         InputError: a source is missing, or no format knows it.
@@ -85,6 +86,28 @@ def detect(source: Path) -> str:
         if _module(name).recognises(source):
             return name
     raise InputError(f"{source}: not a format that we know ({', '.join(FORMATS)}). Name it with --format.")
+
+
+def files_in(source: Path, endings: Collection[str]) -> list[Path]:
+    """The source itself, or a folder's files with such an ending; else those one folder below. Sorted."""
+    if not source.is_dir():
+        return [source] if source.suffix.lower() in endings else []
+    for pattern in ("*", "*/*"):
+        files = (path for path in source.glob(pattern) if path.suffix.lower() in endings)
+        if found := sorted(path for path in files if path.name[0] != "." and path.is_file()):
+            return found
+    return []
+
+
+def place_of(path: Path, source: Path) -> str:
+    """How a file of a source is called in ids and rejects: its name, or its path in the folder."""
+    name = path.name if path == source else path.relative_to(source).as_posix()
+    return name.encode(errors="backslashreplace").decode()
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a relative path stays in its folder: a table that came with a download could name any file."""
+    return not os.path.isabs(name) and ".." not in name.replace("\\", "/").split("/")
 
 
 def is_clean(*texts: str) -> bool:

@@ -97,7 +97,6 @@ def test_blank_lines_are_no_posts(read):
         b'{"id": 1, "image": "a.jpg"',
         b"[1, 2]",
         b"null",
-        b'{"id": 1, "image": "a.jpg", "text": "caf\xe9"}',
         b"[" * 100_000,
         b'{"id": ' + b"9" * 5000 + b', "image": "a.jpg"}',
         lines(GOOD | {"id": "\ud800"}).strip(),
@@ -128,10 +127,21 @@ def test_lone_surrogate_in_a_caption_costs_only_itself(read):
     assert post.caption.endswith("😍")
 
 
-def test_csv_id_that_is_no_utf8_is_rejected(read):
-    rows = read(b"id,image,text\ncaf\xe9,a.jpg,hi\nb,b.jpg,caf\xe9 hi\n", "posts.csv")
-    assert rows[0] == Reject("posts.csv:2", "broken line")
-    assert rows[1].id == "b"
+def test_jsonl_line_that_is_no_utf8_is_rejected(read):
+    rows = read(b'{"id": 1, "image": "a.jpg", "text": "caf\xe9"}\n' + lines(GOOD))
+    assert rows[0] == Reject("posts.jsonl:1", "not UTF-8")
+    assert rows[1].id == "p"
+
+
+def test_csv_row_that_is_no_utf8_is_rejected(read):
+    rows = read(b"id,image,text\ncaf\xe9,a.jpg,hi\na,b.jpg,caf\xe9 hi\nb,b.jpg,hi\n", "posts.csv")
+    assert rows[:2] == [Reject("posts.csv:2", "not UTF-8"), Reject("posts.csv:3", "not UTF-8")]
+    assert rows[2].id == "b"
+
+
+def test_column_that_is_not_read_may_be_in_any_encoding(read):
+    (post,) = read(b"id,image,text,place\n1,a.jpg,hi,caf\xe9\n", "posts.csv")
+    assert post.caption == "hi"
 
 
 def test_csv_row_that_is_too_short_is_rejected(read):
@@ -169,6 +179,16 @@ def test_csv_without_a_column_is_refused(read, header):
 def test_missing_columns_are_named(read):
     with pytest.raises(InputError, match="no column image, text"):
         read("id,account\n1,2\n", "posts.csv")
+
+
+def test_the_columns_that_are_there_are_named_with_the_way_out(read):
+    with pytest.raises(InputError, match=r"no column image, text, but: link, words.*--column text=caption"):
+        read("link,words\n1,2\n", "posts.csv")
+
+
+def test_column_that_comes_twice_is_refused(read):
+    with pytest.raises(InputError, match="more than one column is called text"):
+        read("image,text,text\na.jpg,2,3\n", "posts.csv")
 
 
 def test_unknown_ending_is_refused(read):
