@@ -4,6 +4,7 @@ OpenShard ─► Damage.of: the rows that differ from their CRC-32 ─► Loss �
 """
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,38 +30,45 @@ class Damage:
     def __init__(self, split: Split, max_lost: float, quarantine: Callable[[Loss], None]) -> None:
         """`max_lost` is the share of the tuples that may be damaged; `quarantine` is told of each loss."""
         self._split, self._max_lost, self._quarantine = split, max_lost, quarantine
-        self._rows: dict[int, dict[int, str]] = {}  # of each checked shard: damaged rows, and why
+        self._smallest = 3 * split.manifest.image_size**2 if split.manifest.encoding == "npy" else 1
+        self._rows: dict[int, dict[int, str]] = defaultdict(dict)  # of each shard: damaged rows, and why
+        self._checked: set[int] = set()  # shards, from the first image to the last
         self._losses: list[Loss] = []
         self._lock = threading.Lock()
 
     def of(self, number: int, shard: OpenShard | None) -> list[int]:
         """The damaged rows of a shard; the first time, all of it is checked. None is a shard that is lost."""
-        if number not in self._rows:
+        if number not in self._checked:
             assert shard is not None
-            rows = self._check(shard)
-            keys = self._split.read_index(number).keys if rows else ()
-            with self._lock:
-                if number not in self._rows:  # else another thread was faster
-                    self._rows[number] = rows
-                    for row, reason in rows.items():
-                        self._lose(number, keys[row], reason, shard.tuples_of(row))
+            for row in range(len(shard.length)):
+                self.has(number, shard, row)
+            self._checked.add(number)
         return list(self._rows[number])
+
+    def has(self, number: int, shard: OpenShard, row: int) -> bool:
+        """Check one image of a shard."""
+        if zlib_ng.crc32(shard.member(row)) != shard.crc32[row]:
+            self.lose_image(number, shard, row, "checksum differs")
+        elif shard.length[row] < self._smallest:
+            self.lose_image(number, shard, row, "too few bytes")
+        return row in self._rows[number]
 
     def lose_shard(self, number: int, error: ShardError) -> None:
         """Note that nothing of a shard can be read."""
         entry = self._split.shards[number]
         with self._lock:
-            if number not in self._rows:
+            if number not in self._checked:
                 self._rows[number] = dict.fromkeys(range(entry.images), str(error))
+                self._checked.add(number)
                 self._lose(number, None, str(error), entry.tuples)
 
-    def lose_image(self, number: int, shard: OpenShard, row: int, error: ValueError) -> None:
-        """Note that an image has the right bytes, and cannot be decoded."""
+    def lose_image(self, number: int, shard: OpenShard, row: int, reason: str) -> None:
+        """Note that an image cannot be used."""
         key = self._split.read_index(number).keys[row]
         with self._lock:
             if row not in self._rows[number]:
-                self._rows[number][row] = str(error)
-                self._lose(number, key, str(error), shard.tuples_of(row))
+                self._rows[number][row] = reason
+                self._lose(number, key, reason, shard.tuples_of(row))
 
     def check_limit(self) -> None:
         """Raise InputError when more is damaged than is allowed."""
@@ -71,16 +79,6 @@ class Damage:
                 f"{lost} tuples of {self._split.folder} are damaged, more than {allowed}: {first}. "
                 f"See `emojigan shards verify {self._split.folder}`, and copy the shards again."
             )
-
-    def _check(self, shard: OpenShard) -> dict[int, str]:
-        smallest = 3 * self._split.manifest.image_size**2 if self._split.manifest.encoding == "npy" else 1
-        rows = {}
-        for row, (crc, length) in enumerate(zip(shard.crc32.tolist(), shard.length.tolist(), strict=True)):
-            if zlib_ng.crc32(shard.member(row)) != crc:
-                rows[row] = "checksum differs"
-            elif length < smallest:
-                rows[row] = "too few bytes"
-        return rows
 
     def _lose(self, number: int, key: str | None, reason: str, tuples: int) -> None:
         loss = Loss(self._split.shards[number].name, key, reason, tuples)

@@ -215,9 +215,11 @@ def _read_pixels(image: ImageSource, options: BuildOptions) -> np.ndarray | str:
     except ImageError as error:
         return str(error)
     except OSError as error:
-        if error.errno not in MISSING:  # the disk's or the network's trouble is not the image's
-            raise
-        return "missing image"
+        if isinstance(error, FileNotFoundError) or error.errno in MISSING:
+            return "missing image"
+        if error.errno is None:  # a place in a tar or a table that holds something else
+            return "unreadable image"
+        raise  # the disk's or the network's trouble is not the image's
 
 
 def _hash_pixels(pixels: np.ndarray) -> bytes:

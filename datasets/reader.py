@@ -2,9 +2,10 @@
 
     order ─► a window of shards ─► the table of its tuples ─► this rank's slice ─► one gather ─► Batch
 
-The next window is opened while one is read; of a store, that is when its shards are fetched. Every shard is
-checked against the CRC-32 of its images before it is first read. A damaged image is quarantined, and the next
-good tuple of its window takes its place, so that all ranks keep in step and a resumed run sees the same.
+The next window is opened while one is read; of a store, that is when its shards are fetched. Every image is
+checked against its CRC-32 before it is first read, most of them ahead. A damaged image is quarantined, and
+the next good tuple of its window takes its place, so that all ranks keep in step and a resumed run sees the
+same.
 """
 
 import threading
@@ -58,6 +59,7 @@ class _Table:
     start: np.ndarray  # int64 [images], first byte in the tar
     length: np.ndarray  # int64 [images], bytes
     end: np.ndarray  # int64 [images], address in memory of the byte behind them
+    known: np.ndarray  # bool [images]: checked
     good: np.ndarray  # bool [images], as far as they are checked
     image: np.ndarray  # int32 [tuples], row in this table
     emoji: np.ndarray  # int64 [tuples], position in the vocabulary
@@ -163,6 +165,7 @@ class Reader:
             + length,
             start=start,
             length=length,
+            known=np.zeros(begins[-1], bool),
             good=np.ones(begins[-1], bool),
             image=np.concatenate([image for image, _ in tuples]).astype(np.int32)[window.permutation],
             emoji=np.concatenate([emoji for _, emoji in tuples]).astype(np.int64)[window.permutation],
@@ -184,9 +187,20 @@ class Reader:
 
     def _check(self, table: _Table, place: int) -> None:
         """Note in a table which images of one of its shards are damaged."""
-        if rows := self._damage.of(table.numbers[place], table.shards[place]):
-            table.good[int(np.searchsorted(table.shard, place)) + np.array(rows)] = False
+        first, end = np.searchsorted(table.shard, [place, place + 1]).tolist()
+        for row in self._damage.of(table.numbers[place], table.shards[place]):
+            table.good[first + row] = False
+        table.known[first:end] = True
         table.checked[place] = True
+
+    def _check_image(self, table: _Table, image: int) -> None:
+        place = int(table.shard[image])
+        number, shard = table.numbers[place], table.shards[place]
+        if shard is None:
+            self._check(table, place)
+        else:
+            table.good[image] &= not self._damage.has(number, shard, int(table.row[image]))
+            table.known[image] = True
 
     def _resolve(self, table: _Table, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Images (rows of the table) and emojis at positions [start, stop) of a window; none is damaged."""
@@ -195,9 +209,8 @@ class Reader:
             if not table.good[table.image[source]].all():
                 source = table.replaced()[start:stop]
             image = table.image[source]
-            for place in np.unique(table.shard[image]).tolist():
-                if not table.checked[place]:
-                    self._check(table, place)
+            for each in image[~table.known[image]].tolist():  # these at once; the others are checked ahead
+                self._check_image(table, each)
             if table.checked.all():
                 source = table.replaced()
                 table.settled = table.image[source], table.emoji[source]
@@ -223,7 +236,7 @@ class Reader:
                 try:
                     decode(shard.content[start : start + length], encoding, next(out))
                 except ValueError as error:
-                    self._damage.lose_image(table.numbers[place], shard, int(table.row[image]), error)
+                    self._damage.lose_image(table.numbers[place], shard, int(table.row[image]), str(error))
                     table.good[image] = whole = False
                     table.settled = None
         return pixels if whole else None

@@ -25,7 +25,8 @@ def clusters_by_each_with_each(prints: list[int]) -> list[int]:
     labels = list(range(len(prints)))
     for one in range(len(prints)):
         for other in range(one):
-            if (prints[one] ^ prints[other]).bit_count() <= NEAR:
+            plain = not (prints[one] and prints[other])  # such a picture is like no other
+            if not plain and (prints[one] ^ prints[other]).bit_count() <= NEAR:
                 labels = [labels[one] if each == labels[other] else each for each in labels]
     return labels
 
