@@ -179,8 +179,9 @@ class Reader:
             return None
 
     def _check_all(self, opened: Future[_Table]) -> None:
+        """Check a window ahead, unless it is so wide that this would be a pass of its own over the data."""
         table = opened.result()
-        for place in range(len(table.shards)):
+        for place in range(len(table.shards) if len(table.shards) <= OPEN_SHARDS else 0):
             if self._closed:
                 return
             self._check(table, place)
