@@ -7,6 +7,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from zlib_ng import zlib_ng
 
@@ -34,6 +35,7 @@ class Damage:
         self._rows: dict[int, dict[int, str]] = defaultdict(dict)  # of each shard: damaged rows, and why
         self._checked: set[int] = set()  # shards, from the first image to the last
         self._losses: list[Loss] = []
+        self._keys = lru_cache(8)(lambda number: split.read_index(number).keys)
         self._lock = threading.Lock()
 
     def of(self, number: int, shard: OpenShard | None) -> list[int]:
@@ -64,7 +66,7 @@ class Damage:
 
     def lose_image(self, number: int, shard: OpenShard, row: int, reason: str) -> None:
         """Note that an image cannot be used."""
-        key = self._split.read_index(number).keys[row]
+        key = self._keys(number)[row]
         with self._lock:
             if row not in self._rows[number]:
                 self._rows[number][row] = reason
