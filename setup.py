@@ -6,13 +6,13 @@
 from setuptools import setup
 
 FOLDERS = ("datasets", "trainer", "launch")
-WITHIN = ("datasets.formats",)
+WITHIN = ("datasets.formats", "datasets.vectors", "datasets.world")
 
 setup(
     packages=[f"emojigan.{folder}" for folder in (*FOLDERS, *WITHIN)],
     package_dir={f"emojigan.{folder}": folder for folder in FOLDERS},
     package_data={
-        "emojigan.datasets": ["keywords/*", "*.html.j2"],
+        "emojigan.datasets.vectors": ["keywords/*", "*.html.j2"],
         "emojigan.trainer": ["recipes/*.yaml", "*.html.j2"],
     },
 )

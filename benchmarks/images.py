@@ -28,8 +28,8 @@ from threadpoolctl import threadpool_limits
 
 from emojigan.datasets.fingerprints import NEAR, fingerprints
 from emojigan.datasets.images import ENCODERS, ImageError, read_image
-from emojigan.datasets.photographs import PHOTOGRAPHS, photograph
-from emojigan.datasets.world import draw, shoot
+from emojigan.datasets.world.photographs import PHOTOGRAPHS, photograph
+from emojigan.datasets.world.posts import draw, shoot
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from hostile_images import hostile_images

@@ -72,7 +72,7 @@ def build(out: Path, method: str | None, **given) -> None:
       emojigan vectors build --method train --words words.bin --descriptions emojis.tsv --out vectors.bin
       emojigan vectors build --method skipgram --posts posts.jsonl --out vectors.bin
     """
-    from ..datasets.vectors import load_vectors, save_vectors
+    from ..datasets.vectors.table import load_vectors, save_vectors
 
     options = {name.replace("_", "-"): value for name, value in given.items() if value not in (None, ())}
     method = method or ("emoji2vec" if "from" in options else "names")
@@ -112,8 +112,8 @@ def report(file: Path, shards: Path | None, out: Path) -> None:
     """
     from ..datasets.manifest import read_manifest
     from ..datasets.storage import Folder
-    from ..datasets.vector_report import examine, format_table, write_page
-    from ..datasets.vectors import load_vectors
+    from ..datasets.vectors.report import examine, format_table, write_page
+    from ..datasets.vectors.table import load_vectors
 
     vocabulary = read_manifest(Folder(str(shards))).vocabulary if shards else None
     found = examine(load_vectors(file), file.name, vocabulary)
@@ -123,11 +123,11 @@ def report(file: Path, shards: Path | None, out: Path) -> None:
 
 
 def _make(method: str, options: dict):
-    from ..datasets.caption_vectors import train_on_captions
-    from ..datasets.description_vectors import sum_words, train
-    from ..datasets.emoji2vec import complete
     from ..datasets.emoji_text import CANONICAL_VERSION
-    from ..datasets.vectors import Origin, build_vectors
+    from ..datasets.vectors.captions import train_on_captions
+    from ..datasets.vectors.descriptions import sum_words, train
+    from ..datasets.vectors.emoji2vec import complete
+    from ..datasets.vectors.table import Origin, build_vectors
 
     descriptions = options.get("descriptions")
     seed = options.get("seed", 0)

@@ -29,8 +29,8 @@ def make(out: Path, posts: int, seed: int, workers: int) -> None:
     Example:
       emojigan world make --out demo/world
     """
-    from ..datasets.photographs import EMOJIS, PHOTOGRAPHS
-    from ..datasets.world import make_world
+    from ..datasets.world.photographs import EMOJIS, PHOTOGRAPHS
+    from ..datasets.world.posts import make_world
 
     make_world(out, posts=posts, seed=seed, workers=workers)
     click.echo(f"{posts:,} posts of {len(PHOTOGRAPHS)} photographs with {len(EMOJIS)} emojis in {out}")

@@ -1,9 +1,9 @@
-"""Derive datasets/keywords/keywords.tsv: CLDR's English annotations + emojilib -> one line per emoji.
+"""Derive datasets/vectors/keywords/keywords.tsv: CLDR's English annotations + emojilib -> one line per emoji.
 
 To derive it again, unpack each package into a folder of its own:
 
     npm pack cldr-annotations-full@48.2.0 emojilib@4.0.3
-    python scripts/derive_keywords.py cldr/package emojilib/package datasets/keywords
+    python scripts/derive_keywords.py cldr/package emojilib/package datasets/vectors/keywords
 """
 
 import json

@@ -11,7 +11,7 @@ from PIL import Image
 from emojigan.datasets.plan import BuildOptions
 from emojigan.datasets.shards import Source, build_shards
 from emojigan.datasets.storage import Folder
-from emojigan.datasets.vectors import keyed, save_vectors
+from emojigan.datasets.vectors.table import keyed, save_vectors
 
 EMOJIS = "😍😂🔥🐶🌊🍕🎉💔"
 NUM_POSTS = 300

@@ -27,7 +27,7 @@ from emojigan.datasets.images import (
     _weights,
     read_image,
 )
-from emojigan.datasets.world import draw, shoot
+from emojigan.datasets.world.posts import draw, shoot
 
 from .hostile_images import encoded, gif_claiming, hostile_images, jpeg_claiming, png, with_segments
 

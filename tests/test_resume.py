@@ -20,7 +20,7 @@ from emojigan.datasets.errors import InputError
 from emojigan.datasets.files import is_whole
 from emojigan.datasets.manifest import read_manifest, write_manifest
 from emojigan.datasets.storage import Folder
-from emojigan.datasets.vectors import keyed, load_vectors, save_vectors
+from emojigan.datasets.vectors.table import keyed, load_vectors, save_vectors
 from emojigan.launch.cli import main
 from emojigan.trainer.checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
 from emojigan.trainer.config import Config

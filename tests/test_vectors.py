@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from emojigan.datasets.emoji_text import all_canonical, canonical
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.vectors import (
+from emojigan.datasets.vectors.table import (
     EmojiVectors,
     Origin,
     build_vectors,
@@ -61,7 +61,7 @@ def test_the_default_table_has_a_unit_row_for_every_emoji(table):
 def test_another_process_builds_the_same_bytes(built, tmp_path):
     again = tmp_path / "again.bin"
     code = (
-        "import sys; from pathlib import Path; from emojigan.datasets.vectors import *;"
+        "import sys; from pathlib import Path; from emojigan.datasets.vectors.table import *;"
         "save_vectors(build_vectors(), Path(sys.argv[1]))"
     )
     environment = os.environ | {"PYTHONHASHSEED": "1"}

@@ -14,9 +14,9 @@ from gensim.models import KeyedVectors
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from emojigan.datasets.caption_vectors import tokens
 from emojigan.datasets.emoji_text import all_canonical, display, extract
-from emojigan.datasets.vectors import WORD, load_vectors
+from emojigan.datasets.vectors.captions import tokens
+from emojigan.datasets.vectors.table import WORD, load_vectors
 from emojigan.launch.vectors import vectors as command
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from emojigan.datasets import description_vectors
-from emojigan.datasets.description_vectors import description_loss, fit
-from emojigan.datasets.vectors import keyed, load_vectors, save_vectors
+from emojigan.datasets.vectors import descriptions as description_vectors
+from emojigan.datasets.vectors.descriptions import description_loss, fit
+from emojigan.datasets.vectors.table import keyed, load_vectors, save_vectors
 from emojigan.launch.vectors import vectors as command
 
 WORDS = ("dog", "cat", "pet", "sea", "wave", "Water")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from emojigan.datasets.emoji2vec import clean, fill, never_trained
 from emojigan.datasets.emoji_text import all_canonical
-from emojigan.datasets.vectors import build_vectors, keyed, load_vectors, match, unit
+from emojigan.datasets.vectors.emoji2vec import clean, fill, never_trained
+from emojigan.datasets.vectors.table import build_vectors, keyed, load_vectors, match, unit
 from emojigan.launch.vectors import vectors as command
 
 JUNK = ("🇺", "\u200d", "\ue50a")

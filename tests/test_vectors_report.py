@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from emojigan.datasets.emoji_text import all_canonical
-from emojigan.datasets.vector_probes import (
+from emojigan.datasets.vectors.probes import (
     Space,
     analogies,
     compositions,
@@ -19,8 +19,8 @@ from emojigan.datasets.vector_probes import (
     sequences,
     space,
 )
-from emojigan.datasets.vector_report import examine, format_table, write_page
-from emojigan.datasets.vectors import EmojiVectors, Origin, keyed, save_vectors, unit
+from emojigan.datasets.vectors.report import examine, format_table, write_page
+from emojigan.datasets.vectors.table import EmojiVectors, Origin, keyed, save_vectors, unit
 from emojigan.launch.vectors import vectors as command
 
 FILLED = ("🔥", "🥰")

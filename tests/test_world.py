@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from PIL import Image
 from scipy.stats import chi2
 
-from emojigan.datasets import photographs
 from emojigan.datasets.emoji_text import canonical, extract
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.photographs import EMOJIS, PHOTOGRAPHS, photograph, truth
 from emojigan.datasets.posts import Post, read_posts
-from emojigan.datasets.world import draw, draw_emojis, make_world, shoot, systematic
+from emojigan.datasets.world import photographs
+from emojigan.datasets.world.photographs import EMOJIS, PHOTOGRAPHS, photograph, truth
+from emojigan.datasets.world.posts import draw, draw_emojis, make_world, shoot, systematic
 from emojigan.launch.world import world
 
 POSTS, SEED = 20, 3
@@ -115,7 +115,7 @@ def test_post_does_not_tell_its_photograph(made: Path):
 
 
 def test_posts_are_read_as_posts(made: Path):
-    posts = list(read_posts(made / "posts.jsonl"))
+    posts = list(read_posts([made / "posts.jsonl"]))
     assert len(posts) == POSTS
     assert all(isinstance(post, Post) and post.image.is_file() for post in posts)
 
@@ -168,7 +168,7 @@ def test_interrupted_world_goes_on_to_the_same_end(made: Path, tmp_path: Path):
 def test_killed_run_leaves_no_workers_behind(tmp_path: Path):
     code = f"""if __name__ == "__main__":
     from pathlib import Path
-    from emojigan.datasets.world import make_world
+    from emojigan.datasets.world.posts import make_world
     make_world(Path({str(tmp_path / "world")!r}), posts=10_000, seed=0, workers=1)"""
     (tmp_path / "main.py").write_text(code)
     # The workers inherit the pipe: it ends only when the last of them has ended.

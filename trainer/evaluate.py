@@ -19,7 +19,7 @@ from ..datasets.errors import InputError
 from ..datasets.files import write_atomic
 from ..datasets.held_out import HeldOut, read_split
 from ..datasets.storage import Folder
-from ..datasets.vectors import load_vectors, match
+from ..datasets.vectors.table import load_vectors, match
 from . import metrics
 from .baselines import classify, marginal, train_classifier
 from .config import Config

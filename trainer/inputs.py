@@ -22,7 +22,7 @@ from ..datasets.reader import Batch
 from ..datasets.split import Split
 from ..datasets.storage import Folder
 from ..datasets.stream import stream
-from ..datasets.vectors import load_vectors, match
+from ..datasets.vectors.table import load_vectors, match
 from ..datasets.weights import effective_sample_size, weights
 from .config import Config
 

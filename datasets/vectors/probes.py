@@ -15,8 +15,8 @@ from functools import cached_property
 
 import numpy as np
 
-from .emoji_text import canonical, without_tone
-from .vectors import EmojiVectors, resolve, unit
+from ..emoji_text import canonical, without_tone
+from .table import EmojiVectors, resolve, unit
 
 NEIGHBOURS = 10  # whose lists hubs are in
 DUPLICATE = 0.999  # cosine

@@ -20,11 +20,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ..errors import InputError
+from ..files import write_atomic
+from ..workers import worker_pool
 from .captions import caption
-from .errors import InputError
-from .files import write_atomic
 from .photographs import EMOJIS, PHOTOGRAPHS, path_of, photograph, truth
-from .workers import worker_pool
 
 NO_EMOJI = 0.05  # share of the captions without one
 TWO_EMOJIS = 0.4  # share of the captions with two, where p(emoji | photograph) allows it

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .emoji_text import all_canonical, canonical, display
-from .errors import InputError
-from .files import sha256
-from .progress import progress
-from .vectors import Origin, keyed, keywords, read_word2vec, unit
+from ..emoji_text import all_canonical, canonical, display
+from ..errors import InputError
+from ..files import sha256
+from ..progress import progress
+from .table import Origin, keyed, keywords, read_word2vec, unit
 
 if TYPE_CHECKING:
     import torch

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from .emoji_text import all_canonical, canonical, display
-from .errors import InputError
-from .files import sha256
-from .vectors import Origin, build_vectors, keyed, read_word2vec, unit, word_features
+from ..emoji_text import all_canonical, canonical, display
+from ..errors import InputError
+from ..files import sha256
+from .table import Origin, build_vectors, keyed, read_word2vec, unit, word_features
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors

@@ -14,11 +14,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from .emoji_text import extract
-from .errors import InputError
-from .posts import Reject, read_posts
-from .progress import progress
-from .vectors import WORD, Origin, keyed, unit
+from ..emoji_text import extract
+from ..errors import InputError
+from ..posts import Reject, read_posts
+from ..progress import progress
+from .table import WORD, Origin, keyed, unit
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors

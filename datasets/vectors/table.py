@@ -1,7 +1,7 @@
 """Emoji vectors: where each canonical emoji sits in space.
 
 names in 14 languages + keywords ─► tf-idf ─► LSI ─┐
-emoji2vec, description_vectors, caption_vectors ───┴─► word2vec file ─► EmojiVectors ─► rows of a vocabulary
+emoji2vec, descriptions, captions ─────────────────┴─► word2vec file ─► EmojiVectors ─► rows of a vocabulary
 
 The default table is built offline from the `emoji` package and keywords/keywords.tsv. Any other
 word2vec file with emoji keys, such as emoji2vec's, loads the same way.
@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 import emoji
 import numpy as np
 
-from .emoji_text import all_canonical, canonical, display, without_tone
-from .errors import InputError
-from .files import sha256
+from ..emoji_text import all_canonical, canonical, display, without_tone
+from ..errors import InputError
+from ..files import sha256
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors

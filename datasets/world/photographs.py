@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageOps
 
-from .errors import InputError
+from ..errors import InputError
 
 LONGEST_SIDE = 800  # pixels; the largest has 1,411, which would only cost time
 

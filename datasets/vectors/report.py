@@ -1,6 +1,6 @@
 """A table of emoji vectors as a page for people and a few lines for the terminal.
 
-EmojiVectors (+ vocabulary of shards) ─► probes ─► Report ─┬─► vector_report.html.j2 ─► one page
+EmojiVectors (+ vocabulary of shards) ─► probes ─► Report ─┬─► report.html.j2 ─► one page
                                                            └─► format_table ─► text
 """
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .emoji_text import display, name
-from .errors import InputError
-from .files import write_atomic
-from .vector_probes import (
+from ..emoji_text import display, name
+from ..errors import InputError
+from ..files import write_atomic
+from .probes import (
     Cover,
     Hubs,
     Riddle,
@@ -30,7 +30,7 @@ from .vector_probes import (
     sequences,
     space,
 )
-from .vectors import EmojiVectors
+from .table import EmojiVectors
 
 _FEWEST = 12  # emojis that can be mapped and have neighbours worth a page
 _CARDS = 40  # emojis whose neighbours are shown
@@ -148,7 +148,7 @@ def write_page(report: Report, path: Path) -> None:
         lstrip_blocks=True,
     )
     environment.filters |= {"display": display, "emoji_name": name}
-    template = environment.get_template("vector_report.html.j2")
+    template = environment.get_template("report.html.j2")
     page = template.render(
         report=report, lookups=LOOKUPS, riddle_sets=riddle_sets(report), median_rank=median_rank
     )
