@@ -38,7 +38,7 @@ from .workers import mapper
 class Fault:
     """Something that is not as it was made."""
 
-    shard: str  # or another file
+    file: str
     key: str | None  # of the sample; None where it is the whole file
     reason: str
 
