@@ -23,7 +23,7 @@ def summarise(manifest: Manifest) -> dict[str, Any]:
     counts = np.array(list(manifest.vocabulary.values()), np.float64)
     share = counts / max(counts.sum(), 1)  # the most frequent first
     posts = {what: manifest.posts[what] for what in ("read", USED, FORGOTTEN) if what in manifest.posts}
-    rejects = {reason: count for reason, count in manifest.posts.items() if reason not in posts}
+    rejects = {reason: count for reason, count in manifest.posts.items() if count and reason not in posts}
     return {
         "dataset": manifest.sha256(),
         "encoding": manifest.encoding,

@@ -152,7 +152,7 @@ def _to_posts(members: list[_Member], key: str, tar: Path, place: str) -> Iterat
     elif not images:
         yield Reject(where, "no id or image")
     else:
-        for post in _read_texts(members, f"{place.removesuffix(tar.suffix)}/{key}", images):
+        for post in _read_texts(members, f"{place.removesuffix(Path(place).suffix)}/{key}", images):
             yield Reject(where, post) if isinstance(post, str) else post
 
 
