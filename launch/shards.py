@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..datasets.errors import InputError
 from ..datasets.posts import FORMATS
 from ..datasets.storage import Folder
 from ..datasets.workers import ENGINES
@@ -283,7 +284,10 @@ def forget(
     from ..datasets.manifest import read_manifest
     from ..datasets.posts import Post
 
-    listed = accounts_file.read_text(encoding="utf-8-sig").splitlines() if accounts_file else []
+    try:
+        listed = accounts_file.read_text(encoding="utf-8-sig").splitlines() if accounts_file else []
+    except UnicodeDecodeError as error:
+        raise InputError(f"{accounts_file}: not UTF-8. Save it as UTF-8 text.") from error
     named = {hash_account(Post("", name, ())): name for name in (*names, *filter(None, listed))}
     named = {each: each for each in hashes} | named
     if not named:

@@ -271,3 +271,9 @@ def test_account_that_was_forgotten_before_ends_with_0(dataset):
 @pytest.mark.parametrize("words", [(), ("--hash", "Ann")])
 def test_nobody_named_is_refused(dataset, words):
     assert run(dataset, *words).exit_code == 2
+
+
+def test_file_of_accounts_that_is_not_utf8_is_refused(dataset, tmp_path):
+    (tmp_path / "accounts.txt").write_bytes(b"Ren\xe9\n")
+    result = run(dataset, "--accounts-file", tmp_path / "accounts.txt")
+    assert result.exit_code == 2 and "not UTF-8" in result.stderr
