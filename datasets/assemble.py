@@ -7,7 +7,6 @@ A shard appears under its name only when it is complete.
 """
 
 import hashlib
-import io
 import json
 import tarfile
 import zlib
@@ -24,6 +23,7 @@ from .files import sha256
 from .index import Label, index_name, index_shard
 from .parts import PARTS, Part, members_name, part_name, read_part
 from .plan import BuildOptions, ShardTask
+from .samples import add_sample
 from .storage import Folder
 
 
@@ -62,9 +62,8 @@ def write_shard(folder: Folder, options: BuildOptions, task: ShardTask) -> Shard
             images = _images(folder, samples, part)
             for number, (sample, image) in enumerate(zip(samples, images, strict=True)):
                 first, *others = sample.labels
-                label = replace(first, reposts=tuple(others)).to_json()
-                _add(tar, f"{number:06d}.json", json.dumps(label, ensure_ascii=False).encode())
-                _add(tar, f"{number:06d}.{options.encoding}", image)
+                label = replace(first, reposts=tuple(others))
+                add_sample(tar, f"{number:06d}", label, options.encoding, image)
         index = index_shard(temporary).to_bytes()
         size, digest = temporary.stat().st_size, sha256(temporary)
     folder.write(index_name(task.name), index)
@@ -120,12 +119,6 @@ def _images(folder: Folder, samples: list[_Sample], part: Callable[[int], Part])
             if zlib.crc32(image) != here.crc32[row]:
                 raise _damaged(folder, members_name(chunk))
             yield bytes(image)
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)  # its time is 0, its owner nobody
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
 
 
 def _read(folder: Folder, chunk: int) -> Part:

@@ -10,7 +10,9 @@ nothing; strings travel in it as JSON bytes. Its SHA-256 is in the manifest.
 import json
 import tarfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,20 @@ class Index:
         """The id of the post that first had each image, [images]."""
         first = np.searchsorted(self.image, np.arange(len(self.keys)))
         return [self.posts[row] for row in self.post[first]]
+
+    def samples(self) -> "list[tuple[ImagePlace, Label]]":
+        """What `index_rows` made the rows from."""
+        labels: list[list[Label]] = [[] for _ in self.keys]
+        rows = np.stack([self.image, self.post, self.emoji], axis=1).tolist()
+        for (image, post), tuples in groupby(rows, itemgetter(0, 1)):
+            emojis = tuple(self.emojis[emoji] for *_, emoji in tuples)
+            labels[image].append(Label(self.posts[post], self.accounts[post], emojis))
+        columns = (self.offset.tolist(), self.length.tolist(), self.crc32.tolist())
+        places = map(ImagePlace, self.keys, self.extensions, *columns)
+        return [
+            (place, replace(first, reposts=tuple(others)))
+            for place, (first, *others) in zip(places, labels, strict=True)
+        ]
 
     def to_bytes(self) -> bytes:
         """The file; the same index always gives the same bytes."""

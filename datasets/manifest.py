@@ -5,6 +5,7 @@ Written last, so a folder without it is not a dataset yet.
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
@@ -61,6 +62,13 @@ class Manifest:
         """The bytes of manifest.json, as text."""
         content = {"format_version": FORMAT_VERSION, **asdict(self)}
         return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def split_by_count(train: Counter[str], min_count: int) -> tuple[dict[str, int], dict[str, int]]:
+    """The vocabulary and the rare emojis of a train split's tuples, the most frequent first."""
+    ranked = sorted(train.items(), key=lambda item: (-item[1], item[0]))
+    vocabulary = {emoji: count for emoji, count in ranked if count >= min_count}
+    return vocabulary, {emoji: count for emoji, count in ranked if count < min_count}
 
 
 def write_manifest(manifest: Manifest, folder: Folder) -> None:

@@ -28,7 +28,7 @@ from .digest import Chunk, digest_chunk
 from .emoji_text import CANONICAL_VERSION
 from .errors import InputError
 from .index import index_name
-from .manifest import NAME, SPLITS, Manifest, ShardEntry, read_manifest, write_manifest
+from .manifest import NAME, SPLITS, Manifest, ShardEntry, read_manifest, split_by_count, write_manifest
 from .parts import LEFT_OUT, PARTS, USED, has_part, read_part
 from .plan import DUPLICATE_ID, BuildOptions, Digest, Plan, ShardTask, plan_shards
 from .posts import Reject, read_posts
@@ -287,15 +287,14 @@ def summarise(
     for task, result in results:
         if task.split == "train":
             train.update(result.emojis)
-    ranked = sorted(train.items(), key=lambda item: (-item[1], item[0]))
-    vocabulary = {emoji: count for emoji, count in ranked if count >= options.min_count}
+    vocabulary, rare = split_by_count(train, options.min_count)
     return Manifest(
         image_size=options.image_size,
         encoding=options.encoding,
         canonical_version=CANONICAL_VERSION,
         options=options.to_json() | {"source": survey.content},
         vocabulary=vocabulary,
-        rare={emoji: count for emoji, count in ranked if count < options.min_count},
+        rare=rare,
         posts=plan.posts,
         left_out=plan.left_out,
         shards=tuple(

@@ -127,6 +127,23 @@ class Split:
         return self.cache.holding(self.folder, name, sha256)
 
 
+def read_index(folder: Folder, shard: ShardEntry) -> Index:
+    """The index of a shard, whole and consistent. Raises ShardError when it is not."""
+    try:
+        content = folder.read(shard.index)
+    except OSError as error:
+        raise ShardError(f"index cannot be read: {error.strerror or error}") from error
+    if hashlib.sha256(content).hexdigest() != shard.index_sha256:
+        raise ShardError("damaged index")
+    try:
+        index = Index.from_bytes(content)
+    except ValueError as error:
+        raise ShardError(str(error)) from error
+    if not _fits(index, shard) or not np.array_equal(np.unique(index.image), np.arange(shard.images)):
+        raise ShardError("index does not fit the manifest")
+    return index
+
+
 def _fits(index: Index, shard: ShardEntry) -> bool:
     """Whether every row of an index lies within its tables, and every image within the tar."""
     per_image, per_tuple = (index.offset, index.length, index.crc32), (index.image, index.emoji, index.post)

@@ -101,6 +101,16 @@ class Folder:
         with replacing(file) as temporary, self._told():
             store.get_file(f"{root}/{_checked(name)}", str(temporary))
 
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Path]:
+        """Yield a path on this machine to read from; of a store's file, a copy that goes afterwards."""
+        if self.path is not None:
+            yield self.path / _checked(name)
+            return
+        with tempfile.TemporaryDirectory(prefix="emojigan-") as folder:
+            self.download(name, Path(folder) / "file")
+            yield Path(folder) / "file"
+
     def size(self, name: str) -> int | None:
         """Bytes of a file; None when it is not there."""
         try:

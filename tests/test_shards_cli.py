@@ -1,6 +1,7 @@
 """`emojigan shards` says what it did, and in one line what the user must do."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -55,11 +56,38 @@ def test_build_ends_well_with_the_statistics(built):
 
 def test_stats_tell_rejects_by_reason(built):
     folder, _ = built
-    posts = (
-        "13 read, 6 used, 1 without emoji, 1 broken line, 1 denied account, 1 denied word, 1 duplicate id, "
-        "1 missing image, 1 unreadable image"
-    )
-    assert f"posts: {posts}\n" in run("stats", folder / "shards").stdout
+    text = run("stats", folder / "shards").stdout
+    assert "posts: 13 read, 6 used\n" in text
+    bars = {line[2:].split("  ")[0].strip(): line.count("█") for line in text.splitlines() if "█" in line}
+    reasons = ["broken line", "denied account", "denied word", "duplicate id", "missing image"]
+    for reason in (*reasons, "unreadable image", "without emoji"):
+        assert bars[reason] == 30
+
+
+def test_stats_tell_the_skew_of_the_vocabulary(built):
+    folder, _ = built
+    text = run("stats", folder / "shards").stdout
+    assert "of the tuples in train: top 1 50%, top 10 100%, top 100 100%\n" in text
+
+
+def test_stats_as_json_have_the_same_figures(built):
+    folder, _ = built
+    figures = json.loads(run("stats", folder / "shards", "--json").stdout)
+    train = figures["splits"]["train"]
+    assert (train["images"], train["tuples"], train["tuples_per_image"]) == (6, 12, 2.0)
+    assert train["bytes"] == (folder / "shards/train/000000.tar").stat().st_size
+    assert train["bytes_per_image"] == train["bytes"] / 6
+    assert figures["vocabulary"]["counts"] == {"❤": 6, "🔥": 6}
+    assert figures["vocabulary"]["effective"] == pytest.approx(2)
+    assert figures["rejects"]["missing image"] == 1 and figures["posts"] == {"read": 13, "used": 6}
+
+
+def test_stats_tell_who_was_forgotten(built, tmp_path):
+    copy = shutil.copytree(built[0] / "shards", tmp_path / "shards")
+    assert run("forget", copy, "--account", "Ann", "--workers", "1").exit_code == 0
+    text = run("stats", copy).stdout
+    assert "forgotten since: 1 accounts, with 6 images, 12 tuples, 6 posts\n" in text
+    assert "posts: 13 read, 0 used, 6 forgotten\n" in text
 
 
 def test_stats_show_emojis_as_fonts_draw_them(built):
@@ -71,7 +99,7 @@ def test_stats_show_emojis_as_fonts_draw_them(built):
 def test_stats_name_the_dataset_and_its_splits(built):
     folder, _ = built
     first, train, val, test, *_, last = run("stats", folder / "shards").stdout.splitlines()
-    assert first.split() == ["split", "shards", "images", "tuples", "MiB"]
+    assert first.split() == ["split", "shards", "images", "tuples", "MiB", "tuples/image", "bytes/image"]
     assert train.split()[:4] == ["train", "1", "6", "12"]
     assert [line.split()[:4] for line in (val, test)] == [["val", "0", "0", "0"], ["test", "0", "0", "0"]]
     assert last.endswith(", npy, 64 pixels")
@@ -190,4 +218,5 @@ def test_help_of_build_names_every_option_and_default():
 
 def test_help_of_the_group_names_its_commands():
     text = run("--help").stdout
-    assert "build" in text and "stats" in text
+    for command in ("build", "index", "verify", "stats", "forget"):
+        assert command in text

@@ -74,12 +74,18 @@ def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
     if not tars:
         raise InputError(f"{source}: no .tar is there.")
     for tar in tars:
-        place = place_of(tar, source)
-        try:
-            for key, members in groupby(_read_members(tar), key=lambda member: member.key):
-                yield from _to_posts(list(members), key, tar, place)
-        except _DamagedError as error:
-            yield Reject(f"{place}, {error}", "damaged tar")
+        for _, entry in read_tar(tar, place_of(tar, source)):
+            yield entry
+
+
+def read_tar(tar: Path, place: str) -> Iterator[tuple[str, Post | Reject]]:
+    """Yield a post for each sample of a tar that is called `place`, with the sample's name in the tar."""
+    try:
+        for key, members in groupby(_read_members(tar), key=lambda member: member.key):
+            for entry in _to_posts(list(members), key, tar, place):
+                yield key, entry
+    except _DamagedError as error:
+        yield "", Reject(f"{place}, {error}", "damaged tar")
 
 
 def _read_members(path: Path) -> Iterator[_Member]:
@@ -146,7 +152,7 @@ def _to_posts(members: list[_Member], key: str, tar: Path, place: str) -> Iterat
     elif not images:
         yield Reject(where, "no id or image")
     else:
-        for post in _read_texts(members, f"{place.removesuffix(tar.suffix)}/{key}", images):
+        for post in _read_texts(members, f"{place.removesuffix(Path(place).suffix)}/{key}", images):
             yield Reject(where, post) if isinstance(post, str) else post
 
 
