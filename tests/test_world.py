@@ -117,7 +117,7 @@ def test_post_does_not_tell_its_photograph(made: Path):
 def test_posts_are_read_as_posts(made: Path):
     posts = list(read_posts([made / "posts.jsonl"]))
     assert len(posts) == POSTS
-    assert all(isinstance(post, Post) and post.image.is_file() for post in posts)
+    assert all(isinstance(post, Post) and post.images[0].read() for post in posts)
 
 
 def test_truth_file_tells_options_distributions_and_photographs(made: Path):
