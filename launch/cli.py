@@ -18,8 +18,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 COMMANDS = {
     "demo": "The whole path on the embedded world: posts to a registered model.",
     "world": "Make posts whose true p(emoji | image) is known.",
-    "shards": "Build shards from posts, and look at them.",
-    "vectors": "Make or read emoji vectors.",
+    "shards": "Build shards from posts, look at them, check them, and forget people.",
+    "vectors": "Make emoji vectors, and look at what is in them.",
     "weights": "Look at what weights of samples would do.",
     "train": "Train, or go on training.",
     "evaluate": "Score a run on held-out posts and write its report.",
