@@ -34,7 +34,8 @@ class Damage:
         self._smallest = 3 * split.manifest.image_size**2 if split.manifest.encoding == "npy" else 1
         self._rows: dict[int, dict[int, str]] = defaultdict(dict)  # of each shard: damaged rows, and why
         self._checked: set[int] = set()  # shards, from the first image to the last
-        self._losses: list[Loss] = []
+        self._lost = 0  # tuples
+        self._first: list[Loss] = []  # three at most
         self._keys = lru_cache(8)(lambda number: split.read_index(number).keys)
         self._lock = threading.Lock()
 
@@ -75,14 +76,15 @@ class Damage:
     def check_limit(self) -> None:
         """Raise InputError when more is damaged than is allowed."""
         allowed = int(self._max_lost * self._split.num_tuples)
-        if self._losses and (lost := sum(loss.tuples for loss in self._losses)) > allowed:
-            first = "; ".join(f"{loss.shard} {loss.key or ''}: {loss.reason}" for loss in self._losses[:3])
+        if self._lost > allowed:
+            first = "; ".join(f"{loss.shard} {loss.key or ''}: {loss.reason}" for loss in self._first)
             raise InputError(
-                f"{lost} tuples of {self._split.folder} are damaged, more than {allowed}: {first}. "
+                f"{self._lost} tuples of {self._split.folder} are damaged, more than {allowed}: {first}. "
                 f"See `emojigan shards verify {self._split.folder}`, and copy the shards again."
             )
 
     def _lose(self, number: int, key: str | None, reason: str, tuples: int) -> None:
         loss = Loss(self._split.shards[number].name, key, reason, tuples)
-        self._losses.append(loss)
+        self._lost += tuples
+        self._first += [loss][: 3 - len(self._first)]
         self._quarantine(loss)
