@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from .folder import FOLDER
 from .workers import workers_option
 
 FAULTS = 20  # that are shown of a verification
+SIZES = ("32", "64", "128")
+SHARE = click.FloatRange(0, 0.5)
 
 
 @click.group()
@@ -39,6 +42,31 @@ def _columns(ctx: click.Context, option: click.Parameter, values: tuple[str, ...
     return {ours: name for ours, _, name in pairs}
 
 
+def _dataset_options(command: Callable) -> Callable:
+    """The options of the commands that make a dataset."""
+    for option in (
+        workers_option,
+        click.option("--test-share", type=SHARE, default=0.1, help="Accounts that evaluation looks at."),
+        click.option("--val-share", type=SHARE, default=0.1, help="Accounts that choose the snapshot."),
+        click.option("--keep-variants", is_flag=True, help="Keep skin tones and genders apart."),
+        click.option(
+            "--min-count",
+            type=click.IntRange(1),
+            default=5,
+            help="Tuples that put an emoji in the vocabulary.",
+        ),
+        click.option(
+            "--repeat",
+            type=click.Choice(["once", "all"]),
+            default="once",
+            help="How often an emoji counts in a post; all: up to 1000 times, reactions too.",
+        ),
+        click.option("--image-size", type=click.Choice(SIZES), default="64", help="Side, in pixels."),
+    ):
+        command = option(command)
+    return command
+
+
 @shards.command(context_settings={"show_default": True})
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, help="Folder of the new dataset, or a URL such as s3://bucket/shards.")
@@ -52,31 +80,14 @@ def _columns(ctx: click.Context, option: click.Parameter, values: tuple[str, ...
     "--text", "texts", default="caption", callback=_texts, help="Of caption,comments,reactions: for emojis."
 )
 @click.option(
-    "--repeat",
-    type=click.Choice(["once", "all"]),
-    default="once",
-    help="How often an emoji counts in a post; all: up to 1000 times, reactions too.",
-)
-@click.option(
     "--deny",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File of what to leave out, one a line: emojis, @accounts, words.",
 )
-@click.option("--image-size", type=click.Choice(["32", "64", "128"]), default="64", help="Side, in pixels.")
 @click.option(
     "--encoding", type=click.Choice(["npy", "jpg"]), default="npy", help="npy is fast, jpg is small."
 )
 @click.option("--images-per-shard", type=click.IntRange(1, 1_000_000), default=1024)
-@click.option(
-    "--min-count", type=click.IntRange(1), default=5, help="Tuples that put an emoji in the vocabulary."
-)
-@click.option("--keep-variants", is_flag=True, help="Keep skin tones and genders apart.")
-@click.option(
-    "--val-share", type=click.FloatRange(0, 0.5), default=0.1, help="Accounts that choose the snapshot."
-)
-@click.option(
-    "--test-share", type=click.FloatRange(0, 0.5), default=0.1, help="Accounts that evaluation looks at."
-)
 @click.option(
     "--max-bad", type=click.FloatRange(0, 1), default=0.05, help="Posts that may be unusable, as a share."
 )
@@ -88,7 +99,7 @@ def _columns(ctx: click.Context, option: click.Parameter, values: tuple[str, ...
 )
 @click.option("--task-index", type=click.IntRange(0), default=0, help="Number of this task of a job array.")
 @click.option("--task-count", type=click.IntRange(1), default=1, help="Tasks in the job array.")
-@workers_option
+@_dataset_options
 def build(
     sources: tuple[Path, ...],
     out: str,
@@ -142,26 +153,7 @@ def build(
 
 @shards.command(context_settings={"show_default": True})
 @click.argument("folder", type=FOLDER)
-@click.option(
-    "--image-size", type=click.Choice(["32", "64", "128"]), default="64", help="Side to train at, in pixels."
-)
-@click.option(
-    "--repeat",
-    type=click.Choice(["once", "all"]),
-    default="once",
-    help="How often an emoji counts in a post.",
-)
-@click.option(
-    "--min-count", type=click.IntRange(1), default=5, help="Tuples that put an emoji in the vocabulary."
-)
-@click.option("--keep-variants", is_flag=True, help="Keep skin tones and genders apart.")
-@click.option(
-    "--val-share", type=click.FloatRange(0, 0.5), default=0.1, help="Accounts that choose the snapshot."
-)
-@click.option(
-    "--test-share", type=click.FloatRange(0, 0.5), default=0.1, help="Accounts that evaluation looks at."
-)
-@workers_option
+@_dataset_options
 def index(folder: Folder, image_size: str, workers: int, **options: Any) -> None:
     """Make the WebDataset tars in FOLDER a dataset, where they lie.
 
