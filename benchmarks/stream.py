@@ -27,6 +27,7 @@ from emojigan.datasets.stream import batches_per_epoch, stream
 
 BATCH = 256
 SLOW = 8  # batches of a slow peer's round
+FAST = 10  # epochs of a fast one's: one of them takes milliseconds
 Round = Callable[[], Iterable]  # the batches of images of one round
 
 
@@ -35,6 +36,11 @@ def ours(folder: Path) -> Round:
     batches = stream(split, seed=0, window=64, batch_size=BATCH, start=0, helpers=0, max_lost=0.2)
     number = batches_per_epoch(split, BATCH)
     return lambda: (batch.images for batch in islice(batches, number))
+
+
+def often(read: Round) -> Round:
+    """A round of many epochs."""
+    return lambda: (batch for _ in range(FAST) for batch in read())
 
 
 def stock(shards: list[str], image: str, decode: str | None = "rgb8") -> Round:
@@ -120,9 +126,9 @@ def main(data: Path, images: int, rounds: int) -> None:
     )
     default = [str(path) for path in sorted((data / "jpg-default").glob("*.tar"))]
     contestants: dict[str, Round] = {
-        "raw": ours(data / "npy"),
-        "raw, 10 % bad": ours(data / "npy-bad"),
-        "raw, memory map": memory_map(data / "pixels.bin"),
+        "raw": often(ours(data / "npy")),
+        "raw, 10 % bad": often(ours(data / "npy-bad")),
+        "raw, memory map": often(memory_map(data / "pixels.bin")),
         "raw, webdataset": stock(raw, "npy"),
         "jpg": ours(data / "jpg"),
         "jpg, 10 % bad": ours(data / "jpg-bad"),
@@ -134,7 +140,7 @@ def main(data: Path, images: int, rounds: int) -> None:
             contestants[name] = make(jpg)
         else:
             click.echo(json.dumps({"name": name, "missing": f"{module} is not installed"}))
-    first = {name: cost(read) for name, read in contestants.items()}  # ours checks every image then
+    first = {name: cost(read) for name, read in contestants.items()}  # ours checks every image then, once
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, read in contestants.items():
@@ -142,7 +148,7 @@ def main(data: Path, images: int, rounds: int) -> None:
     median = {name: float(np.median(each)) for name, each in times.items()}
     for name, each in times.items():
         row = {"name": name, "us_per_image": round(median[name], 3), "best": round(min(each), 3)}
-        click.echo(json.dumps(row | {"first_epoch": round(first[name], 3)}))
+        click.echo(json.dumps(row | {"first_round": round(first[name], 3)}))
     for goal, ours_, peer, at_least in GOALS:
         if peer in median:
             ratio = round(median[peer] / median[ours_], 3)

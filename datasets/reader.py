@@ -58,7 +58,10 @@ class _Table:
     row: np.ndarray  # int32 [images], in their shard
     start: np.ndarray  # int64 [images], first byte in the tar
     length: np.ndarray  # int64 [images], bytes
-    end: np.ndarray  # int64 [images], address in memory of the byte behind them
+    memory: (
+        np.ndarray
+    )  # uint8 [bytes, 3·size²]: every run of as many bytes as an image has, see `overlapping`
+    place: np.ndarray  # int64 [images], row of `memory` that ends where the image does
     known: np.ndarray  # bool [images]: checked
     good: np.ndarray  # bool [images], as far as they are checked
     image: np.ndarray  # int32 [tuples], row in this table
@@ -153,6 +156,9 @@ class Reader:
             for shard, size in zip(shards, sizes, strict=True)
         ]
         start, length = np.concatenate(places, axis=1)
+        size = 3 * self._size**2
+        low, memory = overlapping([shard.content for shard in shards if shard], size)
+        bases = [shard.content.ctypes.data - low if shard else 0 for shard in shards]
         return _Table(
             first=window.first,
             numbers=numbers,
@@ -160,9 +166,8 @@ class Reader:
             checked=np.zeros(len(numbers), bool),
             shard=np.repeat(np.arange(len(numbers), dtype=np.int32), sizes),
             row=np.concatenate([np.arange(size, dtype=np.int32) for size in sizes]),
-            end=np.repeat([shard.content.ctypes.data if shard else 0 for shard in shards], sizes)
-            + start
-            + length,
+            memory=memory,
+            place=np.repeat(bases, sizes) + start + length - size,  # the pixels end the member
             start=start,
             length=length,
             known=np.zeros(begins[-1], bool),
@@ -223,9 +228,9 @@ class Reader:
     def _pixels(self, tables: list[_Table], images: list[np.ndarray]) -> np.ndarray | None:
         """The pixels of images, uint8 [images, …]; None if one of them turns out to be damaged."""
         size, encoding = self._size, self._split.manifest.encoding
-        if encoding == "npy":  # the pixels are the end of the member, behind a header
-            ends = [table.end[chosen] for table, chosen in zip(tables, images, strict=True)]
-            return gather(np.concatenate(ends) - 3 * size**2, 3 * size**2)
+        if encoding == "npy":
+            parts = [table.memory[table.place[chosen]] for table, chosen in zip(tables, images, strict=True)]
+            return parts[0] if len(parts) == 1 else np.concatenate(parts)
         pixels = np.empty((sum(map(len, images)), size, size, 3), np.uint8)
         out = iter(pixels)
         whole = True
@@ -243,14 +248,20 @@ class Reader:
         return pixels if whole else None
 
 
-def gather(address: np.ndarray, size: int) -> np.ndarray:
-    """Copy `size` bytes from each address in memory, int64 [n] → uint8 [n, size], in one call.
+def overlapping(maps: list[np.ndarray], size: int) -> tuple[int, np.ndarray]:
+    """All memory from the first to the last of some maps, as rows of `size` bytes that begin at every byte.
 
-    A Python loop over slices takes half as long again, and holds the GIL. The addresses must lie in maps
-    that are open.
+    So that one index gathers images from any of them, without the GIL: a Python loop over slices takes half
+    as long again. Only rows that lie in a map may be looked at.
+
+    Returns:
+        The address of the first row, and uint8 [bytes, size].
     """
-    low = int(address.min())
-    return np.asarray(_Memory(low, int(address.max()) - low + 1, size))[address - low]
+    if not maps:
+        return 0, np.empty((0, size), np.uint8)
+    low = min(each.ctypes.data for each in maps)
+    high = max(each.ctypes.data + each.nbytes for each in maps)
+    return low, np.asarray(_Memory(low, max(high - low - size + 1, 0), size))
 
 
 class _Memory:
