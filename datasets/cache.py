@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import InputError
 from .files import sha256
 from .storage import Folder
 
@@ -29,7 +28,7 @@ class ShardCache:
         """Yield the local copy of a file, fetched if it is not there; meanwhile nobody removes it.
 
         Raises:
-            InputError: the store gives another file than the manifest tells of, twice.
+            OSError: the store has no such file, or gives another than the manifest tells of, twice.
         """
         path = self.path / digest
         self.path.mkdir(parents=True, exist_ok=True)
@@ -47,7 +46,7 @@ class ShardCache:
             if sha256(self.path / digest) == digest:
                 return
             (self.path / digest).unlink()
-        raise InputError(f"{folder}/{name} is not the file that the manifest tells of. Upload it again.")
+        raise OSError("the store gives another file than the manifest tells of")
 
     def _evict(self) -> None:
         """Remove the files that were asked for longest ago, until the rest fits."""

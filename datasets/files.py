@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ SUMS = "SHA256SUMS"
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the name `path`, on any error it goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         _sync(temporary)
@@ -46,7 +47,7 @@ def creating_folder(path: Path) -> Iterator[Path]:
     SHA256SUMS inside it is what `sha256sum -c` reads, and what `is_whole` checks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # by a process that was killed
         shutil.rmtree(left)
     temporary.mkdir()

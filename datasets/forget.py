@@ -35,7 +35,8 @@ from .storage import Folder
 from .workers import mapper
 
 FORGOTTEN = "forgotten"
-_OURS = re.compile(rf"({'|'.join(SPLITS)})/(\d+(\.r\d+)?\.(tar|index|stats\.json)|\..+\.tmp)")
+_OURS = re.compile(rf"((?:{'|'.join(SPLITS)})/[^/]+?)\.(tar|index|stats\.json)")
+_TEMPORARY = re.compile(rf"({'|'.join(SPLITS)})/\..+\.tmp")
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,9 @@ def _write(folder: Folder, entry: ShardEntry, samples: list[tuple[ImagePlace, La
 
 def _next_name(tar: str) -> str:
     """train/000003.tar → train/000003.r1.tar → train/000003.r2.tar."""
-    stem, _, number = tar.removesuffix(".tar").partition(".r")
-    return f"{stem}.r{int(number or 0) + 1}.tar"
+    parts = re.fullmatch(r"(.+?)(?:\.r(\d+))?\.tar", tar)
+    assert parts is not None, tar
+    return f"{parts[1]}.r{int(parts[2] or 0) + 1}.tar"
 
 
 def _without(manifest: Manifest, shards: list[_Shard], found: Forgotten) -> Manifest:
@@ -213,9 +215,15 @@ def _remove_unnamed(folder: Folder, manifest: Manifest) -> None:
     named = {
         name for shard in manifest.shards for name in (shard.name, shard.index, statistics_name(shard.name))
     }
-    for name in folder.names():
-        if _OURS.fullmatch(name) and name not in named:
-            folder.remove(name)
+    names = folder.names()
+    found = {name: match for name in names if (match := _OURS.fullmatch(name))}
+    ours = {
+        match[1] for match in found.values() if match[2] != "tar" or match[1].rpartition("/")[2].isdigit()
+    }
+    left = [name for name, match in found.items() if match[1] in ours and name not in named]
+    # The tar goes first: what is beside it tells that it is ours, and not somebody's who put it there.
+    for name in sorted(left, reverse=True) + [name for name in names if _TEMPORARY.fullmatch(name)]:
+        folder.remove(name)
 
 
 def _damaged(folder: Folder, name: str, reason: object) -> InputError:

@@ -84,8 +84,10 @@ class Index:
                 if arrays[name].dtype != kind:
                     raise TypeError(f"{name} is {arrays[name].dtype}")
                 rows[name] = arrays[name]
+            for name in _TEXTS:
+                "".join(rows[name]).encode()  # all of them texts, that can be written
             return cls(**rows)
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"not an index: {error}") from error
 
 

@@ -15,6 +15,8 @@ from .storage import Folder, is_safe
 NAME = "manifest.json"
 FORMAT_VERSION = 2
 SPLITS = ("train", "val", "test")
+ENCODINGS = ("npy", "jpg", "foreign")
+MAX_SIZE = 1024  # pixels, of a side
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def read_manifest(folder: Folder) -> Manifest:
         raise InputError(
             f"{folder} is not a dataset (no {NAME}). Make it with `emojigan shards build`."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{folder}/{NAME} is damaged: {error}. Copy it again, or build the shards again."
         ) from error
@@ -97,12 +99,21 @@ def read_manifest(folder: Folder) -> Manifest:
         raise InputError(
             f"{folder}/{NAME}: format version {version}, not {FORMAT_VERSION}. Build the shards again."
         )
+    from pydantic import TypeAdapter
+
     try:
-        shards = tuple(ShardEntry(**shard) for shard in content.pop("shards"))
-        history = tuple(content.pop("history"))
-        manifest = Manifest(shards=shards, history=history, **content)
-    except (TypeError, KeyError) as error:
-        raise InputError(f"{folder}/{NAME} is damaged: {error}. Copy it again.") from error
+        manifest = TypeAdapter(Manifest).validate_json(json.dumps(content), strict=True)
+    except ValueError as error:
+        reason = " ".join(str(error).splitlines()[1:3])
+        raise InputError(f"{folder}/{NAME} is damaged: {reason}. Copy it again.") from error
+    counts = [number for shard in manifest.shards for number in (shard.images, shard.tuples, shard.bytes)]
+    counts += [*manifest.vocabulary.values(), *manifest.rare.values(), *manifest.posts.values()]
+    if (
+        min(counts, default=0) < 0
+        or not 0 < manifest.image_size <= MAX_SIZE
+        or manifest.encoding not in ENCODINGS
+    ):
+        raise InputError(f"{folder}/{NAME} is damaged: a count, size or encoding cannot be. Copy it again.")
     for shard in manifest.shards:
         if not (is_safe(shard.name) and is_safe(shard.index)):
             raise InputError(

@@ -39,7 +39,10 @@ class ImageFile:
     path: str
 
     def read(self) -> bytes:
-        return Path(self.path).read_bytes()
+        path = Path(self.path)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise OSError(f"{path} is no file")  # a pipe would keep its reader waiting
+        return path.read_bytes()
 
 
 @dataclass(frozen=True, slots=True)

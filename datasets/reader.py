@@ -108,6 +108,7 @@ class Reader:
             for lane, start, stop in parts:
                 for window in self._lane(epoch, lane).windows(start, stop):
                     table = self._table(epoch, lane, window)
+                    self._damage.check_limit()  # of shards that could not be opened
                     image, emoji = self._resolve(table, max(start - table.first, 0), stop - table.first)
                     tables.append(table)
                     images.append(image)

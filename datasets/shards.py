@@ -102,6 +102,7 @@ def build_shards(
     Raises:
         InputError: too many rejects, nothing to train on, or another dataset is in the way.
     """
+    _check_apart(source, folder)
     existing = _existing(folder, options)
     survey = _survey(source, options, max_bad)
     if existing:
@@ -129,6 +130,14 @@ def build_shards(
             return read_manifest(folder)  # another task of the array was faster
 
 
+def _check_apart(source: Source, folder: Folder) -> None:
+    """Refuse an output inside a source: the next run would take it for posts."""
+    out = folder.path.resolve() if folder.path is not None else None
+    for path in source.paths:
+        if out and path.is_dir() and path.resolve() in (out, *out.parents):
+            raise InputError(f"{folder} lies in {path}, which is read. Choose another --out.")
+
+
 def _existing(folder: Folder, options: BuildOptions) -> Manifest | None:
     """The manifest of a finished dataset of these options. Raises InputError when something is in the way."""
     if folder.path is not None and folder.path.is_file():
@@ -139,12 +148,17 @@ def _existing(folder: Folder, options: BuildOptions) -> Manifest | None:
             return manifest
         raise InputError(_other_dataset(folder))
     names = folder.names()
-    ours = any(name.startswith(f"{PARTS}/") or name.endswith(".index") for name in names)
+    ours = any(name.startswith(f"{PARTS}/") or _is_index(name) for name in names)
     if not ours and any(name.endswith(".tar") for name in names):
         raise InputError(
             f"{folder} holds tars of something else, which would be replaced. Choose another --out."
         )
     return None
+
+
+def _is_index(name: str) -> bool:
+    """Whether a file is the index of a shard of this folder, not of a dataset in a folder of it."""
+    return name.endswith(".index") and name.rpartition("/")[0] in SPLITS
 
 
 def _complete(manifest: Manifest, survey: Survey, folder: Folder) -> Manifest:

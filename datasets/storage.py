@@ -30,6 +30,8 @@ class Folder:
 
     def __post_init__(self) -> None:
         scheme, found, _ = self.place.partition("://")
+        if not self.place:
+            raise InputError("The place of the shards is empty. Give a folder or a URL.")
         if (
             (found and scheme not in (*SCHEMES, "file"))
             or "::" in self.place

@@ -82,7 +82,7 @@ def _dataset_options(command: Callable) -> Callable:
 @click.option(
     "--deny",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File of what to leave out, one a line: emojis, @accounts, words.",
+    help="File of what to leave out, one a line: emojis, @accounts (of an archive: @x/ann), words in --text.",
 )
 @click.option(
     "--encoding", type=click.Choice(["npy", "jpg"]), default="npy", help="npy is fast, jpg is small."

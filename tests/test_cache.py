@@ -100,11 +100,11 @@ def test_two_ranks_fetch_a_shard_once(remote, monkeypatch):
     assert set(fetched.values()) == {1}
 
 
-def test_a_file_that_is_not_the_manifests_is_an_error_that_names_it(remote):
+def test_files_that_are_not_the_manifests_are_an_error_that_names_the_first(remote):
     store = fsspec.filesystem("memory")
     for shard in remote.shards:
         store.pipe_file(f"/{remote.folder.place.removeprefix('memory://')}/{shard.name}", b"another")
-    with pytest.raises(InputError, match=r"00000\d\.tar is not the file that the manifest tells of"):
+    with pytest.raises(InputError, match=r"00000\d\.tar : cannot be read: the store gives another file"):
         read(remote, 1)
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emojigan.datasets.archives import hidden
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.formats.instagram import PLACES, repair
 from emojigan.datasets.posts import ImageFile, Post, Reject, read_posts
@@ -91,7 +92,9 @@ def test_title_at_the_top_leads_and_an_empty_one_does_not(read):
 def test_account_is_the_name_in_the_name_of_the_folder(read):
     first, second = read({"media": [medium("a.jpg")]}, {"media": [medium("b.jpg")]})
     assert first.account == second.account == "instagram/ann.b"
-    assert (first.id, second.id) == ("instagram/ann.b/a.jpg", "instagram/ann.b/b.jpg")
+    assert (first.id, second.id) == tuple(
+        f"instagram/{hidden(each)}" for each in ("instagram/ann.b/a.jpg", "instagram/ann.b/b.jpg")
+    )
 
 
 def test_account_of_a_renamed_folder_is_its_name(tmp_path):
@@ -141,7 +144,7 @@ def test_missing_medium_is_an_image_unless_named_as_a_video(read):
 
 def test_post_whose_media_are_gone_is_a_post(read):
     (post,) = read({"media": [], "title": "hi", "creation_timestamp": 12})
-    assert post == Post("instagram/ann.b/12", "instagram/ann.b", (), "hi")
+    assert post == Post(f"instagram/{hidden('instagram/ann.b/12')}", "instagram/ann.b", (), "hi")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import instaloader
 import pytest
 from PIL import Image
 
+from emojigan.datasets.archives import hidden
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts import Post, Reject, detect, read_posts
 
@@ -151,7 +152,7 @@ def test_folder_without_json_is_read_by_its_names(download):
     (folder / "id").write_text("5\n")  # as Instaloader keeps it for a profile
     assert not list(folder.glob("*.json*"))
     first, second = read_posts([folder])
-    assert (first.id, first.account) == (f"instaloader/ann/{STEM}", "instagram/5")
+    assert (first.id, first.account) == (f"instaloader/{hidden(f'ann/{STEM}')}", "instagram/5")
     assert (names(first), first.caption) == ([f"{STEM}_1.jpg", f"{STEM}_3.png"], "two\nlines 🌊")
     assert (names(second), second.caption) == (["2023-11-14_22-13-21_UTC.jpg"], "hi 😍")
 
@@ -171,7 +172,7 @@ def test_post_of_nobody_known_is_its_own_account(download):
 def test_text_that_is_no_utf8_is_rejected(download):
     folder = download(node(), save_metadata=False)
     (folder / f"{STEM}.txt").write_bytes(b"caf\xe9")
-    assert list(read_posts([folder])) == [Reject(f"ann/{STEM}", "broken entry")]
+    assert list(read_posts([folder])) == [Reject(STEM, "broken entry")]
 
 
 def test_comments_and_their_answers_are_read(download, monkeypatch):
@@ -202,7 +203,7 @@ def test_comments_and_their_answers_are_read(download, monkeypatch):
 def test_post_with_broken_comments_is_rejected(download, comments):
     folder = download(node())
     (folder / f"{STEM}_comments.json").write_text(comments)
-    assert list(read_posts([folder])) == [Reject(f"ann/{STEM}", "broken entry")]
+    assert list(read_posts([folder])) == [Reject(STEM, "broken entry")]
 
 
 def test_what_else_instaloader_keeps_is_no_post(download, tmp_path):
@@ -248,7 +249,7 @@ def test_other_pattern_for_names_is_read_by_its_json(download):
 def test_cut_json_is_told(download, content, reason):
     folder = download(node())
     (folder / f"{STEM}.json.xz").write_bytes(content)
-    assert list(read_posts([folder])) == [Reject(f"ann/{STEM}", reason)]
+    assert list(read_posts([folder])) == [Reject(STEM, reason)]
 
 
 @pytest.mark.parametrize(
@@ -262,7 +263,7 @@ def test_cut_json_is_told(download, content, reason):
 def test_json_of_another_shape_is_rejected(download, content):
     folder = download(node(), compress_json=False)
     (folder / f"{STEM}.json").write_text(json.dumps(content))
-    assert list(read_posts([folder])) == [Reject(f"ann/{STEM}", "broken entry")]
+    assert list(read_posts([folder])) == [Reject(STEM, "broken entry")]
 
 
 def test_unreadable_folder_is_told(download, tmp_path, monkeypatch):
@@ -277,4 +278,4 @@ def test_unreadable_folder_is_told(download, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "iterdir", refuse)  # the superuser may read every folder
     assert detect(tmp_path) == "instaloader"
-    assert Reject("lost+found", "unreadable folder") in list(read_posts([tmp_path]))
+    assert Reject("a profile", "unreadable folder") in list(read_posts([tmp_path]))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emojigan.datasets.archives import hidden
 from emojigan.datasets.formats.mastodon import to_text
 from emojigan.datasets.posts import ImageFile, Post, Reject, read_posts
 
@@ -47,7 +48,7 @@ def test_post_has_the_ids_of_the_web(read, tmp_path):
     url = "/media_attachments/files/109/original/a.jpeg"
     image = ImageFile(str(tmp_path / url[1:]))
     assert read(create(7, [attached(url)])) == [
-        Post(f"mastodon/{ANN}/statuses/7", f"mastodon/{ANN}", (image,), "hi")
+        Post(f"mastodon/{hidden(ANN + '/statuses/7')}", f"mastodon/{ANN}", (image,), "hi")
     ]
 
 
@@ -119,7 +120,7 @@ def test_absolute_path_behind_a_prefix_stays_inside(read, tmp_path):
 
 def test_boosts_are_passed_over(read):
     boost = {"type": "Announce", "actor": ANN, "object": "https://other.org/users/bob/statuses/1"}
-    assert [post.id for post in read(boost, create(2))] == [f"mastodon/{ANN}/statuses/2"]
+    assert [post.id for post in read(boost, create(2))] == [f"mastodon/{hidden(ANN + '/statuses/2')}"]
 
 
 @pytest.mark.parametrize(

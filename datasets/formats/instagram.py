@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..archives import dig, image_inside, read_list, refuse_zip
+from ..archives import dig, hidden, image_inside, read_list, refuse_zip
 from ..errors import InputError
 from ..posts import ImageFile, Post, Reject, is_clean
 
@@ -101,7 +101,7 @@ def _to_post(entry: Any, where: str, folder: Path, account: str) -> Post | Rejec
         if _is_image(image):
             images.append(image)
     caption = repair(titles[0] or titles[1] or "")
-    return Post(identity, account, tuple(images), caption)
+    return Post(f"instagram/{hidden(identity)}", account, tuple(images), caption)
 
 
 def _is_image(image: ImageFile) -> bool:

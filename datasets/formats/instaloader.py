@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..archives import dig, read_json, refuse_zip
+from ..archives import dig, hidden, read_json, refuse_zip
 from ..errors import InputError
 from ..posts import ImageFile, Post, Reject, is_clean
 
@@ -59,7 +59,7 @@ def _read_folder(folder: Path) -> Iterator[Post | Reject]:
     try:
         names = sorted(path.name for path in folder.iterdir() if path.is_file())
     except PermissionError:
-        yield Reject(folder.name, "unreadable folder")
+        yield Reject("a profile", "unreadable folder")
         return
     metadata = {named[1]: named[0] for name in names if (named := _JSON.fullmatch(name))}
     videos = {name.removesuffix(".mp4") for name in names if name.endswith(".mp4")}
@@ -89,14 +89,14 @@ def _place(stem: str, metadata: Mapping[str, str]) -> tuple[str, int] | None:
 
 def _to_post(folder: Path, stem: str, metadata: str | None, images: dict[int, str]) -> Post | Reject | None:
     """None for a story, or what else there is a JSON of."""
-    where = f"{folder.name}/{stem}"
+    where = stem
     content = read_json(folder / metadata) if metadata else None
     if isinstance(content, Reject):
         return Reject(where, content.reason)
     kind, node = dig(content, "instaloader", "node_type"), dig(content, "node")
     if metadata and kind != "Post":
         return None if isinstance(kind, str) else Reject(where, "broken entry")
-    identity = dig(node, "shortcode") if metadata else f"{folder.name}/{stem}"
+    identity = dig(node, "shortcode") if metadata else hidden(f"{folder.name}/{stem}")
     if not isinstance(identity, str) or not identity:
         return Reject(where, "broken entry")
     account = _account(folder, node) or f"instaloader/{identity}"

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from ..archives import dig, image_inside, read_list, refuse_zip
+from ..archives import dig, hidden, image_inside, read_list, refuse_zip
 from ..errors import InputError
 from ..posts import ImageFile, Post, Reject, is_clean
 
@@ -85,14 +85,14 @@ def _to_post(entry: Any, where: str, folder: Path) -> Post | Reject | None:
     identity, content = dig(note, "id"), dig(note, "content")
     if not isinstance(identity, str) or not identity or not isinstance(content, str):
         return Reject(where, "broken entry")
-    account = identity if actor in (None, "") else actor
+    account = hidden(identity) if actor in (None, "") and is_clean(identity) else actor
     if not isinstance(account, str) or not is_clean(identity, account):
         return Reject(where, "broken entry")
     images = _images(note, where, folder)
     if isinstance(images, Reject):
         return images
     try:
-        return Post(f"mastodon/{identity}", f"mastodon/{account}", images, to_text(content))
+        return Post(f"mastodon/{hidden(identity)}", f"mastodon/{account}", images, to_text(content))
     except ValueError:
         return Reject(where, "broken entry")
 
