@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from emojigan.datasets import files
+from emojigan.datasets.adopt import adopt
 from emojigan.datasets.digest import hash_account
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.forget import Forgotten, forget
@@ -277,3 +278,23 @@ def test_file_of_accounts_that_is_not_utf8_is_refused(dataset, tmp_path):
     (tmp_path / "accounts.txt").write_bytes(b"Ren\xe9\n")
     result = run(dataset, "--accounts-file", tmp_path / "accounts.txt")
     assert result.exit_code == 2 and "not UTF-8" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["part-{}", "my.right.{}"])
+def test_tars_of_any_name_go_with_what_was_forgotten(dataset, name):
+    for path in [*dataset.glob("train/*.index"), *dataset.glob("train/*.json"), dataset / "manifest.json"]:
+        path.unlink()
+    for path in dataset.glob("train/*.tar"):
+        path.rename(path.with_name(f"{name.format(path.stem)}.tar"))
+    options = BuildOptions(min_count=1, val_share=0, test_share=0)
+    adopt(Folder(str(dataset)), options, workers=1)
+    without(dataset, ANN)
+    assert is_whole(dataset)
+    for path in dataset.glob("train/*"):
+        assert ANN.encode() not in path.read_bytes(), path
+
+
+def test_tar_that_somebody_put_there_stays(dataset):
+    (dataset / "train" / "mine.tar").write_bytes(b"mine")
+    without(dataset, ANN)
+    assert (dataset / "train" / "mine.tar").exists()

@@ -1,6 +1,7 @@
 """`emojigan shards` says what it did, and in one line what the user must do."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -220,3 +221,57 @@ def test_help_of_the_group_names_its_commands():
     text = run("--help").stdout
     for command in ("build", "index", "verify", "stats", "forget"):
         assert command in text
+
+
+def test_pipe_among_the_images_is_counted_and_keeps_nobody_waiting(tmp_path):
+    Image.new("RGB", (64, 64), (0, 99, 0)).save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    (tmp_path / "posts.csv").write_text("id,image,text\n1,a.png,🔥\n2,b.png,🔥\n", encoding="utf-8")
+    words = ["--max-bad", "1", "--min-count", "1", "--val-share", "0", "--test-share", "0", "--workers", "1"]
+    result = run("build", tmp_path / "posts.csv", "--out", tmp_path / "out", *words)
+    assert result.exit_code == 0 and "1 used" in result.stdout and "unreadable image" in result.stdout
+
+
+def test_empty_place_is_refused(tmp_path):
+    (tmp_path / "posts.csv").write_text("id,image,text\n")
+    assert_refused(run("build", tmp_path / "posts.csv", "--out", ""), "is empty")
+
+
+def test_output_inside_a_source_is_refused(built):
+    folder, _ = built
+    assert_refused(run("build", folder, "--format", "table", "--out", folder / "new"), "lies in")
+
+
+def test_dataset_in_a_folder_below_does_not_make_foreign_tars_ours(built, tmp_path):
+    folder, _ = built
+    shutil.copytree(folder / "shards", tmp_path / "out" / "old")
+    (tmp_path / "out" / "notes.tar").write_bytes(b"mine")
+    assert_refused(run("build", folder / "posts.jsonl", "--out", tmp_path / "out"), "something else")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_size": "64"},
+        {"image_size": 10**9},
+        {"encoding": "exe"},
+        {"vocabulary": ["😍"]},
+        {"vocabulary": {"😍": "9"}},
+        {"posts": [1]},
+        {"options": None},
+        {"history": ["a"]},
+        {"shards": [{"name": 5}]},
+        {"vocabulary": {"😍": -9}},
+    ],
+)
+@pytest.mark.parametrize("command", ["stats", "verify"])
+def test_manifest_of_another_shape_is_refused_in_a_line(built, tmp_path, command, change):
+    folder, _ = built
+    content = json.loads((folder / "shards" / "manifest.json").read_text(encoding="utf-8"))
+    (tmp_path / "manifest.json").write_text(json.dumps(content | change))
+    assert_refused(run(command, tmp_path), "damaged")
+
+
+def test_manifest_nested_without_end_is_refused_in_a_line(tmp_path):
+    (tmp_path / "manifest.json").write_text("[" * 200_000)
+    assert_refused(run("stats", tmp_path), "damaged")
