@@ -13,6 +13,7 @@ without an image or without text is still a Post. Of an archive only the files t
 
 import importlib
 import os
+import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,10 +40,10 @@ class ImageFile:
     path: str
 
     def read(self) -> bytes:
-        path = Path(self.path)
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise OSError(f"{path} is no file")  # a pipe would keep its reader waiting
-        return path.read_bytes()
+        mode = os.stat(self.path).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise OSError(f"{self.path} is no file")  # a pipe would keep its reader waiting
+        return Path(self.path).read_bytes()
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,12 @@ def _dataset_options(command: Callable) -> Callable:
 
 @shards.command(context_settings={"show_default": True})
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, help="Folder of the new dataset, or a URL such as s3://bucket/shards.")
+@click.option(
+    "--out",
+    type=FOLDER,
+    required=True,
+    help="Folder of the new dataset, or a URL such as s3://bucket/shards.",
+)
 @click.option(
     "--format", "form", type=click.Choice(["auto", *FORMATS]), default="auto", help="auto finds it out."
 )
@@ -102,7 +107,7 @@ def _dataset_options(command: Callable) -> Callable:
 @_dataset_options
 def build(
     sources: tuple[Path, ...],
-    out: str,
+    out: Folder,
     form: str,
     columns: dict[str, str],
     deny: Path | None,
@@ -129,13 +134,12 @@ def build(
     from ..datasets.plan import BuildOptions
     from ..datasets.shards import Source, Task, build_shards
     from ..datasets.stats import describe
-    from ..datasets.storage import Folder
 
     if task_index >= task_count:
         raise click.BadParameter("tasks are numbered from 0 to --task-count − 1.", param_hint="--task-index")
     manifest = build_shards(
         Source([source.absolute() for source in sources], form, columns),
-        Folder(out).absolute(),
+        out.absolute(),
         BuildOptions(
             image_size=int(image_size),
             keep_variants=keep_variants,

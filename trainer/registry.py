@@ -26,7 +26,7 @@ PACKAGE = Path(__file__).parents[1]
 FOLDERS = ("datasets", "trainer", "launch")
 REQUIREMENTS = (
     *("mlflow", "torch", "numpy", "pandas", "pillow", "safetensors", "pydantic", "pyyaml", "click"),
-    *("emoji", "tqdm"),
+    *("emoji", "simplejpeg", "tqdm"),
 )
 SNAPSHOT_TAG = "emojigan.snapshot"
 
