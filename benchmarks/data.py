@@ -2,19 +2,19 @@
 
 import hashlib
 import io
-import json
 import shutil
+import tarfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import webdataset
 from skimage import data as photographs
-from webdataset.writer import TarWriter
 
 from emojigan.datasets.images import ENCODERS
-from emojigan.datasets.index import index_name, index_shard
+from emojigan.datasets.index import Label, index_name
 from emojigan.datasets.manifest import Manifest, ShardEntry, write_manifest
+from emojigan.datasets.samples import add_sample, index_shard
 from emojigan.datasets.storage import Folder
 
 SIZE, PER_SHARD = 64, 1024
@@ -37,7 +37,9 @@ def make_datasets(folder: Path, images: int) -> None:
         str(folder / "jpg-default/%06d.tar"), maxcount=PER_SHARD, verbose=0
     ) as writer:
         for number, image in enumerate(pixels):
-            writer.write({"__key__": f"{number:06d}", "jpg": ENCODERS["jpg"](image), "json": label(number)})
+            writer.write(
+                {"__key__": f"{number:06d}", "jpg": ENCODERS["jpg"](image), "json": label(number).to_json()}
+            )
     (folder / "done").touch()
 
 
@@ -54,8 +56,8 @@ def crops(number: int) -> np.ndarray:
     return pixels
 
 
-def label(number: int) -> dict:
-    return {"post": f"p{number}", "account": f"{number:032x}", "emojis": [EMOJIS[number % len(EMOJIS)]]}
+def label(number: int) -> Label:
+    return Label(f"p{number}", f"{number:032x}", (EMOJIS[number % len(EMOJIS)],))
 
 
 def write_dataset(folder: Path, pixels: np.ndarray, encoding: str) -> None:
@@ -64,19 +66,18 @@ def write_dataset(folder: Path, pixels: np.ndarray, encoding: str) -> None:
     shards = []
     for first in range(0, len(pixels), PER_SHARD):
         name = f"train/{first // PER_SHARD:06d}.tar"
-        tar = io.BytesIO()  # each file is written at once: the page cache keeps small writes in small pieces
-        with TarWriter(tar, encoder=False, mtime=0) as writer:
+        content = io.BytesIO()  # written at once: the page cache keeps small writes in small pieces
+        with tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for number in range(first, min(first + PER_SHARD, len(pixels))):
-                text = json.dumps(label(number), ensure_ascii=False).encode()
                 image = ENCODERS[encoding](pixels[number])
-                writer.write({"__key__": f"{number - first:06d}", encoding: image, "json": text})
-        (folder / name).write_bytes(tar.getvalue())
+                add_sample(tar, f"{number - first:06d}", label(number), encoding, image)
+        (folder / name).write_bytes(content.getvalue())
         index = index_shard(folder / name)
         (folder / index_name(name)).write_bytes(index.to_bytes())
         digest, index_digest = (
-            hashlib.sha256(content).hexdigest() for content in (tar.getvalue(), index.to_bytes())
+            hashlib.sha256(each).hexdigest() for each in (content.getvalue(), index.to_bytes())
         )
-        count, size = len(index.keys), len(tar.getvalue())
+        count, size = len(index.keys), len(content.getvalue())
         shards.append(ShardEntry(name, index_name(name), "train", count, count, size, digest, index_digest))
     counts = Counter(EMOJIS[number % len(EMOJIS)] for number in range(len(pixels)))
     manifest = Manifest(SIZE, encoding, "benchmark", {}, dict(counts), {}, {}, tuple(shards))

@@ -20,10 +20,10 @@ from operator import attrgetter
 from .emoji_text import CANONICAL_VERSION
 from .errors import InputError
 from .files import sha256
-from .index import Label, index_name, index_shard
+from .index import Label, index_name
 from .parts import PARTS, Part, members_name, part_name, read_part
 from .plan import BuildOptions, ShardTask
-from .samples import add_sample
+from .samples import add_sample, index_shard
 from .storage import Folder
 
 

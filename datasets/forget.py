@@ -24,11 +24,11 @@ from .adopt import is_adopted
 from .assemble import statistics_name
 from .errors import InputError
 from .files import sha256
-from .index import ImagePlace, Label, index_name, index_shard
+from .index import ImagePlace, Label, index_name
 from .manifest import SPLITS, Manifest, ShardEntry, read_manifest, write_manifest
 from .parts import USED
 from .progress import progress
-from .samples import add_sample, map_tar
+from .samples import add_sample, index_shard, map_tar
 from .shards import REJECTS
 from .split import ShardError, read_index
 from .storage import Folder

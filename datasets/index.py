@@ -1,6 +1,6 @@
 """What a trainer must know of a shard, so that it never parses tar.
 
-    000000.tar ─► index_shard ─► Index ─► to_bytes ─► 000000.index ─► from_bytes
+    samples of a tar ─► index_rows ─► Index ─► to_bytes ─► 000000.index ─► from_bytes
 
 One row per image (where its bytes lie, their CRC-32, the sample's key), one per post, and one per tuple
 (which image, which emoji, which post). A file is in the safetensors format, for it holds arrays and runs
@@ -8,12 +8,9 @@ nothing; strings travel in it as JSON bytes. Its SHA-256 is in the manifest.
 """
 
 import json
-import tarfile
-import zlib
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,24 +146,6 @@ def index_rows(samples: list[tuple[ImagePlace, Label]]) -> Index:
         emoji=emoji,
         post=post,
     )
-
-
-def index_shard(shard: Path) -> Index:
-    """Read a finished tar of ours once, from the first member to the last."""
-    images: dict[str, ImagePlace] = {}
-    labels: dict[str, Label] = {}
-    with tarfile.open(shard, "r:") as tar:
-        for member in tar:
-            key, _, extension = member.name.partition(".")
-            file = tar.extractfile(member)
-            assert file is not None, member.name
-            content = file.read()
-            if extension in IMAGE_EXTENSIONS:
-                images[key] = ImagePlace(key, extension, member.offset_data, member.size, zlib.crc32(content))
-            elif extension == "json":
-                labels[key] = Label.from_json(json.loads(content))
-    assert images.keys() == labels.keys(), f"{shard}: a sample without its image or its emojis"
-    return index_rows([(place, labels[key]) for key, place in images.items()])
 
 
 def index_name(shard: str) -> str:

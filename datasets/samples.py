@@ -1,6 +1,6 @@
 """A sample in a tar of ours: the JSON of its label, then its image, and nothing else.
 
-    Label, image ─► add_sample ─► tar ─► read_sample ─► ImagePlace, Label
+    Label, image ─► add_sample ─► tar ─► read_sample ─► ImagePlace, Label ─► index_shard ─► Index
 
 Reading needs no member before it, so that damage to one sample costs no other.
 """
@@ -16,7 +16,7 @@ import simplejpeg
 from zlib_ng import zlib_ng
 
 from .images import encode_npy, read_image
-from .index import IMAGE_EXTENSIONS, ImagePlace, Label
+from .index import IMAGE_EXTENSIONS, ImagePlace, Index, Label, index_rows
 
 BLOCK = 512  # bytes: what members of a tar are padded to
 
@@ -67,6 +67,11 @@ def read_samples(content: np.ndarray) -> Iterator[tuple[ImagePlace, Label]]:
         place, label = read_sample(content, start)
         yield place, label
         start = end_of(place)
+
+
+def index_shard(shard: Path) -> Index:
+    """The index of a finished tar. Raises ValueError where it is not ours or damaged."""
+    return index_rows(list(read_samples(map_tar(shard))))
 
 
 def check_picture(image: np.ndarray, encoding: str, size: int) -> None:

@@ -94,15 +94,9 @@ class Split:
         shard = self.shards[number]
         try:
             with self._local(shard.index, shard.index_sha256) as path:
-                content = path.read_bytes()
+                return _parse(path.read_bytes(), shard)
         except OSError as error:
             raise ShardError(f"index cannot be read: {error.strerror or error}") from error
-        if hashlib.sha256(content).hexdigest() != shard.index_sha256:
-            raise ShardError("damaged index")
-        try:
-            return Index.from_bytes(content)
-        except ValueError as error:
-            raise ShardError(str(error)) from error
 
     def open_shard(self, number: int) -> OpenShard:
         """Open a shard. Raises ShardError when that is not possible; nothing of it is then used."""
@@ -130,18 +124,21 @@ class Split:
 def read_index(folder: Folder, shard: ShardEntry) -> Index:
     """The index of a shard, whole and consistent. Raises ShardError when it is not."""
     try:
-        content = folder.read(shard.index)
+        index = _parse(folder.read(shard.index), shard)
     except OSError as error:
         raise ShardError(f"index cannot be read: {error.strerror or error}") from error
-    if hashlib.sha256(content).hexdigest() != shard.index_sha256:
-        raise ShardError("damaged index")
-    try:
-        index = Index.from_bytes(content)
-    except ValueError as error:
-        raise ShardError(str(error)) from error
     if not _fits(index, shard) or not np.array_equal(np.unique(index.image), np.arange(shard.images)):
         raise ShardError("index does not fit the manifest")
     return index
+
+
+def _parse(content: bytes, shard: ShardEntry) -> Index:
+    if hashlib.sha256(content).hexdigest() != shard.index_sha256:
+        raise ShardError("damaged index")
+    try:
+        return Index.from_bytes(content)
+    except ValueError as error:
+        raise ShardError(str(error)) from error
 
 
 def _fits(index: Index, shard: ShardEntry) -> bool:

@@ -23,11 +23,12 @@ from emojigan.datasets.digest import hash_account, place_of
 from emojigan.datasets.emoji_text import extract
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.images import read_image
-from emojigan.datasets.index import Index, index_shard
+from emojigan.datasets.index import Index
 from emojigan.datasets.manifest import SPLITS, Manifest, read_manifest
 from emojigan.datasets.plan import BuildOptions, splits_of
 from emojigan.datasets.posts import ImageFile, Post
 from emojigan.datasets.reader import decode
+from emojigan.datasets.samples import index_shard
 from emojigan.datasets.shards import Source, build_shards
 from emojigan.datasets.split import Split
 from emojigan.datasets.storage import Folder

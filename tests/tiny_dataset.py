@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import tarfile
 from collections import Counter
 from collections.abc import Sequence
@@ -11,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from emojigan.datasets.images import ENCODERS
-from emojigan.datasets.index import index_name, index_shard
+from emojigan.datasets.index import Label, index_name
 from emojigan.datasets.manifest import Manifest, ShardEntry, write_manifest
+from emojigan.datasets.samples import add_sample, index_shard
 from emojigan.datasets.split import Split
 from emojigan.datasets.storage import Folder
 
@@ -63,12 +63,6 @@ def tar(images: Sequence[int], encoding: str) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as file:
         for place, image in enumerate(images):
             pixels = np.full((SIZE, SIZE, 3), image, np.uint8)  # grey: JPEG keeps it exactly
-            label = {"post": f"p{image}", "account": "a", "emojis": emojis_of(image)}
-            for extension, content in (
-                ("json", json.dumps(label).encode()),
-                (encoding, ENCODERS[encoding](pixels)),
-            ):
-                member = tarfile.TarInfo(f"{place:06d}.{extension}")
-                member.size = len(content)
-                file.addfile(member, io.BytesIO(content))
+            label = Label(f"p{image}", "a", tuple(emojis_of(image)))
+            add_sample(file, f"{place:06d}", label, encoding, ENCODERS[encoding](pixels))
     return buffer.getvalue()
