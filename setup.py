@@ -3,16 +3,17 @@
 `datasets` is Hugging Face's import name, and accelerate imports it; see tests/test_layout.py.
 """
 
-from setuptools import setup
+from setuptools import find_namespace_packages, setup
 
 FOLDERS = ("datasets", "trainer", "launch")
-WITHIN = ("datasets.formats", "datasets.vectors", "datasets.world")
 
 setup(
-    packages=[f"emojigan.{folder}" for folder in (*FOLDERS, *WITHIN)],
+    packages=[
+        f"emojigan.{package}"
+        for package in find_namespace_packages(
+            include=[*FOLDERS, *(f"{folder}.*" for folder in FOLDERS)], exclude=["*.__pycache__"]
+        )
+    ],
     package_dir={f"emojigan.{folder}": folder for folder in FOLDERS},
-    package_data={
-        "emojigan.datasets.vectors": ["keywords/*", "*.html.j2"],
-        "emojigan.trainer": ["recipes/*.yaml", "*.html.j2"],
-    },
+    package_data={"": ["*"]},  # pages, recipes and tables lie beside the code that reads them
 )

@@ -11,11 +11,11 @@ import numpy as np
 import webdataset
 from skimage import data as photographs
 
-from emojigan.datasets.images import ENCODERS
-from emojigan.datasets.index import Label, index_name
-from emojigan.datasets.manifest import Manifest, ShardEntry, write_manifest
-from emojigan.datasets.samples import add_sample, index_shard
-from emojigan.datasets.storage import Folder
+from emojigan.datasets.posts.images import ENCODERS
+from emojigan.datasets.shards.index import Label, index_name
+from emojigan.datasets.shards.manifest import Manifest, ShardEntry, write_manifest
+from emojigan.datasets.shards.tar import add_sample, index_shard
+from emojigan.datasets.store.folder import Folder
 
 SIZE, PER_SHARD = 64, 1024
 EMOJIS = "😍😂🔥🐶🌊🍕🎉💔"

@@ -26,12 +26,12 @@ import simplejpeg
 from PIL import Image, ImageEnhance
 from threadpoolctl import threadpool_limits
 
-from emojigan.datasets.fingerprints import NEAR, fingerprints
-from emojigan.datasets.images import ENCODERS, ImageError, read_image
-from emojigan.datasets.world.photographs import PHOTOGRAPHS, photograph
-from emojigan.datasets.world.posts import draw, shoot
+from emojigan.datasets.build.fingerprints import NEAR, fingerprints
+from emojigan.datasets.posts.images import ENCODERS, ImageError, read_image
+from emojigan.datasets.worlds.make import draw, shoot
+from emojigan.datasets.worlds.photographs import PHOTOGRAPHS, photograph
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "datasets" / "posts"))
 from hostile_images import hostile_images
 
 SIDE = 1080

@@ -17,11 +17,11 @@ from time import perf_counter
 import click
 import numpy as np
 
-from emojigan.datasets.index import Index
-from emojigan.datasets.manifest import Manifest, ShardEntry, read_manifest, write_manifest
-from emojigan.datasets.split import Split
-from emojigan.datasets.storage import Folder
-from emojigan.datasets.stream import batches_per_epoch, stream
+from emojigan.datasets.shards.index import Index
+from emojigan.datasets.shards.manifest import Manifest, ShardEntry, read_manifest, write_manifest
+from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.stream.split import Split
+from emojigan.datasets.stream.stream import batches_per_epoch, stream
 
 TUPLES, PER_SHARD, SIZE, STRIDE, BATCH = 10_000_000, 1024, 64, 13_824, 256
 EMOJIS = [chr(0x1F600 + number) for number in range(64)]

@@ -20,10 +20,10 @@ import torch
 import webdataset
 from data import SIZE, make_datasets
 
-from emojigan.datasets.manifest import read_manifest
-from emojigan.datasets.split import Split
-from emojigan.datasets.storage import Folder
-from emojigan.datasets.stream import batches_per_epoch, stream
+from emojigan.datasets.shards.manifest import read_manifest
+from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.stream.split import Split
+from emojigan.datasets.stream.stream import batches_per_epoch, stream
 
 BATCH = 256
 SLOW = 8  # batches of a slow peer's round

@@ -37,7 +37,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return getattr(importlib.import_module(f".{cmd_name}", __package__), cmd_name)
+        return getattr(importlib.import_module(f".commands.{cmd_name}", __package__), cmd_name)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; what the disk or the network refuses is the user's to mend, in one line."""

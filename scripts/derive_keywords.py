@@ -1,9 +1,9 @@
-"""Derive datasets/vectors/keywords/keywords.tsv: CLDR's English annotations + emojilib -> one line per emoji.
+"""Derive keywords.tsv: CLDR's English annotations + emojilib -> one line per emoji.
 
 To derive it again, unpack each package into a folder of its own:
 
     npm pack cldr-annotations-full@48.2.0 emojilib@4.0.3
-    python scripts/derive_keywords.py cldr/package emojilib/package datasets/vectors/keywords
+    python scripts/derive_keywords.py cldr/package emojilib/package datasets/emojis/vectors/keywords
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from emojigan.datasets.emoji_text import canonical
+from emojigan.datasets.emojis.text import canonical
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 

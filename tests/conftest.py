@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emojigan.datasets.plan import BuildOptions
-from emojigan.datasets.shards import Source, build_shards
-from emojigan.datasets.storage import Folder
-from emojigan.datasets.vectors.table import keyed, save_vectors
+from emojigan.datasets.build.dataset import Source, build_shards
+from emojigan.datasets.build.plan import BuildOptions
+from emojigan.datasets.emojis.vectors.table import keyed, save_vectors
+from emojigan.datasets.store.folder import Folder
 
 EMOJIS = "😍😂🔥🐶🌊🍕🎉💔"
 NUM_POSTS = 300

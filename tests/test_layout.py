@@ -104,7 +104,9 @@ def test_every_source_and_data_file_is_installed(installed: Path):
 
 @pytest.mark.parametrize("folder", ["root", "elsewhere"])
 def test_both_distributions_can_be_imported(installed: Path, tmp_path: Path, folder: str):
-    program = "import datasets, emojigan.datasets.order as ours; print(datasets.WHOSE); print(ours.__file__)"
+    program = (
+        "import datasets, emojigan.datasets.stream.order as ours; print(datasets.WHOSE); print(ours.__file__)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT if folder == "root" else tmp_path,
@@ -115,5 +117,5 @@ def test_both_distributions_can_be_imported(installed: Path, tmp_path: Path, fol
     )
     assert done.stdout.splitlines() == [
         "the stand-in",
-        str(installed / "emojigan" / "datasets" / "order.py"),
+        str(installed / "emojigan" / "datasets" / "stream" / "order.py"),
     ]

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from emojigan.datasets.plan import BuildOptions
-from emojigan.datasets.posts import Post, read_posts
-from emojigan.datasets.shards import Source, build_shards
-from emojigan.datasets.storage import Folder
+from emojigan.datasets.build.dataset import Source, build_shards
+from emojigan.datasets.build.plan import BuildOptions
+from emojigan.datasets.posts.read import Post, read_posts
+from emojigan.datasets.store.folder import Folder
 
 NAME = "rumpelstiltskin"
 

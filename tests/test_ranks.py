@@ -13,11 +13,11 @@ import torch
 from click.testing import CliRunner
 
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.files import is_whole
+from emojigan.datasets.store.atomic import is_whole
 from emojigan.launch.cli import main
-from emojigan.trainer import loop
 from emojigan.trainer.config import Config
 from emojigan.trainer.tracking import run_id_of
+from emojigan.trainer.training import loop
 
 TINY = {"trunk_width": 4, "feature_dim": 8, "hidden_dim": 16, "latent_dim": 4}
 WEIGHTS = ("none", "exponential")
@@ -31,12 +31,12 @@ from pathlib import Path
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from emojigan.datasets.stream import stream
-from emojigan.datasets.storage import Folder
+from emojigan.datasets.stream.stream import stream
+from emojigan.datasets.store.folder import Folder
 from emojigan.trainer.config import Config
 from emojigan.trainer.inputs import read_inputs
-from emojigan.trainer.loop import start
-from emojigan.trainer.step import build, train_step
+from emojigan.trainer.training.loop import start
+from emojigan.trainer.training.step import build, train_step
 
 job = json.loads(Path(sys.argv[1]).read_text())
 for name, content in job["configs"].items():

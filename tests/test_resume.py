@@ -16,16 +16,16 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from emojigan.datasets.emojis.vectors.table import keyed, load_vectors, save_vectors
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.files import is_whole
-from emojigan.datasets.manifest import read_manifest, write_manifest
-from emojigan.datasets.storage import Folder
-from emojigan.datasets.vectors.table import keyed, load_vectors, save_vectors
+from emojigan.datasets.shards.manifest import read_manifest, write_manifest
+from emojigan.datasets.store.atomic import is_whole
+from emojigan.datasets.store.folder import Folder
 from emojigan.launch.cli import main
-from emojigan.trainer.checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
 from emojigan.trainer.config import Config
-from emojigan.trainer.noise import Noise
 from emojigan.trainer.tracking import run_id_of
+from emojigan.trainer.training.checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
+from emojigan.trainer.training.noise import Noise
 
 STEPS = 40
 OPTIONS = (

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from emojigan.launch.cli import main
-from emojigan.trainer import registry
+from emojigan.trainer.serving import registry
 from emojigan.trainer.tracking import mlflow_client, run_id_of
 
 TINY = "--steps 30 --batch-size 32 --trunk-width 4 --feature-dim 8 --hidden-dim 16 --latent-dim 4"

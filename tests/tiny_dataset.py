@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from emojigan.datasets.images import ENCODERS
-from emojigan.datasets.index import Label, index_name
-from emojigan.datasets.manifest import Manifest, ShardEntry, write_manifest
-from emojigan.datasets.samples import add_sample, index_shard
-from emojigan.datasets.split import Split
-from emojigan.datasets.storage import Folder
+from emojigan.datasets.posts.images import ENCODERS
+from emojigan.datasets.shards.index import Label, index_name
+from emojigan.datasets.shards.manifest import Manifest, ShardEntry, write_manifest
+from emojigan.datasets.shards.tar import add_sample, index_shard
+from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.stream.split import Split
 
 EMOJIS = "😍😂🔥🐶🌊🍕🎉"
 SIZE = 4  # pixels

@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..datasets.cache import ShardCache
-from ..datasets.damage import Loss
+from ..datasets.emojis.vectors.table import load_vectors, match
+from ..datasets.emojis.weights import effective_sample_size, weights
 from ..datasets.errors import InputError
-from ..datasets.held_out import HeldOut, read_split
-from ..datasets.manifest import Manifest, read_manifest
-from ..datasets.reader import Batch
-from ..datasets.split import Split
-from ..datasets.storage import Folder
-from ..datasets.stream import stream
-from ..datasets.vectors.table import load_vectors, match
-from ..datasets.weights import effective_sample_size, weights
+from ..datasets.shards.manifest import Manifest, read_manifest
+from ..datasets.store.cache import ShardCache
+from ..datasets.store.folder import Folder
+from ..datasets.stream.held_out import HeldOut, read_split
+from ..datasets.stream.quarantine import Loss
+from ..datasets.stream.reader import Batch
+from ..datasets.stream.split import Split
+from ..datasets.stream.stream import stream
 from .config import Config
 
 MIN_COVERAGE = 0.5  # of the tuples must have a vector

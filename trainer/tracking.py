@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..datasets.files import write_atomic
+from ..datasets.store.atomic import write_atomic
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

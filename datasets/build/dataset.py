@@ -1,0 +1,340 @@
+"""Posts to a dataset of shards.
+
+    posts ─► survey: how many, and what names them
+          ─► chunks ─► digest_chunk, in workers ─► parts in .build/
+                       plan_shards, here
+                       write_shard, in workers ─► tars, indexes, statistics
+          ─► rejects.jsonl ─► manifest, last
+
+The bytes are the same for any number of workers, on any engine, and for any tasks of a job array. A file
+appears under its name only when it is complete; a build that was killed goes on where it stopped when the
+same command is run again.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import click
+import numpy as np
+
+from .shard import ShardStatistics, statistics_name, write_shard
+from .digest import Chunk, digest_chunk
+from ..emojis.text import CANONICAL_VERSION
+from ..errors import InputError
+from ..shards.index import index_name
+from ..shards.manifest import NAME, SPLITS, Manifest, ShardEntry, read_manifest, split_by_count, write_manifest
+from .parts import LEFT_OUT, PARTS, USED, has_part, read_part
+from .plan import DUPLICATE_ID, BuildOptions, Digest, Plan, ShardTask, plan_shards
+from ..posts.read import Reject, read_posts
+from ..work.progress import progress
+from ..store.folder import Folder
+from ..work.processes import Mapper, mapper
+
+CHUNK = 512  # posts
+REJECTS = "rejects.jsonl"
+HOPELESS = 100  # bad posts before a build may be given up early
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where posts come from."""
+
+    paths: Sequence[Path]
+    form: str = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The posts, in their order, by CHUNK."""
+        posts = read_posts(self.paths, self.form, self.columns)
+        number = 0
+        while entries := tuple(islice(posts, CHUNK)):
+            yield Chunk(number, entries)
+            number += 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """Which share of the chunks a process digests: every `count`-th, from `index` on."""
+
+    index: int = 0
+    count: int = 1
+
+
+WHOLE = Task()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A first look at a source."""
+
+    num_posts: int
+    fingerprints: list[str]  # of the chunks
+    content: str  # names the posts, wherever they lie
+
+
+def build_shards(
+    source: Source,
+    folder: Folder,
+    options: BuildOptions,
+    *,
+    max_bad: float,
+    workers: int,
+    engine: str = "local",
+    task: Task = WHOLE,
+) -> Manifest | None:
+    """Build a dataset, or go on building it, or find it complete.
+
+    Args:
+        folder: becomes a dataset when its manifest.json is there.
+        max_bad: the share of the posts that may be rejected, 0 to 1.
+        workers, engine: who does the work, see workers.py; the bytes do not depend on it.
+        task: this process's share of a job array's work.
+
+    Returns:
+        The manifest; None when chunks of other tasks are still to come.
+
+    Raises:
+        InputError: too many rejects, nothing to train on, or another dataset is in the way.
+    """
+    _check_apart(source, folder)
+    existing = _existing(folder, options)
+    survey = _survey(source, options, max_bad)
+    if existing:
+        return _complete(existing, survey, folder)
+    with mapper(engine, workers) as run:
+        if task.count > 1:
+            own = (chunk for chunk in source.chunks() if chunk.number % task.count == task.index)
+            share = len(range(task.index * CHUNK, survey.num_posts, task.count * CHUNK)) * CHUNK
+            for _ in _digest_all(run, folder, options, own, share, max_bad):
+                pass
+            finished = run(partial(has_part, folder), enumerate(survey.fingerprints))
+            if to_come := sum(not each for each in finished):
+                click.echo(
+                    f"This task is done. Of {len(survey.fingerprints)} chunks of posts {to_come} are still "
+                    "to come, from other tasks; the last of them writes the shards.",
+                    err=True,
+                )
+                return None
+        try:
+            digests = _digest_all(run, folder, options, source.chunks(), survey.num_posts, max_bad)
+            return _assemble(run, folder, options, survey, digests, max_bad)
+        except FileNotFoundError:
+            if task.count == 1 or not folder.size(NAME):
+                raise
+            return read_manifest(folder)  # another task of the array was faster
+
+
+def _check_apart(source: Source, folder: Folder) -> None:
+    """Refuse an output inside a source: the next run would take it for posts."""
+    out = folder.path.resolve() if folder.path is not None else None
+    for path in source.paths:
+        if out and path.is_dir() and path.resolve() in (out, *out.parents):
+            raise InputError(f"{folder} lies in {path}, which is read. Choose another --out.")
+
+
+def _existing(folder: Folder, options: BuildOptions) -> Manifest | None:
+    """The manifest of a finished dataset of these options. Raises InputError when something is in the way."""
+    if folder.path is not None and folder.path.is_file():
+        raise InputError(f"{folder} is a file. Choose another --out.")
+    if folder.size(NAME):
+        manifest = read_manifest(folder)
+        if manifest.options | options.to_json() == manifest.options:
+            return manifest
+        raise InputError(_other_dataset(folder))
+    names = folder.names()
+    ours = any(name.startswith(f"{PARTS}/") or _is_index(name) for name in names)
+    if not ours and any(name.endswith(".tar") for name in names):
+        raise InputError(
+            f"{folder} holds tars of something else, which would be replaced. Choose another --out."
+        )
+    return None
+
+
+def _is_index(name: str) -> bool:
+    """Whether a file is the index of a shard of this folder, not of a dataset in a folder of it."""
+    return name.endswith(".index") and name.rpartition("/")[0] in SPLITS
+
+
+def _complete(manifest: Manifest, survey: Survey, folder: Folder) -> Manifest:
+    if (manifest.options.get("source"), manifest.canonical_version) != (survey.content, CANONICAL_VERSION):
+        raise InputError(_other_dataset(folder))
+    folder.remove_folder(PARTS)
+    click.echo(f"{folder} holds this dataset already, complete.", err=True)
+    return manifest
+
+
+def _other_dataset(folder: Folder) -> str:
+    return (
+        f"{folder} already holds a dataset, of other posts or options. Choose another --out, or remove it "
+        "first."
+    )
+
+
+def _survey(source: Source, options: BuildOptions, max_bad: float) -> Survey:
+    """Count the posts, so that the work has an end in sight; the source's own rejects may end it here."""
+    content = hashlib.sha256()
+    fingerprints = []
+    num_posts = 0
+    bad: Counter[str] = Counter()
+    first: list[Reject] = []
+    with progress(None, "reading", "posts") as bar:
+        for chunk in source.chunks():
+            fingerprints.append(chunk.fingerprint(options))
+            content.update(chunk.content())
+            rejects = [entry for entry in chunk.entries if isinstance(entry, Reject)]
+            bad.update(each.reason for each in rejects)
+            first += rejects[: 3 - len(first)]
+            num_posts += len(chunk.entries)
+            bar.update(len(chunk.entries))
+    if bad.total() > max_bad * num_posts:
+        raise _too_bad(bad, num_posts, max_bad, first)
+    return Survey(num_posts, fingerprints, content.hexdigest())
+
+
+def _digest_all(
+    run: Mapper,
+    folder: Folder,
+    options: BuildOptions,
+    chunks: Iterable[Chunk],
+    num_posts: int,
+    max_bad: float,
+) -> Iterator[Digest]:
+    """Digest chunks, in their order; given up when far too many posts are bad."""
+    bad: Counter[str] = Counter()
+    seen = 0
+    with progress(num_posts, "posts", "posts") as bar:
+        for digest in run(partial(digest_chunk, folder, options), chunks):
+            seen += len(digest.outcome)
+            bar.update(len(digest.outcome))
+            for reason, count in zip(digest.reasons, np.bincount(digest.outcome), strict=False):
+                if reason not in (USED, *LEFT_OUT):
+                    bad[reason] += int(count)
+            if bad.total() > max(HOPELESS, 2 * max_bad * seen):
+                raise _too_bad(bad, seen, max_bad, rejects_of(folder, (digest.chunk, [])))
+            yield digest
+
+
+def _assemble(
+    run: Mapper,
+    folder: Folder,
+    options: BuildOptions,
+    survey: Survey,
+    digests: Iterable[Digest],
+    max_bad: float,
+) -> Manifest:
+    """Plan and write the shards of digested posts."""
+    plan = plan_shards(digests, options)
+    if plan.posts["read"] != survey.num_posts:
+        raise InputError("The posts changed while they were read. Run the same command again.")
+    first = _write_rejects(run, folder, plan)
+    if plan.bad.total() > max_bad * survey.num_posts:
+        raise _too_bad(plan.bad, survey.num_posts, max_bad, first, f" All: {folder}/{REJECTS}.")
+    statistics = []
+    with progress(sum(task.images for task in plan.tasks), "shards", "images") as bar:
+        for result in run(partial(write_shard, folder, options), plan.tasks):
+            statistics.append(result)
+            bar.update(result.images)
+    manifest = summarise(plan, statistics, options, survey)
+    if not manifest.vocabulary:
+        raise InputError(
+            f"No emoji comes {options.min_count} times in the train split of {survey.num_posts} posts "
+            f"({plan.posts['without emoji']} without emoji, {plan.bad.total()} rejected). Lower --min-count "
+            "or add posts."
+        )
+    _remove_leftovers(plan.tasks, folder)
+    write_manifest(manifest, folder)
+    folder.remove_folder(PARTS)
+    return manifest
+
+
+def _write_rejects(run: Mapper, folder: Folder, plan: Plan) -> list[Reject]:
+    """Write every reject, in the order of the source, to rejects.jsonl; return the first three."""
+    first: list[Reject] = []
+    if not plan.rejects:
+        folder.remove(REJECTS)
+        return first
+    with folder.creating(REJECTS) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        for rejects in run(partial(rejects_of, folder), plan.rejects):
+            first += rejects[: 3 - len(first)]
+            file.writelines(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in rejects)
+    return first
+
+
+def rejects_of(folder: Folder, chunk: tuple[int, list[int]]) -> list[Reject]:
+    """The rejects of a chunk, given by its number and the rows whose id came before; then its bad images."""
+    number, duplicates = chunk
+    part = read_part(folder, number)
+    rejects = []
+    for row, outcome in enumerate(part.outcome):
+        reason = DUPLICATE_ID if row in duplicates else part.reasons[outcome]
+        if reason not in (USED, *LEFT_OUT):
+            rejects.append(Reject(part.where(row), reason))
+    return rejects + [Reject(f"{part.where(row)}, image {n}", reason) for row, n, reason in part.unread]
+
+
+def _too_bad(
+    bad: Counter[str], num_posts: int, max_bad: float, first: list[Reject], more: str = ""
+) -> InputError:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(bad.items()))
+    named = "; ".join(f"{reject.where}: {reject.reason}" for reject in first[:3])
+    return InputError(
+        f"{bad.total()} of {num_posts} posts are bad ({reasons}), more than --max-bad {max_bad:g} allows: "
+        f"{named}.{more}"
+    )
+
+
+def summarise(
+    plan: Plan,
+    statistics: list[ShardStatistics],
+    options: BuildOptions,
+    survey: Survey,
+) -> Manifest:
+    """The manifest of finished shards: vocabulary and counts."""
+    results = list(zip(plan.tasks, statistics, strict=True))
+    train: Counter[str] = Counter()
+    for task, result in results:
+        if task.split == "train":
+            train.update(result.emojis)
+    vocabulary, rare = split_by_count(train, options.min_count)
+    return Manifest(
+        image_size=options.image_size,
+        encoding=options.encoding,
+        canonical_version=CANONICAL_VERSION,
+        options=options.to_json() | {"source": survey.content},
+        vocabulary=vocabulary,
+        rare=rare,
+        posts=plan.posts,
+        left_out=plan.left_out,
+        shards=tuple(
+            ShardEntry(
+                name=task.name,
+                index=index_name(task.name),
+                split=task.split,
+                images=result.images,
+                tuples=sum(count for emoji, count in result.emojis.items() if emoji in vocabulary),
+                bytes=result.bytes,
+                sha256=result.sha256,
+                index_sha256=result.index_sha256,
+            )
+            for task, result in results
+        ),
+    )
+
+
+def _remove_leftovers(tasks: list[ShardTask], folder: Folder) -> None:
+    """Remove what killed builds left, and shards of other posts or options: `*.tar` would find them."""
+    finished = {statistics_name(task.name) for task in tasks}
+    for name in folder.names():
+        parent, _, file = name.rpartition("/")
+        if parent in SPLITS and file.endswith(".stats.json") and name not in finished:
+            tar = name.replace(".stats.json", ".tar")
+            for each in (tar, index_name(tar), name):
+                folder.remove(each)
+        elif parent in ("", *SPLITS) and file.startswith(".") and file.endswith(".tmp"):
+            folder.remove(name)

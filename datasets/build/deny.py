@@ -1,0 +1,74 @@
+"""What must not be learnt from: emojis, accounts, and posts with certain words.
+
+    a file, one entry a line ─► DenyList ─► digest
+
+An entry is an emoji, an `@account`, or a word or phrase (whole words, in any case). Empty lines and lines
+that begin with `#` say nothing.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ..emojis.text import canonical
+from ..errors import InputError
+from ..posts.read import Post
+
+
+@dataclass(frozen=True)
+class DenyList:
+    """Entries of each kind, sorted."""
+
+    emojis: tuple[str, ...] = ()  # canonical
+    accounts: tuple[str, ...] = ()  # folded, without @
+    words: tuple[str, ...] = ()  # folded
+
+    def fingerprint(self) -> str | None:
+        """Names what is denied without saying it, for it may hold names of people; None for nothing."""
+        if not (self.emojis or self.accounts or self.words):
+            return None
+        return hashlib.sha256(repr((self.emojis, self.accounts, self.words)).encode()).hexdigest()
+
+    def has_account(self, post: Post) -> bool:
+        """Whether the post is of a listed account."""
+        return bool(self.accounts) and _account(post.account) in self._accounts
+
+    def has_word(self, text: str) -> bool:
+        """Whether a listed word or phrase stands in a text."""
+        return bool(self.words) and self._words.search(text.casefold()) is not None
+
+    def has_emoji(self, emoji: str) -> bool:
+        """Whether a canonical emoji is listed; one without skin tone and gender stands for all of them."""
+        return emoji in self.emojis or canonical(emoji) in self.emojis
+
+    @cached_property
+    def _accounts(self) -> frozenset[str]:
+        return frozenset(self.accounts)
+
+    @cached_property
+    def _words(self) -> re.Pattern[str]:
+        listed = "|".join(r"\s+".join(map(re.escape, word.split())) for word in self.words)
+        return re.compile(rf"(?<!\w)(?:{listed})(?!\w)")
+
+
+def read_deny_list(path: Path, *, keep_variants: bool = False) -> DenyList:
+    """Read a file of entries. Raises InputError where it is not UTF-8."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8. Save it as UTF-8 text.") from error
+    emojis, accounts, words = set(), set(), set()
+    for line in filter(None, map(str.strip, lines)):
+        if emoji := canonical(line, keep_variants=keep_variants):
+            emojis.add(emoji)
+        elif line.startswith("@") and line != "@":
+            accounts.add(_account(line))
+        elif not line.startswith("#"):
+            words.add(" ".join(line.casefold().split()))
+    return DenyList(tuple(sorted(emojis)), tuple(sorted(accounts)), tuple(sorted(words)))
+
+
+def _account(name: str) -> str:
+    return name.removeprefix("@").casefold()

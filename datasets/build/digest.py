@@ -1,0 +1,230 @@
+"""A chunk of posts to a part: everything that is needed of them, with each image opened once.
+
+    chunk ─► emojis of its posts, without what is denied ─► images, small and encoded ─► members
+                                                         ─► rows of posts and images ─► part, last
+
+A part is whole or absent, and names what it was made from: a build that was killed keeps it.
+"""
+
+import errno
+import hashlib
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..emojis.text import CANONICAL_VERSION, extract
+from .fingerprints import fingerprint
+from ..posts.images import ENCODERS, ImageError, read_image
+from .parts import LEFT_OUT, USED, Part, members_name, part_name, read_part
+from .plan import BuildOptions, Digest, splits_of
+from ..posts.read import ImageSource, Post, Reject
+from ..store.folder import Folder
+
+MOST_REPEATS = 1000  # of one emoji in one post: a viral post must not become the dataset
+MISSING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Posts that lie together in the source."""
+
+    number: int
+    entries: tuple[Post | Reject, ...]
+
+    def fingerprint(self, options: BuildOptions) -> str:
+        """Names what a part is made from: a finished part of the same fingerprint is kept."""
+        content = (CANONICAL_VERSION, options.of_digest(), self.entries)
+        return hashlib.sha256(repr(content).encode()).hexdigest()
+
+    def content(self) -> bytes:
+        """All of the posts, to be hashed: they are the same wherever their images lie."""
+        return "".join(repr(_content(entry)) for entry in self.entries).encode()
+
+
+def _content(entry: Post | Reject) -> tuple | str:
+    if isinstance(entry, Reject):
+        return entry.reason
+    return (entry.id, entry.account, entry.caption, entry.comments, entry.reactions, len(entry.images))
+
+
+def digest_chunk(folder: Folder, options: BuildOptions, chunk: Chunk) -> Digest:
+    """Write the part of a chunk; or keep it, when it is there and whole."""
+    kept = _read_kept(folder, options, chunk)
+    if kept is not None:
+        return _summary(kept, chunk.number, options)
+    posts = [_digest_post(entry, options) for entry in chunk.entries]
+    part = _to_part(posts, chunk.fingerprint(options))
+    members = b"".join(image.encoded for post in posts for image in post.images)
+    folder.remove(part_name(chunk.number))  # never beside the members of another
+    folder.write(members_name(chunk.number), members)
+    folder.write(part_name(chunk.number), part.to_bytes())
+    return _summary(part, chunk.number, options)
+
+
+def hash_account(post: Post) -> str:
+    """The pseudonym that stands for an account in everything we write, as 32 hexadecimal digits.
+
+    It keeps names out of the shards; it does not keep out somebody who can guess the name.
+    """
+    return hashlib.blake2b(post.account.encode(), digest_size=16, person=b"emojigan-account").hexdigest()
+
+
+def place_of(account: str) -> int:
+    """Where a hashed account lies between 0 and 2^64, which decides its split."""
+    return _hash64(account)
+
+
+def emojis_of(post: Post, options: BuildOptions) -> list[str]:
+    """The emojis that a post counts for, in reading order, denied ones too."""
+    found: list[tuple[str, int]] = []
+    for text in _texts(post, options):
+        found += ((emoji, 1) for emoji in extract(text, keep_variants=options.keep_variants))
+    if "reactions" in options.texts:
+        for reaction, count in post.reactions:
+            emojis = extract(reaction, keep_variants=options.keep_variants)
+            found += ((emoji, count) for emoji in emojis if count > 0)
+    most = 1 if options.repeat == "once" else MOST_REPEATS
+    counted: Counter[str] = Counter()
+    emojis = []
+    for emoji, count in found:
+        taken = min(count, most - counted[emoji])
+        counted[emoji] += taken
+        emojis += [emoji] * taken
+    return emojis
+
+
+def _texts(post: Post, options: BuildOptions) -> list[str]:
+    texts = [post.caption] if "caption" in options.texts else []
+    return texts + (list(post.comments) if "comments" in options.texts else [])
+
+
+@dataclass(frozen=True)
+class _Image:
+    content: bytes  # hash of the pixels
+    near: int
+    encoded: bytes
+
+
+@dataclass(frozen=True)
+class _Digested:
+    """One post, or what could not be read as one."""
+
+    entry: Post | Reject
+    outcome: str
+    emojis: list[str]
+    denied: int = 0  # tuples
+    images: tuple[_Image, ...] = ()
+    unread: tuple[tuple[int, str], ...] = ()  # number in the post, reason
+
+
+def _digest_post(entry: Post | Reject, options: BuildOptions) -> _Digested:
+    if isinstance(entry, Reject):
+        return _Digested(entry, entry.reason, [])
+    if options.deny.has_account(entry):
+        return _Digested(entry, "denied account", [])
+    if any(map(options.deny.has_word, _texts(entry, options))):
+        return _Digested(entry, "denied word", [])
+    emojis = emojis_of(entry, options)
+    kept = [emoji for emoji in emojis if not options.deny.has_emoji(emoji)]
+    if not kept:
+        return _Digested(entry, "denied emoji" if emojis else "without emoji", [])
+    if not entry.images:
+        return _Digested(entry, "without image", [])
+    images: dict[bytes, _Image] = {}  # an image that comes twice in a post counts once
+    unread = []
+    for number, source in enumerate(entry.images):
+        pixels = _read_pixels(source, options)
+        if isinstance(pixels, str):
+            unread.append((number, pixels))
+        elif (content := _hash_pixels(pixels)) not in images:
+            images[content] = _Image(content, fingerprint(pixels), ENCODERS[options.encoding](pixels))
+    if not images:
+        return _Digested(entry, unread[0][1], [])
+    return _Digested(entry, USED, kept, len(emojis) - len(kept), tuple(images.values()), tuple(unread))
+
+
+def _to_part(posts: list[_Digested], fingerprint: str) -> Part:
+    reasons = {USED: 0}
+    for post in posts:
+        reasons.setdefault(post.outcome, len(reasons))
+    entries = [post.entry for post in posts]
+    images = [(row, image) for row, post in enumerate(posts) for image in post.images]
+    return Part(
+        fingerprint=fingerprint,
+        reasons=list(reasons),
+        names=[entry.id if isinstance(entry, Post) else entry.where for entry in entries],
+        accounts=[hash_account(entry) if isinstance(entry, Post) else "" for entry in entries],
+        emojis=[post.emojis for post in posts],
+        unread=[(row, number, reason) for row, post in enumerate(posts) for number, reason in post.unread],
+        denied=sum(post.denied for post in posts),
+        outcome=np.array([reasons[post.outcome] for post in posts], np.uint16),
+        is_post=np.array([isinstance(entry, Post) for entry in entries], np.bool_),
+        post=np.array([row for row, _ in images], np.int32),
+        content=np.frombuffer(b"".join(image.content for _, image in images), np.uint64).reshape(-1, 2),
+        near=np.array([image.near for _, image in images], np.uint64),
+        offset=np.cumsum([0, *(len(image.encoded) for _, image in images)], dtype=np.int64),
+        crc32=np.array([zlib.crc32(image.encoded) for _, image in images], np.uint32),
+    )
+
+
+def _summary(part: Part, chunk: int, options: BuildOptions) -> Digest:
+    return Digest(
+        chunk=chunk,
+        reasons=part.reasons,
+        denied=part.denied,
+        bad_images=len(part.unread),
+        outcome=part.outcome,
+        is_post=part.is_post,
+        id_hash=np.array([_hash64(name) for name in part.names], np.uint64),
+        split=splits_of(np.array([place_of(account) for account in part.accounts], np.uint64), options),
+        tuples=np.array([len(emojis) for emojis in part.emojis], np.int32),
+        post=part.post,
+        content=part.content,
+        near=part.near,
+    )
+
+
+def _read_kept(folder: Folder, options: BuildOptions, chunk: Chunk) -> Part | None:
+    """The finished part of this very chunk, unless an image that it lacks can be read now."""
+    try:
+        part = read_part(folder, chunk.number)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    if part.fingerprint != chunk.fingerprint(options):
+        return None
+    if folder.size(members_name(chunk.number)) != part.offset[-1]:
+        return None
+    again = [(row, number) for row, number, _ in part.unread]
+    for row, entry in enumerate(chunk.entries):
+        if isinstance(entry, Post) and part.outcome[row] and part.reasons[part.outcome[row]] not in LEFT_OUT:
+            again += [(row, number) for number in range(len(entry.images))]
+    for row, number in again:
+        entry = chunk.entries[row]
+        assert isinstance(entry, Post)
+        if not isinstance(_read_pixels(entry.images[number], options), str):
+            return None
+    return part
+
+
+def _read_pixels(image: ImageSource, options: BuildOptions) -> np.ndarray | str:
+    """The small square of an image, or why there is none."""
+    try:
+        return read_image(image.read(), options.image_size)
+    except ImageError as error:
+        return str(error)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) or error.errno in MISSING:
+            return "missing image"
+        if error.errno is None:  # a place in a tar or a table that holds something else
+            return "unreadable image"
+        raise  # the disk's or the network's trouble is not the image's
+
+
+def _hash_pixels(pixels: np.ndarray) -> bytes:
+    return hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
+
+
+def _hash64(text: str) -> int:
+    return int(hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), 16)

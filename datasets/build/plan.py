@@ -1,0 +1,266 @@
+"""Which image becomes a sample of which shard, decided at once from the digests of all posts.
+
+    digests ─► columns ─► no duplicate ids ─► equal images ─► near-duplicates, one split each ─► cut ─► Plan
+
+All of it in arrays, about 120 bytes an image, so that a large machine plans 10^8 images. The result does not
+depend on who digested what, or when.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from .deny import DenyList
+from .duplicates import near_clusters
+from ..shards.manifest import SPLITS
+from .parts import LEFT_OUT, NEAR_DUPLICATE, USED
+
+TEXTS = ("caption", "comments", "reactions")
+DUPLICATE_ID = "duplicate id"
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What decides the bytes of a dataset, besides the posts."""
+
+    image_size: int = 64  # pixels
+    encoding: str = "npy"
+    images_per_shard: int = 1024
+    min_count: int = 5  # tuples in the train split for an emoji to be in the vocabulary
+    keep_variants: bool = False  # keep skin tone and gender
+    val_share: float = 0.1  # of the accounts
+    test_share: float = 0.1
+    texts: tuple[str, ...] = ("caption",)  # of TEXTS: where emojis come from
+    repeat: str = "once"  # or all: how often an emoji counts in a post
+    deny: DenyList = field(default=DenyList())
+
+    def of_digest(self) -> tuple:
+        """Those that decide a part."""
+        return (self.image_size, self.encoding, self.keep_variants, self.texts, self.repeat, self.deny)
+
+    def to_json(self) -> dict:
+        """For the manifest: of what is denied only a hash, for it may hold names."""
+        return {**asdict(self), "texts": list(self.texts), "deny": self.deny.fingerprint()}
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What the plan must know of a chunk of posts, in as few bytes as can be."""
+
+    chunk: int  # its number
+    reasons: list[str]  # USED, and why posts are not
+    denied: int  # tuples of denied emojis, in posts that are used
+    bad_images: int  # of posts that have good ones
+    outcome: np.ndarray  # uint16 [posts], position in `reasons`
+    is_post: np.ndarray  # bool [posts], false for what could not be read as one
+    id_hash: np.ndarray  # uint64 [posts]
+    split: np.ndarray  # uint8 [posts], of the account, position in SPLITS
+    tuples: np.ndarray  # int32 [posts], with each image of the post
+    post: np.ndarray  # int32 [images], row of the post
+    content: np.ndarray  # uint64 [images, 2], hash of the pixels
+    near: np.ndarray  # uint64 [images], fingerprint, close for images that look alike
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to write."""
+
+    split: str
+    name: str  # train/000000.tar
+    images: int
+    places: np.ndarray  # int32 [samples, 3]: row of the image in the shard, chunk, row in the chunk;
+    # by rows of the shard, and first of each row the sample whose image is stored
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the posts will become."""
+
+    tasks: list[ShardTask]
+    posts: dict[str, int]  # how many were read, used, left out and rejected, by reason
+    bad: Counter[str]  # those of them that were rejected
+    left_out: dict[str, int]  # what posts lost, by reason
+    rejects: list[tuple[int, list[int]]]  # chunks with something bad, and their rows whose id came before
+
+
+def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
+    """Decide which shard every image belongs to.
+
+    An image that comes again is stored once, where it comes first. A cluster of near-duplicates stays in
+    the split that most of its tuples are in by their accounts; its samples of other splits are left out,
+    so that nobody, and nothing that looks alike, is in two splits.
+
+    Args:
+        digests: of all chunks, in order; they are not kept.
+    """
+    chunks, column = _gather(digests)
+    duplicate = _duplicates(column["is_post"], column.pop("id_hash"))
+    image = np.flatnonzero(~duplicate[column["post"]])
+    same = _number(column.pop("content")[image])  # [image], equal for equal images
+    first = _first_of_each(same)
+    cluster = near_clusters(column.pop("near")[image[first]])[same]
+    post = column.pop("post")[image]
+    split = column["split"][post]
+    stays = _stays(cluster, split, column["tuples"], post)
+    used = np.zeros(len(duplicate), np.bool_)
+    used[post[stays]] = True
+    posts, bad = _count(chunks, column["outcome"], duplicate, used)
+    left_out = {
+        "tuples of denied emojis": sum(chunk.denied for chunk in chunks),
+        "bad images of posts in use": sum(chunk.bad_images for chunk in chunks),
+        "images with a near-duplicate in another split": int((~stays).sum()),
+    }
+    return Plan(
+        tasks=_cut(chunks, image[stays], same[stays], split[stays], options),
+        posts=posts,
+        bad=bad,
+        left_out={what: count for what, count in left_out.items() if count},
+        rejects=_with_rejects(chunks, duplicate),
+    )
+
+
+def splits_of(place: np.ndarray, options: BuildOptions) -> np.ndarray:
+    """The splits of accounts, by their hash alone, so that nobody is in two and more posts move nobody.
+
+    Args:
+        place: uint64 [accounts], where the accounts lie between 0 and 2^64.
+
+    Returns:
+        uint8 [accounts], positions in SPLITS.
+    """
+    share = place / 2.0**64
+    in_test = share < options.test_share
+    in_val = ~in_test & (share < options.test_share + options.val_share)
+    return np.select([in_test, in_val], [SPLITS.index("test"), SPLITS.index("val")], 0).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """What is left of a digest beside its columns."""
+
+    reasons: tuple[str, ...]
+    denied: int
+    bad_images: int
+    posts: int
+    images: int
+
+
+def _gather(digests: Iterable[Digest]) -> tuple[list[_Chunk], dict[str, np.ndarray]]:
+    """Put the digests' columns one behind the other, with posts numbered from the first of the source."""
+    chunks: list[_Chunk] = []
+    parts: dict[str, list[np.ndarray]] = {name: [np.empty(shape, kind)] for name, kind, shape in _COLUMNS}
+    num_posts = 0
+    for digest in digests:
+        for name in parts:
+            parts[name].append(getattr(digest, name))
+        parts["post"][-1] = digest.post + np.int32(num_posts)
+        num_posts += len(digest.outcome)
+        sizes = len(digest.outcome), len(digest.post)
+        chunks.append(_Chunk(tuple(digest.reasons), digest.denied, digest.bad_images, *sizes))
+    assert num_posts < 2**31
+    return chunks, {name: np.concatenate(parts.pop(name)) for name in list(parts)}
+
+
+_COLUMNS = (
+    ("outcome", np.uint16, 0),
+    ("is_post", np.bool_, 0),
+    ("id_hash", np.uint64, 0),
+    ("split", np.uint8, 0),
+    ("tuples", np.int32, 0),
+    ("post", np.int32, 0),
+    ("content", np.uint64, (0, 2)),
+    ("near", np.uint64, 0),
+)
+
+
+def _duplicates(is_post: np.ndarray, id_hash: np.ndarray) -> np.ndarray:
+    """Whether a post's id came before, bool [posts]."""
+    post = np.flatnonzero(is_post)
+    order = post[np.argsort(id_hash[post], kind="stable")]
+    id_hash = id_hash[order]
+    duplicate = np.zeros(len(is_post), np.bool_)
+    duplicate[order[1:]] = id_hash[1:] == id_hash[:-1]
+    return duplicate
+
+
+def _number(content: np.ndarray) -> np.ndarray:
+    """Number the distinct rows of uint64 [images, 2], int32 [images]."""
+    order = np.lexsort(content.T)
+    content = content[order]
+    number = np.zeros(len(order), np.int32)
+    number[order[1:]] = np.cumsum((content[1:] != content[:-1]).any(1))
+    return number
+
+
+def _first_of_each(number: np.ndarray) -> np.ndarray:
+    """The first position of each number from 0 to the largest, int32; any where there is none."""
+    first = np.empty(number.max(initial=-1) + 1, np.int32)
+    first[number[::-1]] = np.arange(len(number), dtype=np.int32)[::-1]
+    return first
+
+
+def _stays(cluster: np.ndarray, split: np.ndarray, tuples: np.ndarray, post: np.ndarray) -> np.ndarray:
+    """Whether a sample is in the split of most of the tuples of its cluster, bool [samples]."""
+    together = np.flatnonzero((np.bincount(cluster) > 1)[cluster])
+    near, split = np.unique(cluster[together], return_inverse=True)[1], split[together]
+    votes = np.bincount(len(SPLITS) * near + split, tuples[post[together]], len(SPLITS) * len(together))
+    stays = np.ones(len(cluster), np.bool_)
+    stays[together] = votes.reshape(-1, len(SPLITS)).argmax(1)[near] == split
+    return stays
+
+
+def _count(
+    chunks: list[_Chunk], outcome: np.ndarray, duplicate: np.ndarray, used: np.ndarray
+) -> tuple[dict[str, int], Counter[str]]:
+    """How many posts there are by what became of them, and those that are bad."""
+    counts: Counter[str] = Counter()
+    start = 0
+    for chunk in chunks:
+        here = slice(start, start := start + chunk.posts)
+        numbers = np.bincount(outcome[here][~duplicate[here] & ~used[here]], minlength=len(chunk.reasons))
+        counts.update(dict(zip(chunk.reasons, numbers.tolist(), strict=True)))
+    counts[NEAR_DUPLICATE] = counts.pop(USED, 0)  # the images of the others are in other splits
+    counts[DUPLICATE_ID] += int(duplicate.sum())
+    counts = +counts  # without zeros
+    bad = Counter({reason: count for reason, count in counts.items() if reason not in LEFT_OUT})
+    posts = {"read": len(used), USED: int(used.sum()), "without emoji": counts.pop("without emoji", 0)}
+    return posts | dict(sorted(counts.items())), bad
+
+
+def _with_rejects(chunks: list[_Chunk], duplicate: np.ndarray) -> list[tuple[int, list[int]]]:
+    found = []
+    start = 0
+    for number, chunk in enumerate(chunks):
+        rows = np.flatnonzero(duplicate[start : start + chunk.posts]).tolist()
+        if rows or chunk.bad_images or not {USED, *LEFT_OUT}.issuperset(chunk.reasons):
+            found.append((number, rows))
+        start += chunk.posts
+    return found
+
+
+def _cut(
+    chunks: list[_Chunk], image: np.ndarray, same: np.ndarray, split: np.ndarray, options: BuildOptions
+) -> list[ShardTask]:
+    """Cut each split into shards, in the order of the source; all arguments are [samples that stay]."""
+    stored = _first_of_each(same)[same]  # of each sample, which one's image is stored
+    begins = np.cumsum([0, *(chunk.images for chunk in chunks)])
+    size = options.images_per_shard
+    tasks = []
+    for number, name in enumerate(SPLITS):
+        samples = np.flatnonzero(split == number)
+        first = samples[stored[samples] == samples]
+        place = np.searchsorted(first, stored[samples]).astype(np.int32)  # among the images of the split
+        order = np.argsort(place, kind="stable")
+        places = np.empty((len(samples), 3), np.int32)
+        places[:, 0] = place[order]
+        samples = image[samples[order]]
+        places[:, 1] = np.searchsorted(begins, samples, "right") - 1
+        places[:, 2] = samples - begins[places[:, 1]]
+        cuts = np.searchsorted(places[:, 0], range(0, len(first) + size, size))
+        for shard, (low, high) in enumerate(pairwise(cuts)):
+            here = places[low:high] - np.array([shard * size, 0, 0], np.int32)
+            tasks.append(ShardTask(name, f"{name}/{shard:06d}.tar", int(here[-1, 0]) + 1, here))
+    return tasks

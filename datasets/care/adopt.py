@@ -1,0 +1,344 @@
+"""Tars that others wrote, or ours without their indexes, become a dataset where they lie.
+
+    tars ─► adopt_tar, in workers: images read once ─► an index for each split, a note in .build/
+         ─► rejects.jsonl ─► manifest, last
+
+Nothing is copied and no tar is changed. An adoption that was killed goes on when it is started again: a tar
+that is noted, and still is what it was, is not read again but for its checksum.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+from zlib_ng import zlib_ng
+
+from ..build.dataset import REJECTS
+from ..build.digest import emojis_of, hash_account, place_of
+from ..build.parts import LEFT_OUT, PARTS, USED
+from ..build.plan import BuildOptions, splits_of
+from ..emojis.text import CANONICAL_VERSION
+from ..errors import InputError
+from ..posts.formats.webdataset import TarSlice, read_tar
+from ..posts.images import ImageError, read_image
+from ..posts.read import ImageSource, Post, Reject
+from ..shards.index import ImagePlace, Index, Label, index_name, index_rows
+from ..shards.manifest import NAME, SPLITS, Manifest, ShardEntry, split_by_count, write_manifest
+from ..shards.tar import check_picture, map_tar, read_sample, read_samples
+from ..store.atomic import sha256
+from ..store.folder import Folder, is_safe
+from ..stream.split import read_index
+from ..work.processes import mapper
+from ..work.progress import progress
+
+Sample = tuple[ImagePlace, Label]
+OPTIONS = ("image_size", "min_count", "keep_variants", "val_share", "test_share", "repeat")
+"""Of BuildOptions: those that an adoption heeds."""
+OTHER_SPLIT = "reposts by accounts of another split"
+BAD_IMAGE = "bad images of posts in use"
+
+
+@dataclass
+class Reading:
+    """What is in a tar."""
+
+    samples: dict[str, list[Sample]] = field(default_factory=lambda: {split: [] for split in SPLITS})
+    kinds: set[str] = field(default_factory=set)  # npy, jpg, or foreign where only read_image can tell
+    posts: Counter[str] = field(default_factory=Counter)  # by what became of them
+    left_out: Counter[str] = field(default_factory=Counter)
+    rejects: list[Reject] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Note:
+    """An adopted tar."""
+
+    fingerprint: str  # of the tar and of the options
+    ours: bool  # as we built it: its folder is its split
+    entries: list[ShardEntry]  # their tuples count rare emojis, too
+    emojis: list[dict[str, int]]  # of each entry
+    kinds: list[str]
+    posts: dict[str, int]
+    left_out: dict[str, int]
+    rejects: list[Reject]
+
+    @classmethod
+    def from_json(cls, content: str | bytes) -> "_Note":
+        values = json.loads(content)
+        entries = [ShardEntry(**entry) for entry in values.pop("entries")]
+        return cls(**values | {"entries": entries, "rejects": [Reject(**each) for each in values["rejects"]]})
+
+
+def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
+    """Make a folder of tars a dataset.
+
+    Accounts are split as by the builder, but each tar is read alone: equal images and repeated ids of
+    several tars are not found.
+
+    Raises:
+        InputError: a dataset is there already, no tar is, or nothing to train on is in them.
+    """
+    if folder.size(NAME) is not None:
+        raise InputError(
+            f"{folder} holds a dataset already. To adopt its tars anew, remove its {NAME} first."
+        )
+    tars = [name for name in folder.names() if name.endswith(".tar") and not is_hidden(name)]
+    if not tars:
+        raise InputError(f"{folder}: no .tar is there.")
+    if unsafe := next((name for name in tars if not is_safe(name)), None):
+        raise InputError(
+            f"{folder}/{unsafe!r}: a trainer reads names of ASCII letters and digits. Rename it."
+        )
+    notes = []
+    with progress(len(tars), "index", "tars") as bar, mapper("local", workers) as run:
+        for note in run(partial(_adopt_tar, folder, options), tars):
+            notes.append(note)
+            bar.update()
+    manifest = _summarise(folder, options, notes)
+    rejects = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for note in notes for each in note.rejects]
+    if rejects:
+        folder.write(REJECTS, "".join(rejects))
+    write_manifest(manifest, folder)
+    folder.remove_folder(PARTS)
+    return manifest
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file is none that anybody put there: an unfinished one, or macOS's notes."""
+    return name.rpartition("/")[2].startswith(".")
+
+
+def is_adopted(manifest: Manifest) -> bool:
+    """Whether the tars are others', or not in the folders that the builder puts them into."""
+    return "adopted" in manifest.options
+
+
+def options_of(manifest: Manifest) -> BuildOptions:
+    """The options of an adopted dataset."""
+    return BuildOptions(**{name: manifest.options[name] for name in OPTIONS})
+
+
+def read_adopted(path: Path, name: str, options: BuildOptions) -> Reading:
+    """Read the tar that is called `name` in its dataset.
+
+    Raises:
+        InputError: it is ours, and damaged, or of another image size.
+    """
+    reading = Reading()
+    content = map_tar(path)
+    samples = _read_ours if _is_ours(content) else _read_foreign
+    split = _split_of_folder(name)
+    for place, labels in samples(content, path, name, options, reading):
+        splits = [split or _split_of_account(label.account, options) for label in labels]
+        first, *others = (label for label, each in zip(labels, splits, strict=True) if each == splits[0])
+        reading.samples[splits[0]].append((place, replace(first, reposts=tuple(others))))
+        reading.left_out[OTHER_SPLIT] += len(splits) - splits.count(splits[0])
+    return reading
+
+
+def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
+    """Write the indexes of a tar; or keep them, when they are noted and whole."""
+    with folder.reading(name) as path:
+        size, digest = path.stat().st_size, sha256(path)
+        about = (digest, CANONICAL_VERSION, name, [getattr(options, each) for each in OPTIONS])
+        fingerprint = hashlib.sha256(repr(about).encode()).hexdigest()
+        if note := _read_note(folder, name, fingerprint):
+            return note
+        ours = _split_of_folder(name) is not None and _is_ours(map_tar(path))
+        reading = read_adopted(path, name, options)
+    entries, emojis = [], []
+    for split, samples in reading.samples.items():
+        if samples:
+            index = index_rows(samples)
+            rows, file = (
+                index.to_bytes(),
+                index_name(name if ours else f"{name.removesuffix('.tar')}.{split}"),
+            )
+            folder.write(file, rows)
+            counts = Counter(index.emojis[emoji] for emoji in index.emoji.tolist())
+            index_digest = hashlib.sha256(rows).hexdigest()
+            entries.append(
+                ShardEntry(name, file, split, len(samples), counts.total(), size, digest, index_digest)
+            )
+            emojis.append(dict(sorted(counts.items())))
+    note = _Note(
+        fingerprint=fingerprint,
+        ours=ours,
+        entries=entries,
+        emojis=emojis,
+        kinds=sorted(reading.kinds),
+        posts=dict(reading.posts),
+        left_out=dict(reading.left_out),
+        rejects=reading.rejects,
+    )
+    folder.write(_note_name(name), json.dumps(asdict(note), ensure_ascii=False))
+    return note
+
+
+def _read_note(folder: Folder, name: str, fingerprint: str) -> _Note | None:
+    """The note of an adopted tar, if it is of this tar and these options, and its indexes are whole."""
+    try:
+        note = _Note.from_json(folder.read(_note_name(name)))
+        sums = [hashlib.sha256(folder.read(entry.index)).hexdigest() for entry in note.entries]
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+    whole = sums == [entry.index_sha256 for entry in note.entries]
+    return note if whole and note.fingerprint == fingerprint else None
+
+
+def _note_name(tar: str) -> str:
+    return f"{PARTS}/{tar}.json"
+
+
+def _is_ours(content: np.ndarray) -> bool:
+    """Whether a tar begins as ours do, with an account that is hashed already."""
+    try:
+        _, label = read_sample(content, 0)
+    except ValueError:
+        return False
+    return re.fullmatch("[0-9a-f]{32}", label.account) is not None
+
+
+def _read_ours(
+    content: np.ndarray, path: Path, name: str, options: BuildOptions, reading: Reading
+) -> Iterator[tuple[ImagePlace, list[Label]]]:
+    posts = set()
+    try:
+        for place, label in read_samples(content):
+            image = content[place.offset : place.offset + place.length]
+            reading.kinds.add(place.extension)
+            check_picture(image, place.extension, options.image_size)
+            labels = [replace(label, reposts=()), *label.reposts]
+            posts |= {each.post for each in labels}
+            yield place, labels
+    except ValueError as error:
+        raise InputError(
+            f"{name} is a shard of ours, and cannot be used: {error}. Copy it again, or give the "
+            "--image-size that it was built with."
+        ) from error
+    reading.posts.update({"read": len(posts), USED: len(posts)})
+
+
+def _read_foreign(
+    content: np.ndarray, path: Path, name: str, options: BuildOptions, reading: Reading
+) -> Iterator[tuple[ImagePlace, list[Label]]]:
+    """Each image with its posts: several where our labels in a tar of others' tell of reposts."""
+    for key, entries in groupby(read_tar(path, name), key=itemgetter(0)):
+        images: dict[ImageSource, list[Label]] = {}
+        for _, entry in entries:
+            outcome = _label_images(entry, options, reading, images)
+            reading.posts.update(["read", outcome])
+            if outcome not in (USED, *LEFT_OUT):
+                where = entry.where if isinstance(entry, Reject) else f"post {entry.id}"
+                reading.rejects.append(Reject(where, outcome))
+        for image, labels in images.items():
+            assert isinstance(image, TarSlice)
+            member = content[image.offset : image.offset + image.length]
+            yield ImagePlace(key, "", image.offset, image.length, zlib_ng.crc32(member)), labels
+
+
+def _label_images(
+    entry: Post | Reject, options: BuildOptions, reading: Reading, images: dict[ImageSource, list[Label]]
+) -> str:
+    """Add the label of a post to each of its images that can be read; what became of the post."""
+    if isinstance(entry, Reject):
+        return entry.reason
+    emojis = emojis_of(entry, options)
+    if not emojis:
+        return "without emoji"
+    label = Label(entry.id, hash_account(entry), tuple(emojis))
+    bad = []
+    for image in entry.images:
+        try:
+            if image not in images:
+                reading.kinds.add(_kind(image.read(), options.image_size))
+                images[image] = []
+            images[image].append(label)
+        except ImageError as error:
+            bad.append(str(error))
+    if len(bad) == len(entry.images):
+        return bad[0]
+    reading.left_out[BAD_IMAGE] += len(bad)
+    return USED
+
+
+def _kind(image: bytes, size: int) -> str:
+    """jpg if a plain decoder gives what read_image gives, else foreign. Raises ImageError."""
+    pixels = read_image(image, size)
+    member, plain = np.frombuffer(image, np.uint8), np.empty_like(pixels)
+    try:
+        check_picture(member, "jpg", size)
+        simplejpeg.decode_jpeg(member, buffer=plain)
+    except ValueError:
+        return "foreign"
+    return "jpg" if np.array_equal(plain, pixels) else "foreign"
+
+
+def _split_of_folder(name: str) -> str | None:
+    folder = name.rpartition("/")[0]
+    return folder if folder in SPLITS else None
+
+
+def _split_of_account(account: str, options: BuildOptions) -> str:
+    return SPLITS[splits_of(np.array([place_of(account)], np.uint64), options)[0]]
+
+
+def _summarise(folder: Folder, options: BuildOptions, notes: list[_Note]) -> Manifest:
+    """The manifest of adopted tars. Raises InputError where they do not make a dataset."""
+    kinds = {kind for note in notes for kind in note.kinds}
+    if "npy" in kinds and len(kinds) > 1:
+        raise InputError(f"{folder}: shards of ours with .npy, and tars with other images. Part them.")
+    train: Counter[str] = Counter()
+    for note in notes:
+        for entry, emojis in zip(note.entries, note.emojis, strict=True):
+            if entry.split == "train":
+                train.update(emojis)
+    posts = sum((Counter(note.posts) for note in notes), Counter())
+    vocabulary, rare = split_by_count(train, options.min_count)
+    if not vocabulary:
+        raise InputError(
+            f"No emoji comes {options.min_count} times in the train split of {posts['read']} posts "
+            f"({posts['without emoji']} without emoji). Lower --min-count or add tars."
+        )
+    shards = [
+        replace(entry, tuples=sum(count for emoji, count in emojis.items() if emoji in vocabulary))
+        for note in notes
+        for entry, emojis in zip(note.entries, note.emojis, strict=True)
+    ]
+    shards.sort(key=lambda entry: SPLITS.index(entry.split))
+    kept = {name: getattr(options, name) for name in OPTIONS}
+    used = count_posts(read_index(folder, entry) for entry in shards)
+    again = posts.pop(USED) - used  # a post with images in several tars
+    return Manifest(
+        image_size=options.image_size,
+        encoding=kinds.pop() if len(kinds) == 1 else "foreign",
+        canonical_version=CANONICAL_VERSION,
+        options=kept if all(note.ours for note in notes) else kept | {"adopted": True},
+        vocabulary=vocabulary,
+        rare=rare,
+        posts={"read": posts.pop("read") - again, USED: used, "without emoji": posts.pop("without emoji", 0)}
+        | dict(sorted(posts.items())),
+        shards=tuple(shards),
+        left_out=dict(+sum((Counter(note.left_out) for note in notes), Counter())),
+    )
+
+
+def count_posts(indexes: Iterable[Index]) -> int:
+    """Distinct posts by their id, in eight bytes for each."""
+    hashes = [hash_posts(index) for index in indexes]
+    return len(np.unique(np.concatenate(hashes))) if hashes else 0
+
+
+def hash_posts(index: Index) -> np.ndarray:
+    """A hash of each post's id, uint64 [posts]."""
+    hashes = (hashlib.blake2b(post.encode(), digest_size=8).digest() for post in index.posts)
+    return np.frombuffer(b"".join(hashes), np.uint64)

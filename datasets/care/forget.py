@@ -1,0 +1,233 @@
+"""An account leaves a dataset: every label of its posts, and the images that nobody else posted.
+
+    shards, in workers: index ─► does it name the account? ─► the rest of its samples ─► 000003.r1.tar, .index
+                                                           ─► rejects.jsonl ─► manifest ─► old files removed
+
+Shards that do not name the account stay byte for byte. The new ones stand beside the old ones until the new
+manifest replaces the old one, so that a reader always finds one dataset or the other, and one that was killed
+goes on when it is started again. The vocabulary keeps its emojis, however few of their tuples are left; only
+one without any leaves it.
+"""
+
+import hashlib
+import json
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from zlib_ng import zlib_ng
+
+from ..build.dataset import REJECTS
+from ..build.parts import USED
+from ..build.shard import statistics_name
+from ..errors import InputError
+from ..shards.index import ImagePlace, Label, index_name
+from ..shards.manifest import SPLITS, Manifest, ShardEntry, read_manifest, write_manifest
+from ..shards.tar import add_sample, index_shard, map_tar
+from ..store.atomic import sha256
+from ..store.folder import Folder
+from ..stream.split import ShardError, read_index
+from ..work.processes import mapper
+from ..work.progress import progress
+from .adopt import is_adopted
+
+FORGOTTEN = "forgotten"
+_OURS = re.compile(rf"((?:{'|'.join(SPLITS)})/[^/]+?)\.(tar|index|stats\.json)")
+_TEMPORARY = re.compile(rf"({'|'.join(SPLITS)})/\..+\.tmp")
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What went, or would go."""
+
+    accounts: frozenset[str]  # hashed: those that were found
+    images: int
+    tuples: int  # rare ones, too
+    posts: int
+    shards: int  # rewritten
+    dropped: int  # shards of which nothing was left
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """A shard without the accounts."""
+
+    entry: ShardEntry | None  # None where nothing is left
+    emojis: Counter[str]  # that are left
+    changed: bool
+    accounts: frozenset[str]
+    images: int  # that went
+    tuples: int
+    posts: frozenset[str]
+
+
+def forget(folder: Folder, accounts: Iterable[str], *, dry_run: bool, workers: int) -> Forgotten:
+    """Remove accounts, given by their hashes, from a dataset; with `dry_run`, only say what would go.
+
+    Raises:
+        InputError: the tars are others', or a shard concerned is damaged.
+    """
+    manifest = read_manifest(folder)
+    if is_adopted(manifest):
+        raise InputError(
+            f"{folder} holds tars of others, which we do not change. Remove the account's samples from them, "
+            "then remove manifest.json, and run `emojigan shards index` again."
+        )
+    wanted = frozenset(accounts)
+    shards: list[_Shard] = []
+    with progress(len(manifest.shards), "forget", "shards") as bar, mapper("local", workers) as run:
+        for shard in run(partial(_forget_in_shard, folder, wanted, dry_run), manifest.shards):
+            shards.append(shard)
+            bar.update()
+    posts = frozenset().union(*(shard.posts for shard in shards))
+    found = Forgotten(
+        accounts=frozenset().union(*(shard.accounts for shard in shards)),
+        images=sum(shard.images for shard in shards),
+        tuples=sum(shard.tuples for shard in shards),
+        posts=len(posts),
+        shards=sum(shard.changed for shard in shards),
+        dropped=sum(shard.entry is None for shard in shards),
+    )
+    if dry_run:
+        return found
+    if found.accounts:
+        _forget_rejects(folder, posts)
+        manifest = _without(manifest, shards, found)
+        write_manifest(manifest, folder)
+    _remove_unnamed(folder, manifest)
+    return found
+
+
+def was_forgotten(manifest: Manifest, account: str) -> bool:
+    """Whether an account, given by its hash, was in the dataset once."""
+    return any(account in event.get("forgot", ()) for event in manifest.history)
+
+
+def _forget_in_shard(folder: Folder, accounts: frozenset[str], dry_run: bool, entry: ShardEntry) -> _Shard:
+    try:
+        index = read_index(folder, entry)
+    except ShardError as error:
+        raise _damaged(folder, entry.index, error) from error
+    concerned = accounts.intersection(index.accounts)
+    before = Counter(index.emojis[emoji] for emoji in index.emoji.tolist())
+    if not concerned:
+        return _Shard(entry, before, False, concerned, 0, 0, frozenset())
+    samples = [
+        (place, left) for place, label in index.samples() if (left := _without_accounts(label, accounts))
+    ]
+    left = Counter(emoji for _, label in samples for each in (label, *label.reposts) for emoji in each.emojis)
+    new = replace(entry, images=len(samples)) if samples else None
+    if new and not dry_run:
+        new = _write(folder, new, samples)
+    return _Shard(
+        entry=new,
+        emojis=left,
+        changed=True,
+        accounts=concerned,
+        images=entry.images - len(samples),
+        tuples=before.total() - left.total(),
+        posts=frozenset(
+            post for post, account in zip(index.posts, index.accounts, strict=True) if account in accounts
+        ),
+    )
+
+
+def _without_accounts(label: Label, accounts: frozenset[str]) -> Label | None:
+    """A label without those of some accounts; None where there is no other."""
+    kept = [each for each in (replace(label, reposts=()), *label.reposts) if each.account not in accounts]
+    return replace(kept[0], reposts=tuple(kept[1:])) if kept else None
+
+
+def _write(folder: Folder, entry: ShardEntry, samples: list[tuple[ImagePlace, Label]]) -> ShardEntry:
+    """Write a shard of some samples of another, under a new name."""
+    name = _next_name(entry.name)
+    with folder.reading(entry.name) as path, folder.creating(name) as temporary:
+        content = map_tar(path)
+        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for place, label in samples:
+                image = content[place.offset : place.offset + place.length]
+                if len(image) < place.length or zlib_ng.crc32(image) != place.crc32:
+                    raise _damaged(folder, entry.name, f"checksum of {place.key} differs")
+                add_sample(tar, place.key, label, place.extension, image.tobytes())
+        index = index_shard(temporary).to_bytes()
+        size, digest = temporary.stat().st_size, sha256(temporary)
+    folder.write(index_name(name), index)
+    index_digest = hashlib.sha256(index).hexdigest()
+    names = {"name": name, "index": index_name(name)}
+    return replace(entry, **names, bytes=size, sha256=digest, index_sha256=index_digest)
+
+
+def _next_name(tar: str) -> str:
+    """train/000003.tar → train/000003.r1.tar → train/000003.r2.tar."""
+    parts = re.fullmatch(r"(.+?)(?:\.r(\d+))?\.tar", tar)
+    assert parts is not None, tar
+    return f"{parts[1]}.r{int(parts[2] or 0) + 1}.tar"
+
+
+def _without(manifest: Manifest, shards: list[_Shard], found: Forgotten) -> Manifest:
+    """The manifest of what is left."""
+    train: Counter[str] = Counter()
+    for old, shard in zip(manifest.shards, shards, strict=True):
+        train.update(shard.emojis if old.split == "train" else ())
+    ranked = sorted(train.items(), key=lambda item: (-item[1], item[0]))
+    vocabulary = {emoji: count for emoji, count in ranked if emoji in manifest.vocabulary}
+    posts = {**manifest.posts, USED: manifest.posts[USED] - found.posts}
+    return replace(
+        manifest,
+        vocabulary=vocabulary,
+        rare={emoji: count for emoji, count in ranked if emoji not in vocabulary},
+        posts=posts | {FORGOTTEN: posts.get(FORGOTTEN, 0) + found.posts},
+        shards=tuple(
+            replace(shard.entry, tuples=sum(n for emoji, n in shard.emojis.items() if emoji in vocabulary))
+            for shard in shards
+            if shard.entry
+        ),
+        history=(
+            *manifest.history,
+            {
+                "forgot": sorted(found.accounts),
+                **{"images": found.images, "tuples": found.tuples, "posts": found.posts},
+            },
+        ),
+    )
+
+
+def _forget_rejects(folder: Folder, posts: frozenset[str]) -> None:
+    """Drop the lines of some posts: of their bad images, and of others with their ids."""
+    if folder.size(REJECTS) is None:
+        return
+    wheres = {f"post {post}" for post in posts}
+    lines = folder.read(REJECTS).decode().splitlines(keepends=True)
+    kept = [
+        line
+        for line in lines
+        if not wheres & {where := json.loads(line)["where"], re.sub(r", image \d+$", "", where)}
+    ]
+    if len(kept) < len(lines):
+        folder.write(REJECTS, "".join(kept)) if kept else folder.remove(REJECTS)
+
+
+def _remove_unnamed(folder: Folder, manifest: Manifest) -> None:
+    """Remove files of shards that the manifest does not name: what was forgotten must not lie about."""
+    named = {
+        name for shard in manifest.shards for name in (shard.name, shard.index, statistics_name(shard.name))
+    }
+    names = folder.names()
+    found = {name: match for name in names if (match := _OURS.fullmatch(name))}
+    ours = {
+        match[1] for match in found.values() if match[2] != "tar" or match[1].rpartition("/")[2].isdigit()
+    }
+    left = [name for name, match in found.items() if match[1] in ours and name not in named]
+    # The tar goes first: what is beside it tells that it is ours, and not somebody's who put it there.
+    for name in sorted(left, reverse=True) + [name for name in names if _TEMPORARY.fullmatch(name)]:
+        folder.remove(name)
+
+
+def _damaged(folder: Folder, name: str, reason: object) -> InputError:
+    return InputError(
+        f"{folder}/{name}: {reason}. Nothing was forgotten. See `emojigan shards verify {folder}`, copy the "
+        "shard again, and run the same command again."
+    )

@@ -1,0 +1,202 @@
+"""Whether a dataset is what its manifest says, sample by sample.
+
+    manifest ─► tars, in workers: SHA-256, and of each sample the label, the image's CRC-32, and the picture
+             ─► Checked ─► counts of the vocabulary and of the posts ─► Fault
+
+Our own tars hold nothing but labels and images in a fixed order, so that every byte of theirs is accounted
+for, and a damaged header costs one sample's check, not the rest of the tar. Of an adopted tar the posts are
+read again, as when it was adopted.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+import numpy as np
+from zlib_ng import zlib_ng
+
+from ..build.dataset import REJECTS
+from ..build.parts import USED
+from ..build.shard import statistics_name
+from ..errors import InputError
+from ..shards.index import ImagePlace, Index, Label
+from ..shards.manifest import NAME, SPLITS, Manifest, ShardEntry
+from ..shards.tar import check_picture, end_of, map_tar, read_sample
+from ..store.atomic import sha256
+from ..store.folder import Folder
+from ..stream.split import ShardError, read_index
+from ..work.processes import mapper
+from ..work.progress import progress
+from .adopt import hash_posts, is_adopted, options_of, read_adopted
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is not as it was made."""
+
+    file: str
+    key: str | None  # of the sample; None where it is the whole file
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a verification found."""
+
+    shards: int  # tars
+    images: int
+    tuples: int  # of the vocabulary
+    bytes: int  # of the tars
+    faults: list[Fault]
+    unnamed: list[str]  # files that no shard names: no damage
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What one tar's indexes count, and what is wrong with it."""
+
+    images: int
+    emojis: Counter[str]  # of the train split
+    posts: np.ndarray  # uint64 [posts], hashes of their ids
+    faults: list[Fault]
+
+
+def verify(folder: Folder, manifest: Manifest, *, workers: int) -> Report:
+    """Check every checksum and every count of a dataset, and decode every image."""
+    by_tar = sorted(manifest.shards, key=attrgetter("name"))
+    tars = [tuple(entries) for _, entries in groupby(by_tar, attrgetter("name"))]
+    checked = []
+    with (
+        progress(sum(entry.images for entry in manifest.shards), "verify", "images") as bar,
+        mapper("local", workers) as run,
+    ):
+        for result in run(partial(_check_tar, folder, replace(manifest, shards=())), tars):
+            checked.append(result)
+            bar.update(result.images)
+    return Report(
+        shards=len(tars),
+        images=sum(entry.images for entry in manifest.shards),
+        tuples=sum(entry.tuples for entry in manifest.shards),
+        bytes=sum(entries[0].bytes for entries in tars),
+        faults=[*(fault for result in checked for fault in result.faults), *_check_counts(manifest, checked)],
+        unnamed=_unnamed(folder, manifest),
+    )
+
+
+def _check_counts(manifest: Manifest, checked: list[_Checked]) -> Iterator[Fault]:
+    """The manifest's sums. Indexes that cannot be read are not in them, so a lost one shows here too."""
+    train = sum((result.emojis for result in checked), Counter[str]())
+    told = manifest.vocabulary | manifest.rare
+    for emoji in told | train:
+        if train[emoji] != told.get(emoji, 0):
+            yield Fault(NAME, None, f"counts {told.get(emoji, 0)} {emoji} in train, where {train[emoji]} are")
+    posts = len(np.unique(np.concatenate([np.empty(0, np.uint64), *(result.posts for result in checked)])))
+    if manifest.posts.get(USED, posts) != posts:
+        yield Fault(NAME, None, f"counts {manifest.posts[USED]} used posts, where {posts} are")
+
+
+def _unnamed(folder: Folder, manifest: Manifest) -> list[str]:
+    """Files that belong to no shard; beside adopted tars only other tars and indexes."""
+    named = {NAME, REJECTS}
+    for shard in manifest.shards:
+        named |= {shard.name, shard.index, statistics_name(shard.name)}
+    others = [name for name in folder.names() if name not in named]
+    return [name for name in others if not is_adopted(manifest) or name.endswith((".tar", ".index"))]
+
+
+def _check_tar(folder: Folder, manifest: Manifest, entries: tuple[ShardEntry, ...]) -> _Checked:
+    """Check a tar and its indexes: one for each split that has samples in it."""
+    name = entries[0].name
+    faults: list[Fault] = []
+    indexes: list[Index] = []
+    emojis = Counter[str]()
+    for entry in entries:
+        try:
+            index = read_index(folder, entry)
+        except ShardError as error:
+            faults.append(Fault(entry.index, None, str(error)))
+            continue
+        indexes.append(index)
+        here = Counter(index.emojis[emoji] for emoji in index.emoji.tolist())
+        tuples = sum(count for emoji, count in here.items() if emoji in manifest.vocabulary)
+        if tuples != entry.tuples:
+            faults.append(Fault(NAME, None, f"counts {entry.tuples} tuples of {entry.index}, not {tuples}"))
+        if entry.split not in SPLITS:
+            faults.append(Fault(NAME, None, f"{name} is in no split"))
+        emojis += here if entry.split == "train" else Counter()
+    try:
+        with folder.reading(name) as path:
+            for key, reason in _check_bytes(path, entries[0], indexes, manifest):
+                faults.append(Fault(name, key, reason))
+    except OSError as error:
+        faults.append(Fault(name, None, f"cannot be read: {error.strerror or error}"))
+    return _Checked(
+        images=sum(entry.images for entry in entries),
+        emojis=emojis,
+        posts=np.concatenate([np.empty(0, np.uint64), *map(hash_posts, indexes)]),
+        faults=faults,
+    )
+
+
+def _check_bytes(
+    path: Path, entry: ShardEntry, indexes: list[Index], manifest: Manifest
+) -> Iterator[tuple[str | None, str]]:
+    """Yield what is wrong with a tar, by the keys of its samples."""
+    content = map_tar(path)
+    if len(content) != entry.bytes:
+        yield None, f"{len(content)} bytes, not {entry.bytes}"
+    elif sha256(path) != entry.sha256:
+        yield None, "checksum differs"
+    for index in indexes:
+        samples = index.samples()
+        for place, _ in samples:
+            if reason := _check_image(content, place, manifest):
+                yield place.key, reason
+        yield from _check_labels(content, samples) if not is_adopted(manifest) else ()
+    if is_adopted(manifest):
+        try:
+            found = read_adopted(path, entry.name, options_of(manifest))
+        except InputError as error:
+            yield None, str(error)
+            return
+        here = {place: label for samples in found.samples.values() for place, label in samples}
+        for place, label in (sample for index in indexes for sample in index.samples()):
+            if here.get(place) != label:
+                yield place.key, "not as the index tells"
+
+
+def _check_image(content: np.ndarray, place: ImagePlace, manifest: Manifest) -> str | None:
+    image = content[place.offset : place.offset + place.length]
+    if len(image) < place.length:
+        return "cut off"
+    if zlib_ng.crc32(image) != place.crc32:
+        return "checksum differs"
+    try:
+        check_picture(image, manifest.encoding, manifest.image_size)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _check_labels(
+    content: np.ndarray, samples: list[tuple[ImagePlace, Label]]
+) -> Iterator[tuple[str | None, str]]:
+    """Whether the samples of a tar of ours lie and say what its index does, one behind the other."""
+    start = 0
+    for place, label in samples:
+        try:
+            there, told = read_sample(content, start)
+        except ValueError as error:
+            yield place.key, str(error)
+        else:
+            if replace(there, crc32=place.crc32) != place:
+                yield place.key, "not where the index says"
+            elif told != label:
+                yield place.key, "label differs from the index"
+        start = end_of(place)
+    if content[start:].any():
+        yield None, "holds more than its index says"

@@ -1,0 +1,92 @@
+"""Weights of samples: how much each emoji's tuples count in the losses.
+
+    counts of the vocabulary ─► weights [V], mean 1 over the tuples ─► the shift they cause, and its undoing
+
+Weights in both updates move the optimum from p(e|y) to p(e|y)·w(e)/Z(y); the serving side divides by w.
+Everything is in float64 and in log space: k = 750 overflows otherwise.
+"""
+
+import numpy as np
+
+from ..errors import InputError
+
+SCHEMES = ("none", "exponential", "tfidf", "tfidf-corpus")
+SMALLEST = float(np.finfo(np.float32).tiny)  # weight that training can hold, and that undoing can square
+NUM_SAMPLES = 50  # of a picture, in the paper
+MIN_EFFECTIVE_SAMPLES = 10.0  # of those, corrected; under it the correction is noise
+
+
+def weights(scheme: str, counts: np.ndarray, *, k: float, num_posts: int) -> np.ndarray:
+    """One weight for each emoji.
+
+    Args:
+        scheme: "none" (all 1); "exponential", w = exp(-k · count / all occurrences) (the paper's Eq. 2);
+            "tfidf", w = log((posts + 1) / posts with the emoji), a post being the document: each emoji counts
+            once in a post, so its term frequency is 1; "tfidf-corpus", the same times the frequency in the
+            whole corpus, count / all occurrences: it favours frequent emojis (up to those in a third of the
+            posts), which makes the skew worse.
+        counts: int64 [V], tuples of each emoji.
+        k: of the exponential scheme; 0 is the same as none, bit for bit.
+        num_posts: posts that the counts come from; a shard's images where each emoji counts once an image.
+
+    Returns:
+        float64 [V], with mean 1 over the tuples.
+
+    Raises:
+        InputError: the scheme is unknown, training cannot hold its weights, or an emoji has more tuples than
+            there are posts to look for it in.
+    """
+    counts = np.asarray(counts, np.float64)
+    if scheme == "none":
+        logs = np.zeros_like(counts)
+    elif scheme == "exponential":
+        logs = -k * counts / counts.sum()
+    elif scheme in ("tfidf", "tfidf-corpus"):
+        if counts.max() > num_posts:
+            raise InputError(
+                f"Weights {scheme!r} need emojis that count once a post: one has {counts.max():,.0f} "
+                f"tuples in {num_posts:,}. Build the shards with --repeat once, or take exponential weights."
+            )
+        logs = np.log(np.log1p((num_posts + 1 - counts) / counts))
+        if scheme == "tfidf-corpus":
+            logs += np.log(counts / counts.sum())
+    else:
+        raise InputError(f"Unknown weights {scheme!r}: choose one of {', '.join(SCHEMES)}.")
+    result = np.exp(logs - logs.max())
+    result *= counts.sum() / (result @ counts)
+    if not (np.isfinite(result) & (result >= SMALLEST)).all():
+        raise InputError(
+            f"Weights {scheme!r} with k = {k:g} leave the range of numbers. Choose a smaller --k."
+        )
+    return result
+
+
+def effective_sample_size(weight: np.ndarray, counts: np.ndarray) -> float:
+    """The share of the tuples that the weighted ones are worth: (Σw)² / (n Σw²), in (0, 1]."""
+    total = (weight * counts).sum()
+    return float(total**2 / (counts.sum() * (weight**2 * counts).sum()))
+
+
+def samples_after_undoing(distribution: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """How many of 50 samples of each weighted distribution are left once it is undone, [n, V] → [n].
+
+    (Σ 1/w)² / Σ 1/w² over samples of q, expected: 50 (Σ q/w)² / Σ q/w².
+    """
+    corrected = distribution / weight
+    return NUM_SAMPLES * corrected.sum(axis=1) ** 2 / (corrected / weight).sum(axis=1)
+
+
+def undo(distribution: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """What the model would say without weights: p ∝ q / w, [n, V] → [n, V].
+
+    Raises:
+        InputError: 50 samples of it would be worth fewer than ten.
+    """
+    effective = samples_after_undoing(distribution, weight).mean()
+    if effective < MIN_EFFECTIVE_SAMPLES:
+        raise InputError(
+            f"The weights of this model cannot be undone: {NUM_SAMPLES} samples are worth {effective:.1f}. "
+            "Train with a smaller --k."
+        )
+    corrected = distribution / weight  # [n, V]
+    return corrected / corrected.sum(axis=1, keepdims=True)

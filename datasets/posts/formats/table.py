@@ -1,0 +1,240 @@
+"""A table of posts: CSV, TSV, JSON lines or Parquet, or a folder of them.
+
+    table ─► its reader ─► the six values of each row ─► Post | Reject
+
+The columns are `id`, `account`, `image`, `text`, `comments` and `reactions`, unless told otherwise; others
+are ignored. Only an image and some text are asked for: a post without an id is named by its row, one
+without an account is its own. An image is a file below the table's folder, or lies in a Parquet cell, also
+as Hugging Face writes it; a list of them is a post with several. Comments are a list and reactions a mapping
+of emojis to counts, as JSON where the table has only text. A folder of Hugging Face's ImageFolder shape is
+read by its metadata tables (`file_name`).
+"""
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+from ..parquet import ParquetCell, huggingface_images, open_parquet, read_rows
+from ..read import ImageFile, ImageSource, Post, Reject, files_in, is_clean, place_of, stays_inside
+
+COLUMNS = {  # ours, and what else they are called
+    "id": ("id",),
+    "account": ("account",),
+    "image": ("image", "file_name"),
+    "text": ("text", "caption"),
+    "comments": ("comments",),
+    "reactions": ("reactions",),
+}
+LONGEST_FIELD = 1 << 24  # characters: captions with their comments pass csv's own 128 KiB
+_ABSENT = object()  # the id of a table without ids
+_Names = Mapping[str, Sequence[str]]  # of each of our columns, the names that it may have
+
+
+def recognises(source: Path) -> bool:
+    """Whether the name ends as a table's does, or a folder holds such files."""
+    return bool(files_in(source, _READERS))
+
+
+def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
+    """Yield the posts of a table, or of a folder's tables by their names, in the order of the rows.
+
+    Raises:
+        InputError: the ending is unknown, or a table lacks a column.
+    """
+    if unknown := columns.keys() - COLUMNS.keys():
+        raise InputError(f"{', '.join(sorted(unknown))}: not a column of ours ({', '.join(COLUMNS)}).")
+    names = COLUMNS | {ours: (theirs,) for ours, theirs in columns.items()}
+    tables = files_in(source, _READERS)
+    if not tables:
+        raise InputError(f"{source}: a table of posts ends in {', '.join(_READERS)}.")
+    for table in [path for path in tables if path.stem == "metadata"] or tables:
+        place, folder = place_of(table, source), str(table.parent)
+        for number, (line, row) in enumerate(_READERS[table.suffix.lower()](table, names)):
+            if not isinstance(row, str):
+                row = _to_post(row, f"{place.removesuffix(table.suffix)}/{number}", folder)
+            yield Reject(f"{place}:{line}", row) if isinstance(row, str) else row
+
+
+_Rows = Iterator[tuple[int, Sequence[Any] | str]]
+"""Where a row stands, and its values in the order of COLUMNS; or why it has none."""
+
+
+def _read_jsonl(path: Path, names: _Names) -> _Rows:
+    with open(path, "rb") as file:
+        for line, content in enumerate(file, 1):
+            if content.isspace():
+                continue
+            try:
+                row = json.loads(content.decode("utf-8-sig"))  # strict: a wrong encoding is told, not guessed
+            except UnicodeDecodeError:
+                yield line, "not UTF-8"
+            except (ValueError, RecursionError):
+                yield line, "broken line"
+            else:
+                yield line, _pick(row, names) if isinstance(row, dict) else "broken line"
+
+
+def _pick(row: dict, names: _Names) -> list:
+    values = []
+    for ours, theirs in names.items():
+        for name in theirs:
+            if name in row:
+                values.append(row[name])
+                break
+        else:
+            values.append(_ABSENT if ours == "id" else None)
+    return values
+
+
+def _read_csv(path: Path, names: _Names, delimiter: str = ",") -> _Rows:
+    csv.field_size_limit(LONGEST_FIELD)
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)  # else an open quote swallows many posts
+        try:
+            header = next(filter(None, reader), [])
+        except csv.Error:
+            header = []
+        identity, *others = _choose(header, names, path).values()
+        while True:
+            try:
+                row = next(reader, None)
+            except csv.Error:
+                yield reader.line_num, "broken line"
+                continue
+            if row is None:
+                return
+            if row:
+                content = dict(zip(header, row, strict=False))  # short rows lack their last columns
+                values = [content.get(identity) if identity else _ABSENT]
+                values += [content.get(name) if name else None for name in others]
+                yield reader.line_num, values if _is_utf8(values) else "not UTF-8"
+
+
+def _read_tsv(path: Path, names: _Names) -> _Rows:
+    return _read_csv(path, names, delimiter="\t")
+
+
+def _is_utf8(values: Sequence[Any]) -> bool:
+    """Whether `surrogateescape` had nothing to do."""
+    try:
+        return "".join(value for value in values if isinstance(value, str)).encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
+def _read_parquet(path: Path, names: _Names) -> _Rows:
+    try:
+        file = open_parquet(path)
+    except OSError:
+        yield 0, "damaged file"
+        return
+    if names["image"] == COLUMNS["image"]:
+        names = {**names, "image": (*names["image"], *huggingface_images(file))}
+    chosen = _choose(file.schema_arrow.names, names, path)
+    for row, values in enumerate(read_rows(file, path, tuple(chosen.values()), chosen["image"] or "")):
+        if values and chosen["id"] is None:
+            values = (_ABSENT, *values[1:])
+        yield row, values or "unreadable row group"
+
+
+def _choose(header: Sequence[str], names: _Names, path: Path) -> dict[str, str | None]:
+    """The column of a table for each of ours; None where it has none. Raises InputError."""
+    chosen = {ours: next((name for name in theirs if name in header), None) for ours, theirs in names.items()}
+    wanted = {"image"} | {ours for ours, theirs in names.items() if theirs != COLUMNS[ours]}
+    if not any(chosen[ours] for ours in ("text", "comments", "reactions")):
+        wanted.add("text")
+    if missing := [names[ours][0] for ours in names if ours in wanted and chosen[ours] is None]:
+        there = ", ".join(header[:30]).encode(errors="replace").decode()
+        raise InputError(
+            f"{path}: no column {', '.join(missing)}, but: {there or 'nothing'}. Say which is which with "
+            "--column, as in --column text=caption."
+        )
+    if twice := [name for name in chosen.values() if name and list(header).count(name) > 1]:
+        raise InputError(f"{path}: more than one column is called {twice[0]}.")
+    return chosen
+
+
+def _to_post(values: Sequence[Any], name: str, folder: str) -> Post | str:
+    """Check a row's types: the post, or the reason why it is none. Numbers are welcome as ids."""
+    identity, account, image, text, comments, reactions = values
+    identity = name if identity is _ABSENT else identity
+    if bytes in map(type, values):  # what pyarrow could not decode
+        return "not UTF-8"
+    images = _to_images(image, folder)
+    if isinstance(images, str):
+        return images
+    if not isinstance(identity, str | int) or identity == "":
+        return "no id or image"
+    if not isinstance(text, str | None) or not isinstance(account, str | int | None):
+        return "broken line"
+    comments, reactions = _to_comments(comments), _to_reactions(reactions)
+    if comments is None or reactions is None:
+        return "broken line"
+    identity = str(identity)
+    account = identity if account in (None, "") else str(account)
+    if not is_clean(identity, account):
+        return "broken line"
+    return Post(identity, account, images, text or "", comments, reactions)
+
+
+def _to_images(value: Any, folder: str) -> tuple[ImageSource, ...] | str:
+    """The images of a row, or the reason why it has none."""
+    images: list[ImageSource] = []
+    if isinstance(value, str) and value.startswith('["'):
+        value = _from_json(value)
+    for image in value if isinstance(value, list) else [value]:
+        if isinstance(image, ParquetCell):
+            images.append(image)
+        elif not isinstance(image, str) or not image:
+            return "no id or image"
+        elif not is_clean(image):
+            return "broken line"
+        elif not stays_inside(image):
+            return "image outside the table's folder"
+        else:
+            images.append(ImageFile(os.path.join(folder, image)))
+    return tuple(images) or "no id or image"
+
+
+def _to_comments(value: Any) -> tuple[str, ...] | None:
+    """A row's comments; None where they are not a list of texts."""
+    value = _from_json(value) if isinstance(value, str) else value
+    if value is None:
+        return ()
+    fine = isinstance(value, list) and all(isinstance(comment, str) for comment in value)
+    return tuple(value) if fine else None
+
+
+def _to_reactions(value: Any) -> tuple[tuple[str, int], ...] | None:
+    """A row's emojis and counts, from a mapping or its pairs; None where they are something else."""
+    value = _from_json(value) if isinstance(value, str) else value
+    if value is None:
+        return ()
+    try:
+        pairs = [(emoji, count) for emoji, count in (value.items() if isinstance(value, dict) else value)]
+    except (TypeError, ValueError):
+        return None
+    given = [(emoji, count) for emoji, count in pairs if count is not None]  # a Parquet struct has them all
+    fine = all(isinstance(emoji, str) and type(count) is int and count >= 0 for emoji, count in given)
+    return tuple(given) if fine else None
+
+
+def _from_json(value: str) -> Any:
+    """What a JSON text stands for: nothing if it is empty, itself if it is no JSON."""
+    try:
+        return json.loads(value) if value else None
+    except (ValueError, RecursionError):
+        return value
+
+
+_READERS = {
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".parquet": _read_parquet,
+}

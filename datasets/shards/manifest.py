@@ -1,0 +1,122 @@
+"""The manifest: what a dataset is, in one JSON file; its hash is the dataset's identity.
+
+Written last, so a folder without it is not a dataset yet.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+
+from ..errors import InputError
+from ..store.folder import Folder, is_safe
+
+NAME = "manifest.json"
+FORMAT_VERSION = 2
+SPLITS = ("train", "val", "test")
+ENCODINGS = ("npy", "jpg", "foreign")
+MAX_SIZE = 1024  # pixels, of a side
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """The samples of one split in one tar: all of them, but in a foreign tar whose splits share it."""
+
+    name: str  # of the tar, relative to the dataset
+    index: str  # of the index, relative to the dataset
+    split: str
+    images: int
+    tuples: int  # with an emoji of the vocabulary: what the order counts
+    bytes: int  # of the tar
+    sha256: str  # of the tar
+    index_sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A dataset of shards."""
+
+    image_size: int  # pixels
+    encoding: str  # npy or jpg; "foreign" where images are of any kind and size
+    canonical_version: str
+    options: dict  # that it was built with
+    vocabulary: dict[str, int]  # canonical emoji → tuples in the train split; the most frequent first
+    rare: dict[str, int]  # emojis under min_count: in the shards, not in the vocabulary
+    posts: dict[str, int]  # how many posts were read, used, without emoji, and rejected by reason
+    shards: tuple[ShardEntry, ...]
+    left_out: dict[str, int] = field(default_factory=dict)  # images and tuples that posts lost, by reason
+    history: tuple[dict, ...] = field(default=())  # what was done to it since: accounts forgotten
+
+    def of_split(self, split: str) -> tuple[ShardEntry, ...]:
+        """The shards of one split, in order."""
+        return self._by_split.get(split, ())
+
+    @cached_property
+    def _by_split(self) -> dict[str, tuple[ShardEntry, ...]]:
+        return {name: tuple(shard for shard in self.shards if shard.split == name) for name in SPLITS}
+
+    def sha256(self) -> str:
+        """The dataset's identity."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The bytes of manifest.json, as text."""
+        content = {"format_version": FORMAT_VERSION, **asdict(self)}
+        return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def split_by_count(train: Counter[str], min_count: int) -> tuple[dict[str, int], dict[str, int]]:
+    """The vocabulary and the rare emojis of a train split's tuples, the most frequent first."""
+    ranked = sorted(train.items(), key=lambda item: (-item[1], item[0]))
+    vocabulary = {emoji: count for emoji, count in ranked if count >= min_count}
+    return vocabulary, {emoji: count for emoji, count in ranked if count < min_count}
+
+
+def write_manifest(manifest: Manifest, folder: Folder) -> None:
+    """Write `manifest.json`, which makes the folder a dataset."""
+    folder.write(NAME, manifest.to_json())
+
+
+def read_manifest(folder: Folder) -> Manifest:
+    """Read the manifest of a dataset.
+
+    Raises:
+        InputError: the folder is no dataset, or a damaged one, or one of another format version.
+    """
+    try:
+        content = json.loads(folder.read(NAME))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(
+            f"{folder} is not a dataset (no {NAME}). Make it with `emojigan shards build`."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{folder}/{NAME} is damaged: {error}. Copy it again, or build the shards again."
+        ) from error
+    version = content.pop("format_version", None) if isinstance(content, dict) else None
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{folder}/{NAME}: format version {version}, not {FORMAT_VERSION}. Build the shards again."
+        )
+    from pydantic import TypeAdapter
+
+    try:
+        manifest = TypeAdapter(Manifest).validate_json(json.dumps(content), strict=True)
+    except ValueError as error:
+        reason = " ".join(str(error).splitlines()[1:3])
+        raise InputError(f"{folder}/{NAME} is damaged: {reason}. Copy it again.") from error
+    counts = [number for shard in manifest.shards for number in (shard.images, shard.tuples, shard.bytes)]
+    counts += [*manifest.vocabulary.values(), *manifest.rare.values(), *manifest.posts.values()]
+    if (
+        min(counts, default=0) < 0
+        or not 0 < manifest.image_size <= MAX_SIZE
+        or manifest.encoding not in ENCODINGS
+    ):
+        raise InputError(f"{folder}/{NAME} is damaged: a count, size or encoding cannot be. Copy it again.")
+    for shard in manifest.shards:
+        if not (is_safe(shard.name) and is_safe(shard.index)):
+            raise InputError(
+                f"{folder}/{NAME}: {shard.name!r} would leave the folder. Do not use this dataset."
+            )
+    return manifest

@@ -1,0 +1,130 @@
+"""A sample in a tar of ours: the JSON of its label, then its image, and nothing else.
+
+    Label, image ─► add_sample ─► tar ─► read_sample ─► ImagePlace, Label ─► index_shard ─► Index
+
+Reading needs no member before it, so that damage to one sample costs no other.
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+from zlib_ng import zlib_ng
+
+from ..posts.images import encode_npy, read_image
+from .index import IMAGE_EXTENSIONS, ImagePlace, Index, Label, index_rows
+
+BLOCK = 512  # bytes: what members of a tar are padded to
+
+
+def add_sample(tar: tarfile.TarFile, key: str, label: Label, extension: str, image: bytes) -> None:
+    """Write a sample into a USTAR."""
+    for name, content in (
+        (f"{key}.json", json.dumps(label.to_json(), ensure_ascii=False).encode()),
+        (f"{key}.{extension}", image),
+    ):
+        tar.addfile(_header(name, len(content)), io.BytesIO(content))
+
+
+def read_sample(content: np.ndarray, start: int) -> tuple[ImagePlace, Label]:
+    """Read the sample that begins at a byte of a tar.
+
+    Args:
+        content: uint8 [bytes of the tar].
+
+    Raises:
+        ValueError: none of ours is there, or a damaged one; the message says how.
+    """
+    name, text, end = _read_member(content, start)
+    key, _, extension = name.partition(".")
+    if extension != "json":
+        raise ValueError("no label where one belongs")
+    try:
+        label = Label.from_json(json.loads(text.tobytes()))
+        whole = all(
+            each.emojis and all(isinstance(text, str) for text in (each.post, each.account, *each.emojis))
+            for each in (label, *label.reposts)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("damaged label") from error
+    if not whole:
+        raise ValueError("damaged label")
+    name, image, _ = _read_member(content, end)
+    extension = name.removeprefix(f"{key}.")
+    if extension not in IMAGE_EXTENSIONS:
+        raise ValueError("no image behind the label")
+    return ImagePlace(key, extension, end + BLOCK, len(image), zlib_ng.crc32(image)), label
+
+
+def read_samples(content: np.ndarray) -> Iterator[tuple[ImagePlace, Label]]:
+    """Read all samples of a tar. Raises ValueError where it is not ours or damaged."""
+    start = 0
+    while content[start : start + BLOCK].any():
+        place, label = read_sample(content, start)
+        yield place, label
+        start = end_of(place)
+
+
+def index_shard(shard: Path) -> Index:
+    """The index of a finished tar. Raises ValueError where it is not ours or damaged."""
+    return index_rows(list(read_samples(map_tar(shard))))
+
+
+def check_picture(image: np.ndarray, encoding: str, size: int) -> None:
+    """Raise ValueError where an encoded image, uint8 [bytes], is not a picture of `size` pixels.
+
+    That is: where it decodes to none, or where a reader would take other bytes for its pixels.
+    """
+    if encoding == "npy":
+        header = encode_npy(np.empty((size, size, 3), np.uint8))[: -3 * size**2]
+        if len(image) != len(header) + 3 * size**2 or image[: len(header)].tobytes() != header:
+            raise ValueError(f"not a picture of {size} pixels")
+    elif encoding == "jpg":
+        height, width, *_ = simplejpeg.decode_jpeg_header(image)
+        if (height, width) != (size, size):
+            raise ValueError(f"{width} × {height} pixels, not {size} × {size}")
+        simplejpeg.decode_jpeg(image, buffer=np.empty((size, size, 3), np.uint8))
+    else:
+        read_image(image.tobytes(), size)
+
+
+def map_tar(path: Path) -> np.ndarray:
+    """The bytes of a tar, uint8 [bytes], by memory map."""
+    return np.asarray(np.memmap(path, np.uint8, "r")) if path.stat().st_size else np.empty(0, np.uint8)
+
+
+def end_of(place: ImagePlace) -> int:
+    """Where the sample behind this one begins, in bytes."""
+    return _padded(place.offset + place.length)
+
+
+def _read_member(content: np.ndarray, start: int) -> tuple[str, np.ndarray, int]:
+    """The name and the content of the member at `start`, and where the next one is."""
+    header = content[start : start + BLOCK].tobytes()
+    try:
+        member = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+        whole = header == _header(member.name, member.size).tobuf(tarfile.USTAR_FORMAT)
+    except (tarfile.TarError, ValueError) as error:
+        raise ValueError("cut off" if len(header) < BLOCK else "damaged header") from error
+    if not whole:
+        raise ValueError("damaged header")
+    stop = start + BLOCK + member.size
+    if _padded(stop) > len(content):
+        raise ValueError("cut off")
+    if content[stop : _padded(stop)].any():
+        raise ValueError("damaged padding")
+    return member.name, content[start + BLOCK : stop], _padded(stop)
+
+
+def _header(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)  # its time is 0, its owner nobody
+    member.size = size
+    return member
+
+
+def _padded(place: int) -> int:
+    return -(-place // BLOCK) * BLOCK

@@ -1,0 +1,285 @@
+"""Any batch from its number.
+
+    order ─► a window of shards ─► the table of its tuples ─► this rank's slice ─► one gather ─► Batch
+
+The next window is opened while one is read; of a store, that is when its shards are fetched. Every image is
+checked against its CRC-32 before it is first read, most of them ahead. A damaged image is quarantined, and
+the next good tuple of its window takes its place, so that all ranks keep in step and a resumed run sees the
+same.
+"""
+
+import threading
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import simplejpeg
+import torch
+
+from ..errors import InputError
+from ..posts.images import read_image
+from .order import Order
+from .quarantine import Damage
+from .split import OpenShard, ShardError, Split
+
+OPEN_SHARDS = 256  # kept besides those of the windows that are read
+FETCHERS = 8  # downloads at a time
+TABLES = 3  # windows of a lane: the one that is read, the next, and one that a slow helper still reads
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one rank trains on at once."""
+
+    images: torch.Tensor  # uint8 [batch, 3, size, size], channels-last in memory
+    emoji: torch.Tensor  # int64 [batch], position in the manifest's vocabulary
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which part of which batches is read."""
+
+    order: Order
+    batch_size: int  # of all ranks together
+    rank: int
+    world_size: int
+
+
+@dataclass
+class _Table:
+    """The tuples of a window in the order in which they come, and the images of its shards."""
+
+    first: int  # position in the lane of the first tuple
+    numbers: list[int]  # [shards], in the split
+    shards: list[OpenShard | None]  # [shards], kept open; None where one is lost
+    checked: np.ndarray  # bool [shards]
+    shard: np.ndarray  # int32 [images], place in `shards`
+    row: np.ndarray  # int32 [images], in their shard
+    start: np.ndarray  # int64 [images], first byte in the tar
+    length: np.ndarray  # int64 [images], bytes
+    memory: (
+        np.ndarray
+    )  # uint8 [bytes, 3·size²]: every run of as many bytes as an image has, see `overlapping`
+    place: np.ndarray  # int64 [images], row of `memory` that ends where the image does
+    known: np.ndarray  # bool [images]: checked
+    good: np.ndarray  # bool [images], as far as they are checked
+    image: np.ndarray  # int32 [tuples], row in this table
+    emoji: np.ndarray  # int64 [tuples], position in the vocabulary
+    settled: tuple[np.ndarray, np.ndarray] | None = None
+    """`image` and `emoji` with the good tuples in the place of damaged ones, when all shards are checked."""
+
+    def replaced(self) -> np.ndarray:
+        """int64 [tuples]: each tuple itself, or if its image is damaged, the next good one of the window."""
+        good = np.flatnonzero(self.good[self.image])
+        if not len(good):
+            raise InputError("All images of a window are damaged. Copy the shards again.")
+        return good[np.searchsorted(good, np.arange(len(self.image))) % len(good)]
+
+
+class Reader:
+    """Makes batches, in any threads. They share the open windows and what is known of damage."""
+
+    def __init__(self, split: Split, reading: Reading, damage: Damage, opener: Executor) -> None:
+        self._split, self._reading, self._damage, self._opener = split, reading, damage, opener
+        self._per_epoch = split.num_tuples // reading.batch_size
+        self._size = split.manifest.image_size
+        self._shard = lru_cache(OPEN_SHARDS)(self._open_shard)
+        self._lane = lru_cache(4 * reading.order.lanes)(reading.order.lane)
+        self._tables: dict[tuple[int, int, int], tuple[Future[_Table], Future[None]]] = {}
+        self._lock = threading.Lock()  # of the tables
+        self._closed = False
+
+    def close(self) -> None:
+        """Let the checking ahead end."""
+        self._closed = True
+
+    def batch(self, number: int) -> Batch:
+        """This rank's part of a global batch.
+
+        Raises:
+            InputError: too much is damaged.
+        """
+        epoch, place = divmod(number, self._per_epoch)
+        reading = self._reading
+        parts = reading.order.parts(place, reading.batch_size, reading.rank, reading.world_size)
+        while True:
+            tables, images, emojis = [], [], []
+            for lane, start, stop in parts:
+                for window in self._lane(epoch, lane).windows(start, stop):
+                    table = self._table(epoch, lane, window)
+                    self._damage.check_limit()  # of shards that could not be opened
+                    image, emoji = self._resolve(table, max(start - table.first, 0), stop - table.first)
+                    tables.append(table)
+                    images.append(image)
+                    emojis.append(emoji)
+            self._damage.check_limit()
+            pixels = self._pixels(tables, images)
+            if pixels is not None:  # else an image could not be decoded, and is known to be bad now
+                pixels = torch.from_numpy(pixels.reshape(-1, self._size, self._size, 3))
+                return Batch(pixels.permute(0, 3, 1, 2), torch.from_numpy(np.concatenate(emojis)))
+
+    def _table(self, epoch: int, lane: int, window: int) -> _Table:
+        """The table of a window; the one behind it is begun."""
+        last = window + 1 == self._lane(epoch, lane).num_windows
+        wanted = (epoch, lane, window), ((epoch + 1, lane, 0) if last else (epoch, lane, window + 1))
+        with self._lock:
+            for key in wanted:
+                if key not in self._tables:
+                    table = self._opener.submit(self._open, *key)
+                    self._tables[key] = table, self._opener.submit(self._check_all, table)
+                    for old in [key for key in self._tables if key[1] == lane][:-TABLES]:
+                        if old not in wanted:
+                            del self._tables[old]
+            table, checks = self._tables[wanted[0]]
+        if checks.done():
+            checks.result()  # raises what it raised
+        return table.result()
+
+    def _open(self, epoch: int, lane: int, number: int) -> _Table:
+        window = self._lane(epoch, lane).open(number)
+        numbers = window.pieces[:, 0].tolist()
+        if self._split.folder.path is None:
+            with ThreadPoolExecutor(FETCHERS) as fetchers:
+                shards = list(fetchers.map(self._shard, numbers))
+        else:
+            shards = [self._shard(each) for each in numbers]
+        sizes = [self._split.shards[each].images for each in numbers]
+        begins = np.cumsum([0, *sizes])
+        tuples = [
+            (shard.image[a:b] + begin, shard.emoji[a:b])
+            if shard
+            else (np.full(b - a, begin), np.zeros(b - a))
+            for shard, begin, (_, a, b) in zip(shards, begins, window.pieces.tolist(), strict=False)
+        ]
+        places = [
+            np.stack([shard.offset, shard.length]) if shard else np.zeros((2, size), np.int64)
+            for shard, size in zip(shards, sizes, strict=True)
+        ]
+        start, length = np.concatenate(places, axis=1)
+        size = 3 * self._size**2
+        low, memory = overlapping([shard.content for shard in shards if shard], size)
+        bases = [shard.content.ctypes.data - low if shard else 0 for shard in shards]
+        return _Table(
+            first=window.first,
+            numbers=numbers,
+            shards=shards,
+            checked=np.zeros(len(numbers), bool),
+            shard=np.repeat(np.arange(len(numbers), dtype=np.int32), sizes),
+            row=np.concatenate([np.arange(size, dtype=np.int32) for size in sizes]),
+            memory=memory,
+            place=np.repeat(bases, sizes) + start + length - size,  # the pixels end the member
+            start=start,
+            length=length,
+            known=np.zeros(begins[-1], bool),
+            good=np.ones(begins[-1], bool),
+            image=np.concatenate([image for image, _ in tuples]).astype(np.int32)[window.permutation],
+            emoji=np.concatenate([emoji for _, emoji in tuples]).astype(np.int64)[window.permutation],
+        )
+
+    def _open_shard(self, number: int) -> OpenShard | None:
+        try:
+            return self._split.open_shard(number)
+        except ShardError as error:
+            self._damage.lose_shard(number, error)
+            return None
+
+    def _check_all(self, opened: Future[_Table]) -> None:
+        """Check a window ahead, unless it is so wide that this would be a pass of its own over the data."""
+        table = opened.result()
+        for place in range(len(table.shards) if len(table.shards) <= OPEN_SHARDS else 0):
+            if self._closed:
+                return
+            self._check(table, place)
+
+    def _check(self, table: _Table, place: int) -> None:
+        """Note in a table which images of one of its shards are damaged."""
+        first, end = np.searchsorted(table.shard, [place, place + 1]).tolist()
+        for row in self._damage.of(table.numbers[place], table.shards[place]):
+            table.good[first + row] = False
+        table.known[first:end] = True
+        table.checked[place] = True
+
+    def _check_image(self, table: _Table, image: int) -> None:
+        place = int(table.shard[image])
+        number, shard = table.numbers[place], table.shards[place]
+        if shard is None:
+            self._check(table, place)
+        else:
+            table.good[image] &= not self._damage.has(number, shard, int(table.row[image]))
+            table.known[image] = True
+
+    def _resolve(self, table: _Table, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Images (rows of the table) and emojis at positions [start, stop) of a window; none is damaged."""
+        while (settled := table.settled) is None:
+            source = np.arange(start, min(stop, len(table.image)))
+            if not table.good[table.image[source]].all():
+                source = table.replaced()[start:stop]
+            image = table.image[source]
+            for each in image[~table.known[image]].tolist():  # these at once; the others are checked ahead
+                self._check_image(table, each)
+            if table.checked.all():
+                source = table.replaced()
+                table.settled = table.image[source], table.emoji[source]
+            elif table.good[image].all():
+                return image, table.emoji[source]
+        image, emoji = settled
+        return image[start:stop], emoji[start:stop]
+
+    def _pixels(self, tables: list[_Table], images: list[np.ndarray]) -> np.ndarray | None:
+        """The pixels of images, uint8 [images, …]; None if one of them turns out to be damaged."""
+        size, encoding = self._size, self._split.manifest.encoding
+        if encoding == "npy":
+            parts = [table.memory[table.place[chosen]] for table, chosen in zip(tables, images, strict=True)]
+            return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        pixels = np.empty((sum(map(len, images)), size, size, 3), np.uint8)
+        out = iter(pixels)
+        whole = True
+        for table, chosen in zip(tables, images, strict=True):
+            columns = (each[chosen].tolist() for each in (table.shard, table.start, table.length))
+            for image, place, start, length in zip(chosen.tolist(), *columns, strict=True):
+                shard = table.shards[place]
+                assert shard is not None
+                try:
+                    decode(shard.content[start : start + length], encoding, next(out))
+                except ValueError as error:
+                    self._damage.lose_image(table.numbers[place], shard, int(table.row[image]), str(error))
+                    table.good[image] = whole = False
+                    table.settled = None
+        return pixels if whole else None
+
+
+def overlapping(maps: list[np.ndarray], size: int) -> tuple[int, np.ndarray]:
+    """All memory from the first to the last of some maps, as rows of `size` bytes that begin at every byte.
+
+    So that one index gathers images from any of them, without the GIL: a Python loop over slices takes half
+    as long again. Only rows that lie in a map may be looked at.
+
+    Returns:
+        The address of the first row, and uint8 [bytes, size].
+    """
+    if not maps:
+        return 0, np.empty((0, size), np.uint8)
+    low = min(each.ctypes.data for each in maps)
+    high = max(each.ctypes.data + each.nbytes for each in maps)
+    return low, np.asarray(_Memory(low, max(high - low - size + 1, 0), size))
+
+
+class _Memory:
+    """Every run of `size` bytes that begins within `length` bytes of an address, as rows that overlap."""
+
+    def __init__(self, address: int, length: int, size: int) -> None:
+        self.__array_interface__ = {
+            **{"version": 3, "typestr": "|u1", "data": (address, True)},
+            **{"shape": (length, size), "strides": (1, 1)},
+        }
+
+
+def decode(member: np.ndarray, encoding: str, out: np.ndarray) -> None:
+    """Decode the image of a sample into `out`, uint8 [size, size, 3]. Raises ValueError where that fails."""
+    if encoding == "jpg":
+        simplejpeg.decode_jpeg(member, buffer=out)
+    elif encoding == "npy":
+        out[:] = member[-out.size :].reshape(out.shape)
+    else:
+        out[:] = read_image(member.tobytes(), len(out))

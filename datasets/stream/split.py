@@ -1,0 +1,167 @@
+"""One split of a dataset, and its shards opened for reading.
+
+    manifest + folder (or its cache) ─► Split ─► open_shard ─► OpenShard: a memory map, places, tuples
+
+Nothing that a dataset says is believed: an index must be the one that the manifest counted, and every place
+in it must lie inside its tar.
+"""
+
+import hashlib
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..shards.index import Index
+from ..shards.manifest import Manifest, ShardEntry
+from ..store.cache import ShardCache
+from ..store.folder import Folder
+
+
+class ShardError(ValueError):
+    """A shard that cannot be used; the message is the reason that it is quarantined for."""
+
+
+@dataclass(frozen=True)
+class OpenShard:
+    """The bytes of a shard, and its tuples with an emoji of the vocabulary."""
+
+    content: np.ndarray  # uint8 [bytes of the tar], by memory map
+    offset: np.ndarray  # int64 [images], first byte of the image
+    length: np.ndarray  # int64 [images], bytes
+    crc32: np.ndarray  # uint32 [images], of those bytes
+    image: np.ndarray  # int32 [tuples], row of the image
+    emoji: np.ndarray  # int32 [tuples], position in the vocabulary
+
+    def member(self, row: int) -> np.ndarray:
+        """The encoded image of one row, uint8 [bytes]."""
+        return self.content[self.offset[row] : self.offset[row] + self.length[row]]
+
+    def tuples_of(self, row: int) -> int:
+        """How many tuples the image of one row has."""
+        return int((self.image == row).sum())
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a dataset."""
+
+    folder: Folder
+    manifest: Manifest
+    name: str
+    cache: ShardCache | None = None  # where a store's shards are kept while they are read
+
+    def __post_init__(self) -> None:
+        if not self.shards:
+            raise InputError(
+                f"{self.folder}: the {self.name} split is empty. Build from more posts or accounts."
+            )
+
+    @cached_property
+    def shards(self) -> tuple[ShardEntry, ...]:
+        """The entries of its shards, in order."""
+        return self.manifest.of_split(self.name)
+
+    @cached_property
+    def tuples(self) -> tuple[int, ...]:
+        """Tuples in each shard."""
+        return tuple(shard.tuples for shard in self.shards)
+
+    @cached_property
+    def num_tuples(self) -> int:
+        """Tuples with an emoji of the vocabulary."""
+        return sum(self.tuples)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {emoji: place for place, emoji in enumerate(self.manifest.vocabulary)}
+
+    def check(self) -> None:
+        """Refuse a local folder in which shards are missing or cut short, before the work starts."""
+        for shard in self.shards if self.folder.path is not None else ():
+            if self.folder.size(shard.name) != shard.bytes or self.folder.size(shard.index) is None:
+                raise InputError(
+                    f"{self.folder}/{shard.name} or its index is missing or cut short. "
+                    "Copy the whole folder, or build it again."
+                )
+
+    def read_index(self, number: int) -> Index:
+        """The index of a shard. Raises ShardError when it is missing or not the one of the manifest."""
+        shard = self.shards[number]
+        try:
+            with self._local(shard.index, shard.index_sha256) as path:
+                return _parse(path.read_bytes(), shard)
+        except OSError as error:
+            raise ShardError(f"index cannot be read: {error.strerror or error}") from error
+
+    def open_shard(self, number: int) -> OpenShard:
+        """Open a shard. Raises ShardError when that is not possible; nothing of it is then used."""
+        shard, index = self.shards[number], self.read_index(number)
+        if not _fits(index, shard):
+            raise ShardError("index does not fit the manifest")
+        emoji = np.array([self._places.get(each, -1) for each in index.emojis], np.int32)[index.emoji]
+        known = emoji >= 0
+        if known.sum() != shard.tuples:
+            raise ShardError("index does not fit the manifest")
+        try:
+            with self._local(shard.name, shard.sha256) as path:
+                content = _map(path, shard.bytes)
+        except OSError as error:
+            raise ShardError(f"cannot be read: {error.strerror or error}") from error
+        return OpenShard(content, index.offset, index.length, index.crc32, index.image[known], emoji[known])
+
+    def _local(self, name: str, sha256: str) -> AbstractContextManager[Path]:
+        if self.folder.path is not None:
+            return nullcontext(self.folder.path / name)
+        assert self.cache is not None, "a store needs a cache"
+        return self.cache.holding(self.folder, name, sha256)
+
+
+def read_index(folder: Folder, shard: ShardEntry) -> Index:
+    """The index of a shard, whole and consistent. Raises ShardError when it is not."""
+    try:
+        index = _parse(folder.read(shard.index), shard)
+    except OSError as error:
+        raise ShardError(f"index cannot be read: {error.strerror or error}") from error
+    if not _fits(index, shard) or not np.array_equal(np.unique(index.image), np.arange(shard.images)):
+        raise ShardError("index does not fit the manifest")
+    return index
+
+
+def _parse(content: bytes, shard: ShardEntry) -> Index:
+    if hashlib.sha256(content).hexdigest() != shard.index_sha256:
+        raise ShardError("damaged index")
+    try:
+        return Index.from_bytes(content)
+    except ValueError as error:
+        raise ShardError(str(error)) from error
+
+
+def _fits(index: Index, shard: ShardEntry) -> bool:
+    """Whether every row of an index lies within its tables, and every image within the tar."""
+    per_image, per_tuple = (index.offset, index.length, index.crc32), (index.image, index.emoji, index.post)
+    limits = {"image": len(index.keys), "emoji": len(index.emojis), "post": len(index.posts)}
+    inside = [
+        rows.min() >= 0 and rows.max() < limit
+        for rows, limit in ((getattr(index, name), limit) for name, limit in limits.items())
+        if len(rows)
+    ]
+    if len(index.offset):
+        inside += [rows.min() >= 0 and rows.max() <= shard.bytes for rows in (index.offset, index.length)]
+        inside += [(index.offset + index.length).max() <= shard.bytes]
+    return (
+        all(rows.ndim == 1 and len(rows) == shard.images == len(index.keys) for rows in per_image)
+        and all(rows.ndim == 1 and len(rows) == len(index.image) for rows in per_tuple)
+        and all(inside)
+    )
+
+
+def _map(path: Path, size: int) -> np.ndarray:
+    """The bytes of a file, uint8 [size], by memory map. Not by np.memmap: it would keep the file open."""
+    if path.stat().st_size != size:
+        raise ShardError("cut short")
+    return torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()

@@ -1,0 +1,93 @@
+"""Batches, made ahead.
+
+    batch numbers ─► Reader, in threads ─► Batch, in order
+
+A batch is addressed by its number since the start of training, so that resuming is asking for the next one.
+Normalising, augmentation and the look-up of vectors happen on the device.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+
+from ..errors import InputError
+from .order import Order
+from .quarantine import Damage, Loss
+from .reader import Batch, Reader, Reading
+from .split import Split
+
+AHEAD = 3  # batches that are ready before they are asked for, besides one for each helper
+
+
+def batches_per_epoch(split: Split, batch_size: int) -> int:
+    """Global batches in one pass over the split; the remainder, less than one batch, is left out."""
+    number = split.num_tuples // batch_size
+    if number == 0:
+        raise InputError(
+            f"The {split.name} split has {split.num_tuples} tuples, fewer than --batch-size {batch_size}."
+        )
+    return number
+
+
+def stream(
+    split: Split,
+    *,
+    seed: int,
+    window: int,
+    batch_size: int,
+    start: int,
+    lanes: int = 1,
+    rank: int = 0,
+    world_size: int = 1,
+    helpers: int = 1,
+    max_lost: float = 0.001,
+    quarantine: Callable[[Loss], None] = lambda loss: None,
+) -> Generator[Batch]:
+    """Yield this rank's part of global batch `start`, `start` + 1, …, without end.
+
+    Args:
+        seed: of the order.
+        window: shards whose tuples are mixed.
+        batch_size: of all ranks together.
+        start: number of the first batch, counted from the beginning of training.
+        lanes: parts of the data, from each of which a batch takes the same share.
+        helpers: threads that make batches ahead; with 0 they are made when they are asked for.
+        max_lost: the share of the tuples that may be damaged.
+        quarantine: is told of each damaged image, once.
+
+    Raises:
+        InputError: shards are missing, or more than `max_lost` of the tuples are damaged.
+
+    Close it when done: threads read ahead.
+    """
+    if batch_size % lanes or batch_size % world_size:
+        raise InputError(
+            f"--batch-size {batch_size} cannot be shared by {lanes} lanes and {world_size} ranks."
+        )
+    batches_per_epoch(split, batch_size)
+    split.check()
+    damage = Damage(split, max_lost, quarantine)
+    order = Order(seed, split.tuples, window, lanes)
+    return _batches(split, Reading(order, batch_size, rank, world_size), damage, start, helpers)
+
+
+def _batches(split: Split, reading: Reading, damage: Damage, start: int, helpers: int) -> Generator[Batch]:
+    opener = ThreadPoolExecutor(1, "stream")
+    pool = ThreadPoolExecutor(helpers, "stream") if helpers else None
+    reader = Reader(split, reading, damage, opener)
+    numbers = itertools.count(start)
+    try:
+        if pool is None:
+            yield from map(reader.batch, numbers)
+        else:
+            ready = deque(pool.submit(reader.batch, next(numbers)) for _ in range(helpers + AHEAD))
+            while True:
+                batch = ready.popleft().result()
+                ready.append(pool.submit(reader.batch, next(numbers)))
+                yield batch
+    finally:  # torch aborts a process that ends while a thread is inside it
+        reader.close()
+        for executor in (pool, opener):
+            if executor:
+                executor.shutdown(cancel_futures=True)

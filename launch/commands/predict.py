@@ -1,0 +1,38 @@
+"""`emojigan predict`."""
+
+import json
+from pathlib import Path
+
+import click
+
+BAR = 40  # characters of a probability of 1
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("model")
+@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--top-k", type=click.IntRange(min=1), default=10, help="Emojis shown.")
+@click.option("--samples", type=click.IntRange(min=1, max=10_000), default=50, help="Latents for each photo.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the latents.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a photo, for programs.")
+def predict(model: str, photos: tuple[Path, ...], top_k: int, samples: int, seed: int, as_json: bool) -> None:
+    """Ask MODEL what people would react with to PHOTOS.
+
+    \b
+    emojigan predict models:/emojigan@champion photo.jpg
+    emojigan predict models:/emojigan/3 *.jpg --json
+    """
+    from ...datasets.emojis.text import canonical, name
+    from ...trainer.serving.registry import predict as ask
+
+    answers = ask(model, list(photos), num_samples=samples, top_k=top_k, seed=seed)
+    for photo, answer in zip(photos, answers, strict=True):
+        if as_json:
+            click.echo(json.dumps({"photo": str(photo), "emojis": answer}, ensure_ascii=False))
+            continue
+        click.echo(photo)
+        for row in answer:
+            bar = "█" * round(BAR * row["p"]) or "▏"
+            click.echo(
+                f"  {row['emoji']} {row['p']:>6.1%} {bar} {name(canonical(row['emoji']) or row['emoji'])}"
+            )

@@ -1,0 +1,27 @@
+"""`emojigan register`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--name", default="emojigan", show_default=True, help="Of the registered model.")
+def register(run: Path, name: str) -> None:
+    """Put the evaluated snapshot of the run RUN into the MLflow registry, as a new version.
+
+    It becomes the champion only if it beats the marginal baseline on the held-out posts.
+
+    \b
+    emojigan register runs/first --name emojigan
+    """
+    from ...trainer.serving.registry import CHAMPION
+    from ...trainer.serving.registry import register as register_run
+
+    result = register_run(run, name)
+    click.echo(f"registered models:/{result.name}/{result.version}")
+    if result.champion:
+        click.echo(f"it is models:/{result.name}@{CHAMPION} now")
+    else:
+        click.echo("it does not beat the marginal baseline, so the champion stays as it was")

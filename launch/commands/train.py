@@ -1,0 +1,58 @@
+"""`emojigan train`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...datasets.store.folder import Folder
+from ...trainer.config import recipes, resolve
+from ..options import config_options
+from ..parameters import FOLDER
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("shards", type=FOLDER)
+@click.option("--vectors", type=click.Path(path_type=Path), required=True, help="File of emoji vectors.")
+@click.option(
+    "--out",
+    "run",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the run; resumed if begun.",
+)
+@click.option(
+    "--recipe", type=click.Choice(recipes()), default="default", help="Where the keys below start from."
+)
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML with sections of keys.")
+@click.option("--dry-run", is_flag=True, help="Print the config and the plan, and exit.")
+@config_options
+def train(
+    shards: Folder,
+    vectors: Path,
+    run: Path,
+    recipe: str,
+    config_file: Path | None,
+    dry_run: bool,
+    **options: Any,
+) -> None:
+    """Train on the dataset SHARDS, or go on with the run that is there.
+
+    To resume, run the same command again. Keys come from the recipe, then the config file, then the options.
+
+    \b
+    emojigan train shards --vectors vectors.bin --out runs/first
+    emojigan train shards --vectors vectors.bin --out runs/paper --recipe paper --steps 3000
+    torchrun --nproc_per_node 2 --no-python emojigan train shards --vectors vectors.bin --out runs/two
+    accelerate launch --config_file accelerate_config.yaml --no_python emojigan train shards …
+    """
+    config = resolve(recipe, config_file, {key: value for key, value in options.items() if value is not None})
+    if dry_run:
+        from ...trainer.training.dry_run import describe
+
+        click.echo(describe(config, shards, vectors))
+        return
+
+    from ...trainer.training.loop import train as run_training
+
+    run_training(config, shards, vectors, run)

@@ -1,0 +1,35 @@
+"""Arguments and options that several commands have."""
+
+import os
+
+import click
+
+from ..datasets.store.folder import Folder
+
+
+class FolderType(click.ParamType):
+    """A dataset by its folder, or the URL of one on a store: `shards`, `s3://bucket/shards`."""
+
+    name = "folder"
+
+    def convert(
+        self, value: str | Folder, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Folder:
+        return value if isinstance(value, Folder) else Folder(value)
+
+
+FOLDER = FolderType()
+
+
+def usable_cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=usable_cores,
+    show_default="usable cores",
+    help="Processes; the result is the same for any number.",
+)

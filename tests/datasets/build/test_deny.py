@@ -1,0 +1,122 @@
+"""What is denied is in no tuple, and how much that was is told."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emojigan.datasets.build.deny import DenyList, read_deny_list
+from emojigan.datasets.build.digest import Chunk, digest_chunk, emojis_of
+from emojigan.datasets.errors import InputError
+from emojigan.datasets.build.parts import read_part
+from emojigan.datasets.build.plan import BuildOptions
+from emojigan.datasets.posts.read import ImageFile, Post
+from emojigan.datasets.store.folder import Folder
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "deny.txt").write_text(text, encoding="utf-8")
+    return tmp_path / "deny.txt"
+
+
+def test_entries_are_told_apart(tmp_path):
+    path = write(tmp_path, "\ufeff# people\n@Ann\n\n  🔥 \n❤️\n#️⃣\nBad  Word\nstraße\n@\n")
+    expected = DenyList(("#\u20e3", "❤", "🔥"), ("ann",), ("@", "bad word", "strasse"))
+    assert read_deny_list(path) == expected
+
+
+def test_other_encodings_are_refused(tmp_path):
+    (tmp_path / "deny.txt").write_bytes("straße".encode("latin-1"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_deny_list(tmp_path / "deny.txt")
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("a bad word.", True),
+        ("BAD\n WORD", True),
+        ("#bad word", True),
+        ("badword", False),
+        ("a bad wordy thing", False),
+        ("STRASSE", True),
+        ("Straßen", False),
+        ("c++!", True),
+        ("c", False),
+        ("", False),
+    ],
+)
+def test_whole_words_in_any_case_are_found(text, found):
+    assert DenyList(words=("bad word", "c++", "strasse")).has_word(text) is found
+
+
+@given(st.text(), st.text(min_size=1).filter(str.strip))
+def test_any_entry_and_any_text_are_taken_without_an_exception(text, word):
+    DenyList(words=(" ".join(word.casefold().split()),)).has_word(text)
+
+
+@pytest.mark.parametrize("listed, variants", [("👍", ["👍", "👍🏽", "👍🏿"]), ("👍🏽", ["👍🏽"])])
+def test_entry_without_tone_stands_for_all_tones(tmp_path, listed, variants):
+    deny = read_deny_list(write(tmp_path, listed), keep_variants=True)
+    assert [emoji for emoji in ["👍", "👍🏽", "👍🏿"] if deny.has_emoji(emoji)] == variants
+
+
+def test_fingerprint_tells_lists_apart_and_not_their_comments(tmp_path):
+    lists = [read_deny_list(write(tmp_path, text)) for text in ("a\n@b", "@b\n# x\na\n", "a\nb", "# none")]
+    prints = [deny.fingerprint() for deny in lists]
+    assert prints[0] == prints[1] != prints[2] and prints[3] is None
+
+
+def outcomes(tmp_path: Path, deny: DenyList, *posts: Post) -> tuple[list[str], list[list[str]], int]:
+    """What becomes of posts, their emojis, and how many tuples were denied in those that are used."""
+    (tmp_path / "image.png").write_bytes(GIF)
+    options = BuildOptions(texts=("caption", "comments", "reactions"), deny=deny)
+    folder = Folder(str(tmp_path / "out"))
+    digest_chunk(folder, options, Chunk(0, posts))
+    part = read_part(folder, 0)
+    return [part.reasons[each] for each in part.outcome], part.emojis, part.denied
+
+
+GIF = bytes.fromhex("47494638396101000100800000ff00000000002c00000000010001000002024401003b")
+
+
+def test_posts_and_tuples_are_denied_for_the_right_reason(tmp_path):
+    image = (ImageFile(str(tmp_path / "image.png")),)
+    found, emojis, denied = outcomes(
+        tmp_path,
+        DenyList(("🔥",), ("ann",), ("bad",)),
+        Post("0", "Ann", image, "🍕"),
+        Post("1", "@ANN", image, "🍕"),
+        Post("2", "Bob", image, "🍕 bad"),
+        Post("3", "Bob", image, "🍕", comments=("so Bad",)),
+        Post("4", "Bob", image, "🍕🔥", reactions=(("🔥", 7), ("🎉", 2))),
+        Post("5", "Bob", image, "🔥"),
+        Post("6", "Bob", image, "badge 🍕"),
+        Post("7", "Bob", (), "🍕"),
+        Post("8", "Bob", image, "none"),
+    )
+    assert found == [
+        *("denied account", "denied account", "denied word", "denied word", "used", "denied emoji", "used"),
+        *("without image", "without emoji"),
+    ]
+    assert (emojis[4], emojis[6], denied) == (["🍕", "🎉"], ["🍕"], 1)
+
+
+POST = Post("p", "a", (), "🔥🔥🍕", ("🍕", "no 🎉🎉"), (("🔥", 3), (":blob:", 9), ("💔", 0), ("😍", 10**12)))
+
+
+@pytest.mark.parametrize(
+    "texts, repeat, expected",
+    [
+        (("caption",), "once", "🔥🍕"),
+        (("caption",), "all", "🔥🔥🍕"),
+        (("comments",), "all", "🍕🎉🎉"),
+        (("reactions",), "once", "🔥😍"),
+        (("reactions",), "all", "🔥🔥🔥" + "😍" * 1000),
+        (("caption", "comments", "reactions"), "once", "🔥🍕🎉😍"),
+        (("caption", "comments"), "all", "🔥🔥🍕🍕🎉🎉"),
+    ],
+)
+def test_emojis_come_from_the_texts_that_are_chosen_as_often_as_they_count(texts, repeat, expected):
+    assert emojis_of(POST, BuildOptions(texts=texts, repeat=repeat)) == list(expected)

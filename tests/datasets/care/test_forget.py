@@ -1,0 +1,300 @@
+"""An account that is forgotten is in no file; all else is as it was; a kill costs nothing."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from emojigan.datasets.build.dataset import Source, build_shards
+from emojigan.datasets.build.digest import hash_account
+from emojigan.datasets.build.plan import BuildOptions
+from emojigan.datasets.care.adopt import adopt
+from emojigan.datasets.care.forget import Forgotten, forget
+from emojigan.datasets.care.verify import verify
+from emojigan.datasets.errors import InputError
+from emojigan.datasets.posts.read import Post
+from emojigan.datasets.shards.index import Index
+from emojigan.datasets.shards.manifest import Manifest, read_manifest
+from emojigan.datasets.store import atomic as files
+from emojigan.datasets.store.folder import Folder
+from emojigan.launch.cli import main
+
+ANN = hash_account(Post("", "Ann", ()))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of two images. Ann has images 0, which Bob posted too, 3, and 4, 5 and 8, which fill shards."""
+    folder = tmp_path_factory.mktemp("forget")
+    for number in range(9):
+        pixels = np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    (folder / "bad.png").write_bytes(b"no picture")
+    rows = [("Ann", 0), ("Bob", 1), ("Bob", 2), ("Ann", 3), ("Ann", 4), ("Ann", 5), ("Cid", 6), ("Cid", 7)]
+    posts = [
+        {"id": f"p{n}", "account": account, "image": f"{n}.png", "text": "🔥 😍" if n % 2 else "😍"}
+        for account, n in rows
+    ]
+    posts += [{"id": "again", "account": "Bob", "image": "0.png", "text": "🍕"}]
+    posts += [{"id": "c", "account": "Cid", "image": "1.png", "text": "🍕"}]
+    posts += [{"id": "p3", "account": "Ann", "image": "8.png", "text": "🔥"}]
+    posts += [{"id": "q", "account": "Cid", "image": "bad.png", "text": "🔥"}]
+    posts += [{"id": "🦄", "account": "Ann", "image": "8.png", "text": "🦄"}]
+    (folder / "posts.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts))
+    options = BuildOptions(images_per_shard=2, min_count=1, val_share=0, test_share=0)
+    source = Source([folder / "posts.jsonl"])
+    build_shards(source, Folder(str(folder / "shards")), options, workers=1, max_bad=1)
+    return folder / "shards"
+
+
+@pytest.fixture
+def dataset(built: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(built, tmp_path / "shards")
+
+
+def without(folder: Path, *accounts: str, dry_run: bool = False, workers: int = 1) -> Forgotten:
+    return forget(Folder(str(folder)), accounts, dry_run=dry_run, workers=workers)
+
+
+def manifest_of(folder: Path) -> Manifest:
+    return read_manifest(Folder(str(folder)))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def tuples(folder: Path) -> Counter[tuple[str, str, str]]:
+    """All of post, account, emoji, as the indexes tell them."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for shard in manifest_of(folder).shards:
+        index = Index.from_bytes((folder / shard.index).read_bytes())
+        for post, emoji in zip(index.post.tolist(), index.emoji.tolist(), strict=True):
+            found[index.posts[post], index.accounts[post], index.emojis[emoji]] += 1
+    return found
+
+
+def is_whole(folder: Path) -> bool:
+    dataset = Folder(str(folder))
+    report = verify(dataset, read_manifest(dataset), workers=1)
+    return not report.faults and not report.unnamed
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, ["shards", "forget", "--workers", "1", *map(str, words)])
+
+
+def test_only_the_accounts_tuples_go(dataset):
+    before = tuples(dataset)
+    found = without(dataset, ANN)
+    assert tuples(dataset) == Counter({key: n for key, n in before.items() if key[1] != ANN})
+    assert found == Forgotten(frozenset([ANN]), images=4, tuples=7, posts=5, shards=4, dropped=2)
+
+
+def test_what_is_left_is_whole_and_counted(dataset):
+    without(dataset, ANN)
+    assert is_whole(dataset)
+
+
+def test_account_and_its_posts_are_in_no_shard(dataset):
+    without(dataset, ANN)
+    for name, content in contents(dataset).items():
+        assert name == "manifest.json" or (ANN.encode() not in content and b'"p3"' not in content)
+
+
+def test_image_that_others_posted_stays_with_their_emojis(dataset):
+    without(dataset, ANN)
+    index = Index.from_bytes((dataset / "train/000000.r1.index").read_bytes())
+    assert index.keys == ("000000", "000001")
+    assert index.samples()[0][1].to_json() == {
+        "post": "again",
+        "account": hash_account(Post("", "Bob", ())),
+        "emojis": ["🍕"],
+    }
+
+
+def test_other_shards_stay_byte_for_byte(dataset):
+    before = contents(dataset)
+    without(dataset, ANN)
+    after = contents(dataset)
+    same = {name for name in before if before[name] == after.get(name)}
+    assert {"train/000003.tar", "train/000003.index", "train/000003.stats.json"} <= same
+    assert {name for name in after if name.endswith(".tar")} == {
+        f"train/{name}.tar" for name in ("000000.r1", "000001.r1", "000003")
+    }
+
+
+def test_vocabulary_keeps_its_emojis_but_those_that_nobody_is_left_for(dataset):
+    assert manifest_of(dataset).vocabulary["🦄"] == 1
+    without(dataset, ANN)
+    assert manifest_of(dataset).vocabulary == {"😍": 4, "🍕": 2, "🔥": 2}
+
+
+def test_manifest_records_it(dataset):
+    before = manifest_of(dataset)
+    without(dataset, ANN)
+    after = manifest_of(dataset)
+    assert after.sha256() != before.sha256()
+    assert after.history == ({"forgot": [ANN], "images": 4, "tuples": 7, "posts": 5},)
+    assert (after.posts["read"], after.posts["used"], after.posts["forgotten"]) == (13, 6, 5)
+
+
+def test_rejects_lose_the_accounts_lines(dataset):
+    assert '"post p3"' in (dataset / "rejects.jsonl").read_text()
+    without(dataset, ANN)
+    lines = (dataset / "rejects.jsonl").read_text().splitlines()
+    assert [json.loads(line)["where"] for line in lines] == ["post q"]
+
+
+def test_two_accounts_one_after_the_other_leave_what_both_at_once_do(dataset, tmp_path):
+    other = shutil.copytree(dataset, tmp_path / "other")
+    bob = hash_account(Post("", "Bob", ()))
+    without(dataset, ANN)
+    without(dataset, bob)
+    without(other, ANN, bob, workers=2)
+    assert tuples(dataset) == tuples(other) and is_whole(dataset) and is_whole(other)
+    assert len(manifest_of(dataset).history) == 2
+
+
+def test_shard_that_is_written_again_gets_the_next_number(dataset):
+    without(dataset, ANN)
+    without(dataset, hash_account(Post("", "Bob", ())))
+    assert [shard.name for shard in manifest_of(dataset).shards] == [
+        "train/000000.r2.tar",
+        "train/000003.tar",
+    ]
+    assert is_whole(dataset)
+
+
+def test_everybody_can_be_forgotten(dataset):
+    without(dataset, *(hash_account(Post("", name, ())) for name in ("Ann", "Bob", "Cid")))
+    assert manifest_of(dataset).shards == () and not list(dataset.rglob("*.tar"))
+    assert CliRunner().invoke(main, ["shards", "stats", str(dataset)]).exit_code == 0
+
+
+def test_dry_run_says_the_same_and_changes_nothing(dataset):
+    before = contents(dataset)
+    told = without(dataset, ANN, dry_run=True)
+    assert contents(dataset) == before
+    assert told == without(dataset, ANN)
+
+
+def test_store_forgets(built):
+    folder = Folder("memory://forget")
+    for name, content in contents(built).items():
+        folder.write(name, content)
+    forget(folder, [ANN], dry_run=False, workers=1)
+    report = verify(folder, read_manifest(folder), workers=1)
+    assert (report.faults, report.unnamed) == ([], [])
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_after(left: Iterator[int], function: Callable[..., None]) -> Callable[..., None]:
+    """A function that works as often as there is something left."""
+
+    def change(*arguments: object) -> None:
+        if next(left, None) is None:
+            raise Killed
+        function(*arguments)
+
+    return change
+
+
+def test_killed_anywhere_leaves_the_old_dataset_or_the_new_and_goes_on(built, tmp_path, monkeypatch):
+    """Ended before each of its changes to the folder, one after the other."""
+    whole = shutil.copytree(built, tmp_path / "whole")
+    old = tuples(built)
+    without(whole, ANN)
+    new, expected = tuples(whole), contents(whole)
+    for moment in range(100):
+        folder = shutil.copytree(built, tmp_path / str(moment))
+        left = iter(range(moment))
+        with monkeypatch.context() as patch:
+            patch.setattr(files.os, "replace", killed_after(left, files.os.replace))
+            patch.setattr(Folder, "remove", killed_after(left, Folder.remove))
+            try:
+                without(folder, ANN)
+            except Killed:
+                pass
+            else:
+                break
+        assert tuples(folder) in (old, new)
+        (folder / "train/.000001.r1.tar.1.tmp").write_bytes(b"left by a kill")
+        assert run(folder, "--hash", ANN).exit_code == 0
+        assert contents(folder) == expected
+    assert 10 < moment < 50
+
+
+def test_damaged_shard_is_refused_and_nothing_is_forgotten(dataset):
+    content = bytearray((dataset / "train/000001.tar").read_bytes())
+    content[3000] ^= 1
+    (dataset / "train/000001.tar").write_bytes(content)
+    before = manifest_of(dataset)
+    with pytest.raises(InputError, match="checksum of 000000 differs"):
+        without(dataset, ANN)
+    assert manifest_of(dataset) == before
+
+
+def test_command_forgets_names_and_says_what(dataset):
+    result = run(dataset, "--account", "Ann")
+    assert result.exit_code == 0
+    assert result.stdout == "Forgot 1 accounts: 5 posts, 7 tuples, 4 images, in 4 of 5 shards\n"
+
+
+def test_command_reads_a_file_of_accounts(dataset, tmp_path):
+    (tmp_path / "accounts.txt").write_text("Ann\n\nBob\n")
+    result = run(dataset, "--accounts-file", tmp_path / "accounts.txt", "--dry-run")
+    assert result.exit_code == 0 and result.stdout.startswith("Would forget 2 accounts: ")
+
+
+def test_account_that_is_nowhere_is_told_with_1_and_the_others_go(dataset):
+    result = run(dataset, "--account", "Nobody", "--account", "Ann")
+    assert result.exit_code == 1 and result.stderr.endswith(f"Nobody is nowhere in {dataset}.\n")
+    assert manifest_of(dataset).history
+
+
+def test_account_that_was_forgotten_before_ends_with_0(dataset):
+    assert run(dataset, "--account", "Ann").exit_code == 0
+    before = contents(dataset)
+    assert run(dataset, "--account", "Ann").exit_code == 0
+    assert contents(dataset) == before
+
+
+@pytest.mark.parametrize("words", [(), ("--hash", "Ann")])
+def test_nobody_named_is_refused(dataset, words):
+    assert run(dataset, *words).exit_code == 2
+
+
+def test_file_of_accounts_that_is_not_utf8_is_refused(dataset, tmp_path):
+    (tmp_path / "accounts.txt").write_bytes(b"Ren\xe9\n")
+    result = run(dataset, "--accounts-file", tmp_path / "accounts.txt")
+    assert result.exit_code == 2 and "not UTF-8" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["part-{}", "my.right.{}"])
+def test_tars_of_any_name_go_with_what_was_forgotten(dataset, name):
+    for path in [*dataset.glob("train/*.index"), *dataset.glob("train/*.json"), dataset / "manifest.json"]:
+        path.unlink()
+    for path in dataset.glob("train/*.tar"):
+        path.rename(path.with_name(f"{name.format(path.stem)}.tar"))
+    options = BuildOptions(min_count=1, val_share=0, test_share=0)
+    adopt(Folder(str(dataset)), options, workers=1)
+    without(dataset, ANN)
+    assert is_whole(dataset)
+    for path in dataset.glob("train/*"):
+        assert ANN.encode() not in path.read_bytes(), path
+
+
+def test_tar_that_somebody_put_there_stays(dataset):
+    (dataset / "train" / "mine.tar").write_bytes(b"mine")
+    without(dataset, ANN)
+    assert (dataset / "train" / "mine.tar").exists()

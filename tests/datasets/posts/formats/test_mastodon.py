@@ -1,0 +1,169 @@
+"""A Mastodon outbox: what the account wrote itself, as text, with its images."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emojigan.datasets.posts.archives import hidden
+from emojigan.datasets.posts.formats.mastodon import to_text
+from emojigan.datasets.posts.read import ImageFile, Post, Reject, read_posts
+
+ANN = "https://example.org/users/ann"
+PUBLIC = "https://www.w3.org/ns/activitystreams#Public"
+
+
+def create(number: int = 1, attachment: tuple = (), **note) -> dict:
+    content = {"id": f"{ANN}/statuses/{number}", "type": "Note", "content": "<p>hi</p>", "summary": None}
+    return {
+        "id": f"{ANN}/statuses/{number}/activity",
+        "type": "Create",
+        "actor": ANN,
+        "to": [PUBLIC],
+        "cc": [f"{ANN}/followers"],
+        "object": content | {"attachment": list(attachment)} | note,
+    }
+
+
+def attached(url: str, kind: str = "image/jpeg") -> dict:
+    return {"type": "Document", "mediaType": kind, "url": url, "name": "alt 🐶", "blurhash": "U"}
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., list[Post | Reject]]:
+    """Write an outbox, and read it."""
+
+    def write_and_read(*items) -> list[Post | Reject]:
+        outbox = {"id": "outbox.json", "type": "OrderedCollection", "orderedItems": items}
+        (tmp_path / "outbox.json").write_text(json.dumps(outbox))
+        return list(read_posts([tmp_path]))
+
+    return write_and_read
+
+
+def test_post_has_the_ids_of_the_web(read, tmp_path):
+    url = "/media_attachments/files/109/original/a.jpeg"
+    image = ImageFile(str(tmp_path / url[1:]))
+    assert read(create(7, [attached(url)])) == [
+        Post(f"mastodon/{hidden(ANN + '/statuses/7')}", f"mastodon/{ANN}", (image,), "hi")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("<p>one<br>two<br />three</p>", "one\ntwo\nthree"),
+        ("<p>one</p><p>two</p>", "one\n\ntwo"),
+        ("<p>me &amp; you &lt;3 &#128525; &hearts;</p>", "me & you <3 😍 ♥"),
+        ('<p>a <a href="https://x.org/😍"><span class="invisible">https://</span>x</a></p>', "a https://x"),
+        ("<p>:blobcat: hi 👩‍🚀</p>", ":blobcat: hi 👩‍🚀"),
+        ("no tags", "no tags"),
+        ("a < b &", "a < b &"),
+        ("", ""),
+    ],
+)
+def test_html_becomes_text(content, text):
+    assert to_text(content) == text
+
+
+@given(st.text(st.sampled_from("<>!-[]/&;#? apxBR😍\"'=\n\0")))
+def test_any_html_is_text_or_a_value_error(content):
+    try:
+        assert isinstance(to_text(content), str)
+    except ValueError:
+        assert "<![" in content
+
+
+def test_broken_html_is_rejected(read):
+    assert read(create(content="<![x[")) == [Reject("outbox.json[0]", "broken entry")]
+
+
+@pytest.mark.parametrize("kind", ["video/mp4", "audio/ogg"])
+def test_attachment_that_is_no_image_is_left_out(read, kind):
+    (post,) = read(create(attachment=[attached("/media_attachments/a.mp4", kind)]))
+    assert post.images == ()
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "/", "/indiewebsocial/", "https://files.example.org/", "/system/cache/"]
+)
+def test_what_stands_before_the_path_is_tolerated(read, tmp_path, prefix):
+    path = "media_attachments/files/109/original/a.jpeg"
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_bytes(b"image")
+    (post,) = read(create(attachment=[attached(prefix + path)]))
+    assert [image.read() for image in post.images] == [b"image"]
+
+
+def test_prefix_that_is_a_folder_of_the_archive_is_kept(read, tmp_path):
+    path = "social/media_attachments/files/a.jpeg"
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_bytes(b"image")
+    (post,) = read(create(attachment=[attached("/" + path)]))
+    assert [image.read() for image in post.images] == [b"image"]
+
+
+@pytest.mark.parametrize(
+    "url", ["/../x.jpg", "/media_attachments/../../x.jpg", "a/media_attachments/../../x"]
+)
+def test_image_outside_of_the_archive_is_rejected(read, url):
+    assert read(create(attachment=[attached(url)])) == [Reject("outbox.json[0]", "image outside the export")]
+
+
+def test_absolute_path_behind_a_prefix_stays_inside(read, tmp_path):
+    (post,) = read(create(attachment=[attached("a/media_attachments//etc/passwd")]))
+    assert post.images[0].path.startswith(str(tmp_path))
+
+
+def test_boosts_are_passed_over(read):
+    boost = {"type": "Announce", "actor": ANN, "object": "https://other.org/users/bob/statuses/1"}
+    assert [post.id for post in read(boost, create(2))] == [f"mastodon/{hidden(ANN + '/statuses/2')}"]
+
+
+@pytest.mark.parametrize(
+    ("to", "cc", "is_read"),
+    [
+        ([PUBLIC], [f"{ANN}/followers"], True),
+        ([f"{ANN}/followers"], [PUBLIC], True),
+        ([f"{ANN}/followers"], [], True),
+        (["https://other.org/users/bob"], [], False),
+        ("https://other.org/users/bob", None, False),
+        (["https://other.org/users/bob"], [f"{ANN}/followers"], True),
+    ],
+)
+def test_direct_messages_are_passed_over(read, to, cc, is_read):
+    assert len(read(create() | {"to": to, "cc": cc})) == is_read
+
+
+def test_post_without_an_actor_is_its_own_account(read):
+    (post,) = read(create() | {"actor": None})
+    assert post.account == post.id
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        None,
+        {},
+        create() | {"object": "https://example.org/1"},
+        create() | {"actor": 3},
+        create(content=None),
+        create(id=""),
+        create(id="\ud800"),
+        create(attachment=[3]),
+        create() | {"type": 3},
+    ],
+)
+def test_broken_entry_is_rejected_with_its_place(read, item):
+    first, second = read(create(), item)
+    assert isinstance(first, Post)
+    assert second == Reject("outbox.json[1]", "broken entry")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"orderedItems": 3}'])
+def test_unreadable_outbox_is_told(tmp_path, content):
+    (tmp_path / "outbox.json").write_text(content)
+    assert list(read_posts([tmp_path])) == [Reject("outbox.json", "unreadable file")]

@@ -1,0 +1,222 @@
+"""A folder is the same on a disk and on a store: files are whole or absent, and names stay inside."""
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from click.testing import CliRunner
+
+from emojigan.datasets.build.dataset import Source, build_shards
+from emojigan.datasets.build.plan import BuildOptions
+from emojigan.datasets.errors import InputError
+from emojigan.datasets.store.folder import Folder
+from emojigan.launch.cli import main
+
+BUILD = """
+from emojigan.datasets.build import dataset
+from emojigan.launch.cli import main
+dataset.CHUNK = 64
+main()
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """An S3 server in a process of its own, with the bucket `bucket`; yields what its clients need."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with open(tmp_path_factory.mktemp("store") / "log", "w") as log:
+        server = subprocess.Popen(words, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"{url}/moto-api/", timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None and time.monotonic() < deadline
+                time.sleep(0.1)
+        environment = {**keys, "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": url}
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            boto3.client("s3").create_bucket(Bucket="bucket")
+            yield environment
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture(params=["disk", "file", "memory", "s3"])
+def folder(request, tmp_path) -> Folder:
+    """An empty folder."""
+    if request.param == "s3":
+        request.getfixturevalue("store")
+    name = tmp_path.name
+    places = {"disk": f"{tmp_path}/x", "file": f"file://{tmp_path}/x", "memory": f"memory://{name}"}
+    return Folder({**places, "s3": f"s3://bucket/{name}"}[request.param])
+
+
+def test_what_is_written_is_read(folder):
+    folder.write("a/b.txt", "héllo 😍")
+    folder.write("a/b.bin", b"0123456789")
+    assert folder.read("a/b.txt") == "héllo 😍".encode()
+    assert folder.read("a/b.bin", 3, 7) == b"3456"
+    assert folder.read("a/b.bin", 8) == b"89"
+    assert (folder.size("a/b.bin"), folder.size("a/c"), folder.size("a/b.bin/c")) == (10, None, None)
+    folder.write("a/b.bin", b"new")
+    assert folder.read("a/b.bin") == b"new"
+
+
+def test_what_is_not_there_is_not_found(folder):
+    with pytest.raises(FileNotFoundError):
+        folder.read("nowhere")
+
+
+def test_names_are_listed_and_removed(folder):
+    assert folder.names() == []
+    for name in ("b", "a/2", "a/1", ".c/d"):
+        folder.write(name, name)
+    assert folder.names() == [".c/d", "a/1", "a/2", "b"]
+    assert folder.names("a") == ["a/1", "a/2"]
+    folder.remove("a/1"), folder.remove("a/1")
+    folder.remove_folder(".c"), folder.remove_folder(".c")
+    assert folder.names() == ["a/2", "b"]
+
+
+def test_file_is_absent_until_it_is_whole(folder):
+    with folder.creating("a/b") as temporary:
+        temporary.write_bytes(b"whole")
+        assert folder.size("a/b") is None
+    assert folder.read("a/b") == b"whole"
+    with pytest.raises(ZeroDivisionError), folder.creating("a/c") as temporary:
+        temporary.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert folder.names() == ["a/b"]
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "a//b", "", ".", "a\0b", "a\nb", "a b", "é"])
+def test_name_that_might_leave_the_folder_is_refused(folder, name):
+    for call in (folder.read, folder.size, folder.remove, folder.remove_folder):
+        with pytest.raises(InputError, match="not a name of a file inside"):
+            call(name)
+    with pytest.raises(InputError, match="not a name of a file inside"):
+        folder.write(name, b"")
+    with pytest.raises(InputError, match="not a name of a file inside"), folder.creating(name):
+        pass
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["pipe:cat x", "ftp://host/x", "simplecache::s3://b/x", "ssh://host/x", "zip://a::s3://b", "x://y"],
+)
+def test_place_that_is_no_plain_store_is_refused(place):
+    with pytest.raises(InputError, match="not a place for shards"):
+        Folder(place)
+
+
+def test_absolute_folder_is_the_same_from_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Folder("x").absolute()
+    monkeypatch.chdir("/")
+    folder.write("a", b"here")
+    assert (tmp_path / "x" / "a").read_bytes() == b"here"
+    assert Folder("s3://bucket/x").absolute().place == "s3://bucket/x"
+
+
+def build(posts_folder: Path, out: str | Path, *options: str):
+    words = ["shards", "build", str(posts_folder / "posts.jsonl"), "--out", str(out)]
+    return [*words, "--images-per-shard", "50", "--max-bad", "0", *options]
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_build_to_a_store_puts_the_bytes_of_a_folder_there(store, posts_folder, shards):
+    words = [sys.executable, "-c", BUILD, *build(posts_folder, "s3://bucket/shards", "--workers", "2")]
+    for message in ("", "complete"):
+        result = subprocess.run(words, env={**os.environ, **store}, capture_output=True, text=True)
+        assert result.returncode == 0 and message in result.stderr, result.stderr
+    client, found = boto3.client("s3"), {}
+    for each in client.list_objects_v2(Bucket="bucket", Prefix="shards/")["Contents"]:
+        body = client.get_object(Bucket="bucket", Key=each["Key"])["Body"].read()
+        found[each["Key"].removeprefix("shards/")] = hashlib.sha256(body).hexdigest()
+    assert found == content(shards)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}, "Could not connect"),
+        ({"bucket": "nobucket"}, "bucket"),
+    ],
+)
+def test_store_that_cannot_be_reached_is_told_in_one_line(store, posts_folder, change, message):
+    place = f"s3://{change.get('bucket', 'bucket')}/x"
+    words = [sys.executable, "-c", BUILD, *build(posts_folder, place)]
+    result = subprocess.run(words, env={**os.environ, **store, **change}, capture_output=True, text=True)
+    assert result.returncode == 2
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1 and result.stderr.endswith(errors[0] + "\n") and message in errors[0]
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Path]:
+    """A disk of its own of 1.5 MB."""
+    (tmp_path / "disk").mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", tmp_path / "disk"])
+    if mounted.returncode:
+        pytest.skip("mounting needs root")
+    yield tmp_path / "disk"
+    subprocess.run(["umount", tmp_path / "disk"], check=True)
+
+
+def refused(result, message: str) -> bool:
+    line = result.stderr.splitlines()[-1]
+    return result.exit_code == 2 and line.startswith("Error: ") and message in line
+
+
+def test_full_disk_is_told_and_leaves_only_whole_files(disk, posts_folder, shards, monkeypatch):
+    monkeypatch.setattr("emojigan.datasets.build.dataset.CHUNK", 64)
+    words = build(posts_folder, disk / "out", "--workers", "1")
+    assert refused(CliRunner().invoke(main, words), "No space left")
+    left = content(disk / "out")
+    assert left and all(name.startswith(".build/") and name.endswith(("part", "members")) for name in left)
+    subprocess.run(["mount", "-o", "remount,size=50m", disk], check=True)
+    assert CliRunner().invoke(main, words).exit_code == 0
+    assert content(disk / "out") == content(shards)
+
+
+def test_read_only_disk_is_told(disk, posts_folder):
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    words = build(posts_folder, disk / "out", "--workers", "1")
+    assert refused(CliRunner().invoke(main, words), "Read-only file system")
+    assert not (disk / "out").exists()
+
+
+def test_dataset_in_memory_is_that_of_a_folder(posts_folder, shards):
+    folder = Folder("memory://dataset")
+    options = BuildOptions(images_per_shard=50)
+    build_shards(Source([posts_folder / "posts.jsonl"]), folder, options, workers=1, max_bad=0)
+    assert {name: hashlib.sha256(folder.read(name)).hexdigest() for name in folder.names()} == content(shards)

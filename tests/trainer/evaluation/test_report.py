@@ -1,0 +1,190 @@
+"""The report: one page that needs nothing else, and that nobody's caption can break."""
+
+import base64
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emojigan.trainer.evaluation.figures import Bar, Embedding, Example
+from emojigan.trainer.evaluation.metrics import METRICS
+from emojigan.trainer.evaluation.report import Column, Report, format_table, table, verdict, write_report
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}&amp;"
+
+
+class Page(HTMLParser):
+    """The elements of a page, with their attributes, and its text."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def report(caption: str = "cat", emoji: str = "😍", *, known: bool = True) -> Report:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    bars = tuple(Bar(e, p, p / 2 if known else None) for e, p in ((emoji, 0.5), ("❤", 0.25), ("🧑‍🚀", 0.1)))
+    keys = [metric.key for metric in METRICS] if known else ["energy_score", "brier", "nll", "top1"]
+    return Report(
+        title="EmojiGAN & its reactions",
+        columns=tuple(
+            Column(label, f"what {label} is", {key: 0.1 * (i + 1) for key in keys})
+            for i, label in enumerate(["EmojiGAN", "Softmax classifier", "Marginal"])
+        ),
+        floor=dict.fromkeys(keys, 0.05) if known else None,
+        embedding=Embedding(rng.normal(size=(3, 2)), np.stack([image] * 3), (emoji, "❤", "😂")),
+        histogram=tuple(Bar(bar.emoji, bar.fitted, 0.2) for bar in bars),
+        examples=(Example(image, caption, (emoji,), bars),) * 2,
+        facts={"dataset": "sha256:0123", "steps": "2,600"},
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(report(), tmp_path_factory.mktemp("report") / "new").parent
+
+
+@pytest.fixture(scope="module")
+def html(folder: Path) -> str:
+    return (folder / "index.html").read_text("utf-8")
+
+
+def test_all_files_are_there_and_no_other(folder: Path):
+    assert {path.name for path in folder.iterdir()} == {"index.html", "fig2.png", "fig3.png", "fig4.png"}
+    for path in folder.glob("*.png"):
+        with Image.open(path) as picture:
+            assert picture.width > 600
+
+
+def test_the_page_needs_no_other_file_and_no_network(html: str):
+    page = Page(html)
+    for tag, attributes in page.elements:
+        assert tag not in {"script", "iframe", "object", "embed", "base"}
+        for attribute in {
+            "src",
+            "href",
+            "xlink:href",
+            "srcset",
+            "action",
+            "poster",
+            "data",
+        } & attributes.keys():
+            assert str(attributes[attribute]).startswith("data:")
+    assert not re.search(r"url\(|@import|https?:", html)
+    (policy,) = [meta["content"] for meta in page.all("meta") if "http-equiv" in meta]
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def test_images_are_inline_and_whole(html: str):
+    page = Page(html)
+    images = [image["src"] for image in page.all("img")] + [image["href"] for image in page.all("image")]
+    assert len(images) == 2 + 3
+    for address in images:
+        Image.open(io.BytesIO(base64.b64decode(str(address).partition("base64,")[2]))).load()
+
+
+def test_every_figure_is_there_with_what_to_see_and_what_to_beware_of(html: str):
+    page = Page(html)
+    for number in (2, 3, 4):
+        assert f"Fig. {number}." in page.text
+    assert len(page.all("figure")) == len(page.all("figcaption")) == 3
+    for heading in ("What to see.", "In the paper,", "Beware."):
+        assert page.text.count(heading) == 3
+    assert "a generator that ignores the image scores perfectly" in page.text
+
+
+def test_the_page_can_be_read_aloud(html: str):
+    page = Page(html)
+    assert page.all("html") == [{"lang": "en"}]
+    assert "<title>EmojiGAN &amp; its reactions</title>" in html
+    assert all(image["alt"] for image in page.all("img"))
+    assert all(svg["aria-label"] for svg in page.all("svg"))
+    assert all(header["scope"] for header in page.all("th"))
+    assert all(span.get("aria-label") for span in page.all("span") if span.get("class") == "emoji")
+
+
+def test_emojis_are_fully_qualified_and_in_elements_of_their_own(html: str):
+    assert ">❤️</span>" in html
+    assert 'aria-label="red heart"' in html
+    assert not re.search("❤(?!\ufe0f)", html)
+    outside = re.sub(r'<span class="emoji".*?</span>|<text .*?</text>', "", html)
+    assert not re.search("[\U0001f000-\U0001ffff❤]", outside)
+    first = re.search(r"\.emoji \{ font-family: (.*?);", html)
+    assert first and first[1].startswith('"Noto Color Emoji", "Apple Color Emoji", "Segoe UI Emoji"')
+
+
+def test_both_colour_schemes_are_there(html: str):
+    assert 'name="color-scheme" content="light dark"' in html
+    assert "@media (prefers-color-scheme: dark)" in html
+
+
+def test_hostile_captions_and_emojis_are_text(tmp_path: Path):
+    hostile = replace(report(HOSTILE, HOSTILE), title=HOSTILE, facts={HOSTILE: HOSTILE})
+    html = write_report(hostile, tmp_path).read_text("utf-8")
+    page = Page(html)
+    assert not page.all("script")
+    assert not any("onerror" in attributes for _, attributes in page.elements)
+    assert "Held-out image: " + HOSTILE in {image["alt"] for image in page.all("img")}
+    assert HOSTILE in page.text
+    assert "{{ 7 * 7 }}" in html
+
+
+def test_without_a_truth_the_page_claims_none(tmp_path: Path):
+    unknown = report(known=False)
+    page = Page(write_report(unknown, tmp_path).read_text("utf-8"))
+    assert "Truth itself" not in page.text and "the truth" not in page.text.partition("Fig. 2.")[0]
+    assert "Total variation" not in page.text
+    assert verdict(unknown) == (
+        "EmojiGAN’s energy score on held-out images, where lower is better, is 0.10; "
+        "the softmax classifier at 0.20, the marginal at 0.30."
+    )
+
+
+def test_the_verdict_is_one_sentence():
+    assert verdict(report()) == (
+        "EmojiGAN’s distribution is at 0.10 total variation from the truth; the softmax classifier at 0.20, "
+        "the marginal at 0.30, 50 samples of the truth itself at 0.05."
+    )
+    alone = replace(report(known=False), columns=report(known=False).columns[:1])
+    assert verdict(alone).endswith("is 0.10.")
+
+
+def test_the_best_of_each_row_is_marked_by_what_is_better_there():
+    columns = [
+        Column("A", "", {"tv": 0.1, "top1": 0.1, "entropy_ratio": 0.8}),
+        Column("B", "", {"tv": 0.2, "top1": 0.5, "entropy_ratio": 1.1}),
+        Column("C", "", {"tv": 0.1004, "entropy_ratio": 0.2}),
+    ]
+    best = {row.metric.key: [cell.best for cell in row.cells] for row in table(columns, None)}
+    assert best == {
+        "tv": [True, False, True],  # they read the same
+        "entropy_ratio": [False, True, False],
+        "top1": [False, True, False],
+    }
+
+
+def test_the_table_of_the_terminal_is_aligned():
+    columns = [Column("EmojiGAN", "", {"tv": 0.125, "nll": 12.5}), Column("Marginal", "", {"tv": 0.58})]
+    assert format_table(columns, {"tv": 0, "nll": 1.7}).splitlines() == [
+        "                           EmojiGAN   Marginal   Truth itself",
+        "Total variation ↓             0.125*     0.580          0.000",
+        "Negative log-likelihood ↓    12.500*         –          1.700",
+    ]
+    assert "Truth" not in format_table(columns, None)

@@ -1,0 +1,102 @@
+"""What the GAN is compared with, made from the same tuples: the marginal, and a softmax classifier.
+
+The classifier has the generator's trunk, sees the same augmented images, and is stopped where it is best on
+the val split, like the GAN's snapshots. It is trained once for a run and kept in the run's folder.
+"""
+
+import json
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from ...datasets.store.atomic import creating_folder, is_whole
+from ...datasets.work.progress import progress
+from ..config import Config
+from ..inputs import Inputs
+from ..model.augment import augment, normalise
+from ..model.networks import Classifier
+from ..training.noise import Noise
+
+LEARNING_RATE = 1e-3
+LOOKS = 10  # at the val split
+CHUNK = 256  # images asked about at a time
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the kept classifier was made from: another one is trained when this differs."""
+
+    config: dict
+    dataset: str
+    vectors: str
+    steps: int
+
+
+def marginal(inputs: Inputs) -> np.ndarray:
+    """The share of each emoji in the train split, whatever the image, float64 [V]."""
+    counts = np.array([inputs.train.manifest.vocabulary[emoji] for emoji in inputs.vocabulary], np.float64)
+    return counts / counts.sum()
+
+
+def train_classifier(config: Config, inputs: Inputs, run: Path, steps: int) -> Classifier:
+    """The classifier of a run: read from its folder, or trained for `steps` batches and put there."""
+    recipe = Recipe(config.model_dump(exclude={"run"}), inputs.dataset, inputs.vectors_hash, steps)
+    folder = run / "baseline"
+    torch.manual_seed(config.optimizer.seed)
+    classifier = Classifier(config.model, len(inputs.vocabulary), inputs.train.manifest.image_size)
+    if not (is_whole(folder) and json.loads((folder / "recipe.json").read_text()) == asdict(recipe)):
+        weights = _fit(classifier, config, inputs, steps)
+        with creating_folder(folder) as temporary:
+            save_file(weights, temporary / "classifier.safetensors")
+            (temporary / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+    classifier.load_state_dict(load_file(folder / "classifier.safetensors"))
+    return classifier.eval()
+
+
+def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> dict[str, torch.Tensor]:
+    """Train with Adam and linear decay; the weights of the best look at the val split."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    classifier.to(device).train()
+    settings = config.optimizer
+    noise = Noise(settings.seed, config.data.batch_size, rank=0, world_size=1, device=device)
+    optimizer = torch.optim.Adam(classifier.parameters(), LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, settings.final_learning_rate, steps)
+    reading = inputs.stream(config, start=0)
+    held_out = inputs.read_val()
+    best, weights = np.inf, {}
+    with closing(reading) as batches, progress(steps, "classifier", "steps") as bar:
+        for step in range(1, steps + 1):
+            batch = next(batches)
+            images = batch.images.to(device)
+            if config.data.augment:
+                images = augment(images, noise.uniform("augment", step, 5))
+            else:
+                images = normalise(images)
+            log_q = classifier(images).gather(1, inputs.ids[batch.emoji].to(device)[:, None])
+            known = (inputs.tuple_weights[batch.emoji] > 0).to(device)
+            loss = -(log_q.squeeze(1) * known).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if step % max(1, steps // LOOKS) == 0 or step == steps:
+                nll = inputs.negative_log_likelihood(classify(classifier, held_out.images), held_out)
+                if nll < best:
+                    best = nll
+                    weights = {name: tensor.cpu().clone() for name, tensor in classifier.state_dict().items()}
+                bar.set_postfix(val_nll=f"{nll:.3f}")
+            bar.update()
+    classifier.cpu()
+    return weights
+
+
+@torch.inference_mode()
+def classify(classifier: Classifier, images: torch.Tensor) -> np.ndarray:
+    """q(e | y) of uint8 images [n, 3, size, size], float64 [n, V]."""
+    device = next(classifier.parameters()).device
+    chunks = [classifier(normalise(chunk.to(device))).exp().cpu() for chunk in images.split(CHUNK)]
+    return torch.cat(chunks).double().numpy()

@@ -1,0 +1,151 @@
+"""Generator, critics and classifier: the paper's trunk, and what is joined to it.
+
+Nothing here trains. Images are float [batch, 3, size, size] in [-1, 1]; emoji vectors have `vector_dim`
+(300) numbers.
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from ..config import ModelConfig
+
+
+class Trunk(nn.Module):
+    """Image to features: four convolutions of kernel 4 and stride 2, 64→32→16→8→4, no normalisation."""
+
+    def __init__(self, config: ModelConfig, image_size: int) -> None:
+        super().__init__()
+        assert image_size % 16 == 0, image_size
+        widths = [3] + [config.trunk_width * scale for scale in (1, 2, 4, 8)]
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        self.convolutions = nn.Sequential(*layers)
+        self.project = nn.Linear(widths[-1] * (image_size // 16) ** 2, config.feature_dim)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # [batch, feature_dim]
+        maps = self.convolutions(images)  # [batch, 8·width, size/16, size/16]
+        return nn.functional.leaky_relu(self.project(maps.flatten(1)), 0.2)
+
+
+def hidden_layers(inputs: int, hidden: int) -> nn.Sequential:
+    """Two hidden layers, [batch, inputs] → [batch, hidden]."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, hidden), nn.LeakyReLU(0.2)
+    )
+
+
+class Generator(nn.Module):
+    """Image and latent to an emoji vector, G(y, z); with the vocabulary's vectors, to q(e | y, z).
+
+    Args:
+        vectors: float32 [V, vector_dim], of the vocabulary; kept as a buffer that is not saved.
+    """
+
+    vectors: torch.Tensor
+
+    def __init__(self, config: ModelConfig, vectors: torch.Tensor, image_size: int) -> None:
+        super().__init__()
+        self.trunk = Trunk(config, image_size)
+        self.latent_dim = config.latent_dim
+        self.hidden = hidden_layers(config.feature_dim + config.latent_dim, config.hidden_dim)
+        self.output = nn.Linear(config.hidden_dim, vectors.shape[1])
+        self.register_buffer("vectors", vectors, persistent=False)
+
+    def forward(self, images: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:  # [batch, vector_dim]
+        return self.head(self.trunk(images), latent)
+
+    def head(self, features: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+        """All but the trunk: many latents for one image cost one trunk."""
+        return self.output(self.hidden(torch.cat([features, latent], dim=-1)))
+
+    def log_probabilities(self, output: torch.Tensor) -> torch.Tensor:
+        """log q(e | y, z) of a tied output, float32 [..., vector_dim] → [..., V]."""
+        logits = output.float() @ self.vectors.T / math.sqrt(output.shape[-1])
+        return logits.log_softmax(dim=-1)
+
+    def nearest(self, output: torch.Tensor) -> torch.Tensor:
+        """The nearest emoji of a free output, by cosine, [..., vector_dim] → int64 [...]."""
+        return (output.float() @ nn.functional.normalize(self.vectors, dim=1).T).argmax(dim=-1)
+
+
+class ProjectionCritic(nn.Module):
+    """D(x | y) = l(h(x)) + ⟨v(y), h(x)⟩ / √d (Miyato & Koyama 2018, with image and label exchanged)."""
+
+    def __init__(self, config: ModelConfig, vector_dim: int, image_size: int) -> None:
+        super().__init__()
+        self.trunk = Trunk(config, image_size)
+        self.condition = nn.Linear(config.feature_dim, config.hidden_dim)
+        self.hidden = hidden_layers(vector_dim, config.hidden_dim)
+        self.output = nn.Linear(config.hidden_dim, 1)
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """v(y): all that the score needs of an image, [batch, hidden_dim]."""
+        return self.condition(self.trunk(images)) / math.sqrt(self.condition.out_features)
+
+    def score(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """D(x | y) of pairs, [batch]."""
+        hidden = self.hidden(vectors)
+        return self.output(hidden).squeeze(-1) + (embedded * hidden).sum(-1)
+
+    def score_all(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """D(x | y) of every image with every vector, [batch, V]."""
+        hidden = self.hidden(vectors)
+        return self.output(hidden).squeeze(-1) + embedded @ hidden.T
+
+
+class ConcatenationCritic(nn.Module):
+    """D(x | y) from image features and vector side by side (the paper), and two hidden layers.
+
+    One linear layer after the join could not condition: its gradient by x is the same for every image. The
+    first layer is kept in two halves, so that the image's is computed once.
+    """
+
+    def __init__(self, config: ModelConfig, vector_dim: int, image_size: int) -> None:
+        super().__init__()
+        self.trunk = Trunk(config, image_size)
+        self.from_image = nn.Linear(config.feature_dim, config.hidden_dim)
+        self.from_vector = nn.Linear(vector_dim, config.hidden_dim, bias=False)
+        self.hidden = nn.Sequential(
+            nn.LeakyReLU(0.2), nn.Linear(config.hidden_dim, config.hidden_dim), nn.LeakyReLU(0.2)
+        )
+        self.output = nn.Linear(config.hidden_dim, 1)
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """The image's half of the first layer, [batch, hidden_dim]."""
+        return self.from_image(self.trunk(images))
+
+    def score(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """D(x | y) of pairs, [batch]."""
+        return self.output(self.hidden(embedded + self.from_vector(vectors))).squeeze(-1)
+
+    def score_all(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """D(x | y) of every image with every vector, [batch, V]."""
+        return self.score(embedded[:, None], vectors[None])
+
+
+Critic = ProjectionCritic | ConcatenationCritic
+
+
+def make_critic(config: ModelConfig, vector_dim: int, image_size: int) -> Critic:
+    """The critic that a config names."""
+    kind = {"projection": ProjectionCritic, "concatenation": ConcatenationCritic}[config.critic]
+    return kind(config, vector_dim, image_size)
+
+
+class Classifier(nn.Module):
+    """The baseline: the generator's trunk and a softmax over the vocabulary."""
+
+    def __init__(self, config: ModelConfig, vocabulary: int, image_size: int) -> None:
+        super().__init__()
+        self.trunk = Trunk(config, image_size)
+        self.output = nn.Sequential(
+            hidden_layers(config.feature_dim, config.hidden_dim), nn.Linear(config.hidden_dim, vocabulary)
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """log q(e | y), float32 [batch, V]."""
+        return self.output(self.trunk(images)).float().log_softmax(dim=-1)

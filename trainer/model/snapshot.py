@@ -1,0 +1,135 @@
+"""Weights to sample from, with all that sampling needs: what is evaluated, registered and served.
+
+snapshots/step-00000400/{generator.safetensors, vectors.safetensors, snapshot.json, SHA256SUMS}
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import one_hot
+
+from ...datasets.emojis.weights import undo
+from ...datasets.errors import InputError
+from ...datasets.store.atomic import creating_folder, is_whole
+from ..config import ModelConfig
+from .augment import normalise
+from .networks import Generator
+
+CHUNK = 256  # images sampled at a time
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a snapshot says of itself; JSON in the folder."""
+
+    step: int
+    image_size: int  # pixels
+    model: dict  # ModelConfig
+    vocabulary: tuple[str, ...]  # canonical emojis, the order of the vectors
+    dataset: str  # SHA-256 of the manifest
+    vectors: str  # SHA-256 of the vector file
+    scores: dict[str, float]  # on the val split
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A generator that can be asked."""
+
+    facts: Facts
+    generator: Generator
+    weights: np.ndarray  # float64 [V], that it was trained with
+
+    @torch.inference_mode()
+    def distribution(
+        self, images: torch.Tensor, *, num_samples: int, seed: int, raw: bool = False
+    ) -> np.ndarray:
+        """p(emoji | image), averaged over `num_samples` latents.
+
+        A tied output gives the mean of q(e | y, z), a free one the frequencies of its nearest emojis.
+
+        Args:
+            images: uint8 [n, 3, size, size].
+            raw: leave the shift of the training's weights in.
+
+        Returns:
+            float64 [n, V], rows sum to 1.
+        """
+        device = next(self.generator.parameters()).device
+        noise = torch.Generator().manual_seed(seed)
+        latent = torch.randn(num_samples, self.generator.latent_dim, generator=noise).to(device)
+        rows = [self._rows(chunk.to(device), latent) for chunk in images.split(CHUNK)]
+        distribution = torch.cat(rows).cpu().numpy()
+        return distribution if raw else undo(distribution, self.weights)
+
+    @torch.inference_mode()
+    def features(self, images: torch.Tensor) -> np.ndarray:
+        """What the trunk sees in uint8 images [n, 3, size, size], float32 [n, feature_dim]."""
+        device = next(self.generator.parameters()).device
+        chunks = [self.generator.trunk(normalise(chunk.to(device))) for chunk in images.split(CHUNK)]
+        return torch.cat(chunks).cpu().numpy()
+
+    def _rows(self, images: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+        """float64 [images, V]; the latents are shared by the images, the trunk by the latents."""
+        features = self.generator.trunk(normalise(images))  # [images, feature_dim]
+        total = torch.zeros(
+            len(images), len(self.facts.vocabulary), dtype=torch.float64, device=images.device
+        )
+        for z in latent:
+            output = self.generator.head(features, z.expand(len(images), -1))
+            if self.facts.model["output"] == "tied":
+                total += self.generator.log_probabilities(output).exp()
+            else:
+                total += one_hot(self.generator.nearest(output), total.shape[1])
+        return total / total.sum(dim=1, keepdim=True)
+
+
+def save_snapshot(folder: Path, facts: Facts, generator: Generator, weights: np.ndarray) -> Path:
+    """Write a snapshot under its step's name and return where."""
+    path = folder / f"step-{facts.step:08d}"
+    with creating_folder(path) as temporary:
+        save_file(
+            {k: t.cpu().contiguous() for k, t in generator.state_dict().items()},
+            temporary / "generator.safetensors",
+        )
+        vectors = {"vectors": generator.vectors.cpu().contiguous(), "weights": torch.from_numpy(weights)}
+        save_file(vectors, temporary / "vectors.safetensors")
+        (temporary / "snapshot.json").write_text(
+            json.dumps(facts.__dict__, ensure_ascii=False, indent=1), encoding="utf-8"
+        )
+    return path
+
+
+def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
+    """Read a snapshot.
+
+    Raises:
+        InputError: it is not there, or a file is damaged.
+    """
+    if not is_whole(path):
+        raise InputError(f"{path} is not a whole snapshot. Run `emojigan train` to make one.")
+    content = json.loads((path / "snapshot.json").read_text(encoding="utf-8"))
+    facts = Facts(**{**content, "vocabulary": tuple(content["vocabulary"])})
+    tensors = load_file(path / "vectors.safetensors")
+    generator = Generator(ModelConfig(**facts.model), tensors["vectors"], facts.image_size)
+    generator.load_state_dict(load_file(path / "generator.safetensors"))
+    return Snapshot(facts, generator.eval().to(device), tensors["weights"].numpy())
+
+
+def best_snapshot(run: Path) -> Path:
+    """The snapshot of a run with the lowest negative log-likelihood on the val split.
+
+    Raises:
+        InputError: the run has none.
+    """
+    paths = [path for path in sorted((run / "snapshots").glob("step-*")) if is_whole(path)]
+    if not paths:
+        raise InputError(f"{run} has no snapshot. Train first: emojigan train SHARDS --out {run}.")
+
+    def nll(path: Path) -> float:
+        return json.loads((path / "snapshot.json").read_text(encoding="utf-8"))["scores"]["nll"]
+
+    return min(paths, key=nll)

@@ -1,0 +1,162 @@
+"""A run's best snapshot as a version of a registered model, and such a model asked about photographs.
+
+run ─► register ─► MLflow: logged model (code, snapshot, signature, scores) ─► version ─► alias champion
+                                                          models:/emojigan@champion ─► predict
+"""
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...datasets.errors import InputError
+from ...datasets.posts.images import encode_jpeg
+from ...datasets.store.atomic import SUMS, sha256
+from ..tracking import mlflow_client, run_id_of
+
+CHAMPION = "champion"
+PACKAGE = Path(__file__).parents[2]
+FOLDERS = ("datasets", "trainer", "launch")
+REQUIREMENTS = (
+    *("mlflow", "torch", "numpy", "pandas", "pillow", "safetensors", "pydantic", "pyyaml", "click"),
+    *("emoji", "simplejpeg", "tqdm"),
+)
+SNAPSHOT_TAG = "emojigan.snapshot"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of a registered model."""
+
+    name: str
+    version: str
+    champion: bool  # whether the alias was set
+
+
+def register(run: Path, name: str) -> Registered:
+    """Register the snapshot that `evaluate` scored; the champion must beat the marginal baseline.
+
+    The same snapshot is registered once: asking again gives the version that is there.
+
+    Raises:
+        InputError: the run was not evaluated.
+    """
+    path = run / "evaluation.json"
+    if not path.exists():
+        raise InputError(f"{run} was not evaluated. Run `emojigan evaluate {run}` first.")
+    evaluation = json.loads(path.read_text(encoding="utf-8"))
+    snapshot = run / "snapshots" / evaluation["snapshot"]
+    identity = sha256(snapshot / SUMS)
+    client = mlflow_client()
+    known = [
+        v for v in client.search_model_versions(f"name = '{name}'") if v.tags.get(SNAPSHOT_TAG) == identity
+    ]
+    number = known[0].version if known else _new_version(run, name, snapshot, identity, evaluation["scores"])
+    champion = beats_marginal(evaluation["scores"])
+    if champion:
+        client.set_registered_model_alias(name, CHAMPION, number)
+    return Registered(name, str(number), champion)
+
+
+def beats_marginal(scores: dict[str, dict[str, float]]) -> bool:
+    """Whether the model is better than ignoring the image, by both proper scores of held-out tuples."""
+    model, baseline = scores["EmojiGAN"], scores["Marginal"]
+    return all(model[key] < baseline[key] for key in ("nll", "energy_score"))
+
+
+def _new_version(
+    run: Path, name: str, snapshot: Path, identity: str, scores: dict[str, dict[str, float]]
+) -> str:
+    import mlflow
+
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it tells that it tries the example
+    run_id = run_id_of(run)
+    assert run_id is not None, f"{run} was trained without MLflow"
+    facts = json.loads((snapshot / "snapshot.json").read_text(encoding="utf-8"))
+    with mlflow.start_run(run_id=run_id), tempfile.TemporaryDirectory() as folder:
+        info = mlflow.pyfunc.log_model(
+            name=name,
+            step=facts["step"],
+            python_model=str(PACKAGE / "trainer" / "serving" / "served_model.py"),
+            code_paths=[str(_copy_source(Path(folder)))],
+            artifacts={"snapshot": str(snapshot)},
+            signature=signature(),
+            input_example=(_example(), {"n_samples": 1}),
+            pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in REQUIREMENTS],
+            params={"step": facts["step"], "vocabulary": len(facts["vocabulary"]), **facts["model"]},
+        )
+        mlflow.log_metrics(
+            {f"test/{key}": value for key, value in scores["EmojiGAN"].items()},
+            step=facts["step"],
+            model_id=info.model_id,
+        )
+        tags = {SNAPSHOT_TAG: identity, "dataset": facts["dataset"], "vectors": facts["vectors"]}
+        return mlflow.register_model(f"models:/{info.model_id}", name, tags=tags).version
+
+
+def _copy_source(folder: Path) -> Path:
+    """The package as it is now, under its import name; a model keeps the code that it was made with."""
+    for name in FOLDERS:
+        shutil.copytree(
+            PACKAGE / name, folder / "emojigan" / name, ignore=shutil.ignore_patterns("__pycache__", ".*")
+        )
+    return folder / "emojigan"
+
+
+def signature() -> Any:
+    """Binary images in, emojis with probabilities out, three parameters."""
+    from mlflow.models.signature import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array, Object, Property
+
+    answer = Object([Property("emoji", DataType.string), Property("p", DataType.double)])
+    params = {"n_samples": 50, "top_k": 10, "seed": 0}
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.binary, "image")]),
+        outputs=Schema([ColSpec(Array(answer))]),
+        params=ParamSchema([ParamSpec(name, DataType.long, default) for name, default in params.items()]),
+    )
+
+
+def _example() -> Any:
+    """A grey photograph: MLflow tries the model on it once, and shows how to ask."""
+    import pandas
+
+    return pandas.DataFrame({"image": [encode_jpeg(np.full((64, 64, 3), 128, np.uint8))]})
+
+
+def predict(model: str, photos: list[Path], *, num_samples: int, top_k: int, seed: int) -> list[list[dict]]:
+    """For each photograph, its likeliest emojis: [{"emoji": …, "p": …}, …].
+
+    Args:
+        model: any model address of MLflow, such as models:/emojigan@champion.
+
+    Raises:
+        InputError: there is no such model, or a photograph cannot be read.
+    """
+    for photo in photos:
+        if not photo.is_file():
+            raise InputError(f"{photo}: no such photograph.")
+    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    mlflow_client()
+    import mlflow
+    import pandas
+    from mlflow.exceptions import MlflowException
+
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)  # it advises on how to write models
+    try:
+        loaded = mlflow.pyfunc.load_model(model)
+    except (MlflowException, OSError) as error:
+        raise InputError(f"{model} cannot be loaded: {str(error).splitlines()[0]}") from error
+    params = {"n_samples": num_samples, "top_k": top_k, "seed": seed}
+    try:
+        return loaded.predict(pandas.DataFrame({"image": [photo.read_bytes() for photo in photos]}), params)
+    except MlflowException as error:
+        raise InputError(f"{', '.join(str(photo) for photo in photos)}: {error.message}.") from error

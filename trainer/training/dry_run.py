@@ -1,0 +1,46 @@
+"""What a training would do, before it does it: for `train --dry-run`."""
+
+import os
+from pathlib import Path
+
+import torch
+import yaml
+
+from ...datasets.store.folder import Folder
+from ...datasets.stream.stream import batches_per_epoch
+from ..config import Config
+from ..inputs import read_inputs
+from ..model.networks import Generator, make_critic
+
+
+def describe(config: Config, shards: Folder, vectors: Path) -> str:
+    """The resolved config, then tuples, steps, ranks and memory."""
+    inputs = read_inputs(config, shards, vectors)
+    settings, batch_size = config.optimizer, config.data.batch_size
+    batches = settings.num_critic_steps + settings.num_generator_steps
+    ranks = config.run.world_size or int(os.environ.get("WORLD_SIZE", "1"))
+    size = inputs.train.manifest.image_size
+    with torch.device("meta"):
+        generator = Generator(config.model, torch.empty(inputs.vectors.shape), size)
+        critic = make_critic(config.model, inputs.vectors.shape[1], size)
+    of_generator, of_critic = (sum(p.numel() for p in module.parameters()) for module in (generator, critic))
+    # Weight, gradient and Adam's two moments for each; the average once more.
+    state = 4 * (4 * (of_generator + of_critic) + of_generator)
+    maps = config.model.trunk_width * (size // 2) ** 2 * (1 + 1 / 2 + 1 / 4 + 1 / 8) + 3 * size**2
+    activations = (
+        4 * 2 * (batch_size // ranks) * (maps + 12 * config.model.hidden_dim + 3 * len(inputs.vocabulary))
+    )
+    return (
+        yaml.safe_dump(config.model_dump(), sort_keys=False)
+        + f"\ntuples   {inputs.train.num_tuples:,} to train on, {inputs.num_without_vector:,} without vector"
+        + f"\nemojis   {len(inputs.vocabulary)}"
+        + f"\nsteps    {settings.steps:,}, each {settings.num_critic_steps} critic and "
+        f"{settings.num_generator_steps} generator updates of {batch_size} tuples: "
+        f"{settings.steps * batches / batches_per_epoch(inputs.train, batch_size):.1f} epochs"
+        + f"\nweights  largest over smallest {inputs.weights.max() / inputs.weights.min():.3g}, worth "
+        f"{inputs.effective_share:.0%} of the tuples"
+        + f"\nranks    {ranks}, {batch_size // ranks} tuples each"
+        + f"\nnetworks {of_generator:,} in the generator, {of_critic:,} in the critic"
+        + f"\nmemory   about {(state + activations) / 2**20:,.0f} MiB a rank: "
+        f"{state / 2**20:,.0f} of weights and optimizers, {activations / 2**20:,.0f} of activations"
+    )

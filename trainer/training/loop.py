@@ -1,0 +1,210 @@
+"""The training: one function that reads from top to bottom.
+
+    shards + vectors ─► inputs ─► build ─► resume ─► (train_step ─► average ─► metrics, and now and then
+                                                       a snapshot and a checkpoint) × steps
+
+Accelerate gives the device, DistributedDataParallel, autocast and the collectives. It neither loads the data
+(it would give ranks the wrong share) nor saves the state (not whole when killed).
+"""
+
+import json
+import sys
+import warnings
+from contextlib import closing, nullcontext
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from tqdm import tqdm
+
+from ...datasets.errors import InputError
+from ...datasets.store.atomic import write_atomic
+from ...datasets.store.folder import Folder
+from ...datasets.stream.held_out import HeldOut
+from ...datasets.stream.quarantine import Loss
+from ...datasets.work.progress import progress
+from ..config import Config
+from ..inputs import read_inputs
+from ..model.snapshot import Facts, Snapshot, save_snapshot
+from ..tracking import Tracker, tracking
+from .checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
+from .step import METRICS, Training, build, set_learning_rate, train_step, update_average
+
+VAL_SAMPLES = 16  # latents for each image that scores a snapshot
+
+
+def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
+    """Train, from the newest checkpoint of the run folder or from the start, to the last step.
+
+    Raises:
+        InputError: something given cannot work; nothing was trained.
+    """
+    accelerator = start(config)
+    main = accelerator.is_main_process
+    inputs = read_inputs(config, shards, vectors)
+    training = build(config, inputs, accelerator)
+    identity = Identity.of(config, inputs.dataset, inputs.vectors_hash)
+    state = TrainState(
+        {"generator": training.generator, "critic": training.critic, "average": training.average},
+        {"generator_optimizer": training.generator_optimizer, "critic_optimizer": training.critic_optimizer},
+    )
+    step = load_checkpoint(run / "checkpoints", state, identity)
+    check_same_step(accelerator, step)
+    if main:
+        write_atomic(run / "config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False))
+        places = {"shards": shards.absolute().place, "vectors": str(vectors.resolve())}
+        write_atomic(run / "inputs.json", json.dumps(places, indent=1) + "\n")
+        _tell(training, step)
+    updates = config.optimizer.num_critic_steps + config.optimizer.num_generator_steps
+    reading = inputs.stream(
+        config,
+        start=step * updates,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        quarantine=partial(note_loss, run / f"quarantine-{accelerator.process_index}.jsonl"),
+    )
+    held_out = inputs.read_val()
+    recent: list[torch.Tensor] = []
+    params = {key: str(value) for part in config.model_dump().values() for key, value in part.items()}
+    tags = {"dataset": inputs.dataset, "vectors": inputs.vectors_hash}
+    with (
+        closing(reading) as batches,
+        tracking(run, resumed_at=step, params=params, tags=tags) if main else nullcontext() as tracker,
+        progress(config.optimizer.steps, "train", "steps", initial=step, shown=main) as bar,
+    ):
+        while step < config.optimizer.steps:
+            set_learning_rate(training, step)
+            recent.append(train_step(training, batches, step * updates))
+            update_average(training, step)
+            step += 1
+            last = step == config.optimizer.steps
+
+            # Once in a while: metrics, averaged over the ranks and the steps since the last time.
+            if step % config.run.log_steps == 0 or last:
+                bar.set_postfix(log_metrics(training, recent, step, tracker), refresh=False)
+                recent.clear()
+
+            # Once in a while: a snapshot, scored on held-out tuples by rank 0 while the others wait.
+            if (step % config.run.snapshot_steps == 0 or last) and tracker:
+                take_snapshot(training, step, held_out, run, tracker)
+
+            # Once in a while: a checkpoint.
+            if step % config.run.checkpoint_steps == 0 or last:
+                if main:
+                    save_checkpoint(run / "checkpoints", step, state, identity)
+                accelerator.wait_for_everyone()
+            bar.update()
+    accelerator.end_training()
+
+
+def start(config: Config) -> Accelerator:
+    """Join the other ranks, and refuse to train on another number of them than was promised."""
+    # Accelerate knows this setting only under the name that newer versions of torch warn of.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision=precision(config),
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+    ranks, promised = accelerator.num_processes, config.run.world_size
+    if promised is not None and promised != ranks:
+        raise InputError(
+            f"{promised} ranks were promised and {ranks} started. On CPUs `accelerate launch` always starts "
+            "one; use `torchrun --nproc_per_node N --no-python emojigan train …`."
+        )
+    if config.data.batch_size % ranks:
+        raise InputError(f"--batch-size {config.data.batch_size} cannot be shared by {ranks} ranks.")
+    return accelerator
+
+
+def note_loss(path: Path, loss: Loss) -> None:
+    """Tell of a damaged image, and add a line to the quarantine file of this rank."""
+    tqdm.write(f"quarantined: {loss.shard} {loss.key or '(all of it)'}: {loss.reason}", file=sys.stderr)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(loss), ensure_ascii=False) + "\n")
+
+
+def check_same_step(accelerator: Accelerator, step: int) -> None:
+    """Refuse to resume where ranks found different checkpoints: they would train different networks."""
+    steps = accelerator.gather(torch.tensor([step], device=accelerator.device))
+    assert isinstance(steps, torch.Tensor)
+    if len(found := sorted(set(steps.tolist()))) > 1:
+        raise InputError(f"The ranks found checkpoints of steps {found}. Put --out where all nodes see it.")
+
+
+def precision(config: Config) -> str:
+    """What Accelerate calls the precision: bf16 where the device has it, unless told otherwise."""
+    if config.run.precision == "auto":
+        return (
+            "bf16"
+            if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+            else "no"
+        )
+    return {"float32": "no", "bf16": "bf16"}[config.run.precision]
+
+
+def log_metrics(
+    training: Training, recent: list[torch.Tensor], step: int, tracker: Tracker | None
+) -> dict[str, str]:
+    """Average the metrics of the last steps over all ranks and note them; the same for the progress bar.
+
+    Raises:
+        InputError: one is no longer finite.
+    """
+    means = training.accelerator.reduce(torch.stack(recent).mean(dim=0), "mean")
+    assert isinstance(means, torch.Tensor)
+    metrics: dict[str, float] = dict(zip(METRICS, means.tolist(), strict=True))
+    if not np.isfinite(list(metrics.values())).all():
+        raise InputError(f"The losses are no longer finite at step {step}. Lower --learning-rate.")
+    if tracker:
+        tracker.log(step, metrics)
+    return {name.split("/")[1]: f"{value:.3f}" for name, value in metrics.items()}
+
+
+def take_snapshot(training: Training, step: int, held_out: HeldOut, run: Path, tracker: Tracker) -> None:
+    """Score the averaged generator on the val split and write its snapshot."""
+    inputs = training.inputs
+    facts = Facts(
+        step=step,
+        image_size=inputs.train.manifest.image_size,
+        model=training.config.model.model_dump(),
+        vocabulary=inputs.vocabulary,
+        dataset=inputs.dataset,
+        vectors=inputs.vectors_hash,
+        scores={},
+    )
+    snapshot = Snapshot(facts, training.average, inputs.weights)
+    distribution = snapshot.distribution(held_out.images, num_samples=VAL_SAMPLES, seed=0, raw=True)
+    nll = inputs.negative_log_likelihood(distribution, held_out)
+    tracker.log(step, {"val/nll": nll})
+    facts.scores["nll"] = nll
+    save_snapshot(run / "snapshots", facts, training.average, inputs.weights)
+
+
+def _tell(training: Training, step: int) -> None:
+    """Say what is about to happen, in a few lines."""
+    inputs, accelerator = training.inputs, training.accelerator
+    print(
+        f"{inputs.train.num_tuples:,} tuples, {len(inputs.vocabulary)} emojis; "
+        f"{accelerator.num_processes} rank(s) on {accelerator.device}, "
+        f"{'bf16' if accelerator.mixed_precision == 'bf16' else 'float32'}"
+    )
+    if inputs.num_without_vector:
+        print(
+            f"{inputs.num_without_vector:,} tuples have an emoji without a vector; they count with weight 0."
+        )
+    if (scheme := training.config.objective.weights) != "none":
+        print(
+            f"{scheme} weights: largest over smallest {inputs.weights.max() / inputs.weights.min():.3g}; "
+            f"the tuples are worth {inputs.effective_share:.0%} of their number."
+        )
+    if training.config.objective.penalty_weight == 0:
+        print("penalty_weight is 0: without clipping nothing keeps the critic Lipschitz.")
+    if step:
+        print(f"resumed at step {step}")

@@ -1,0 +1,109 @@
+"""The conditional WGAN-GP, one wrapped forward for each network.
+
+    L_D = E[D(x̂|y)] − E[D(x|y)] + λ E[(‖∇_x̃ D(x̃|y)‖₂ − 1)²],  x̃ between x and x̂       (Eq. 1)
+    L_G = −E[D(x̂|y)]  (+ −log q(x|y) where q is explicit)
+
+each term weighted by its sample's w and divided by the batch. The penalty needs gradients by the emoji
+vector alone, so the image trunk runs once and is shared by x, x̂ and x̃, and only the head is
+differentiated twice, in float32. A loss is a module because DistributedDataParallel synchronises what its
+own forward computes: sub-modules called from outside would silently not be.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from ..model.networks import Critic, Generator
+
+
+class CriticLoss(nn.Module):
+    """L_D of a batch."""
+
+    def __init__(self, critic: Critic, penalty_weight: float) -> None:
+        super().__init__()
+        self.critic = critic
+        self.penalty_weight = penalty_weight
+
+    def forward(
+        self,
+        images: torch.Tensor,  # [batch, 3, size, size]
+        real: torch.Tensor,  # [batch, vector_dim]
+        fake: torch.Tensor,  # [batch, vector_dim], without gradient
+        mix: torch.Tensor,  # [batch, 1], ε
+        weight: torch.Tensor,  # [batch]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss, and float32 [2]: the Wasserstein estimate and the penalty."""
+        embedded = self.critic.embed(images).float()
+        with torch.autocast(images.device.type, enabled=False):
+            between = (mix * real + (1 - mix) * fake).requires_grad_()
+            (gradient,) = torch.autograd.grad(
+                self.critic.score(embedded, between).sum(), between, create_graph=True
+            )  # [batch, vector_dim]
+            penalty = (torch.linalg.vector_norm(gradient, dim=1) - 1) ** 2
+            difference = self.critic.score(embedded, fake) - self.critic.score(embedded, real)  # [batch]
+            loss = (weight * (difference + self.penalty_weight * penalty)).mean()
+        return loss, torch.stack([-difference.mean(), penalty.mean()]).detach()
+
+
+class GeneratorLoss(nn.Module):
+    """L_G of a batch."""
+
+    def __init__(self, generator: Generator, tied: bool, nll_weight: float) -> None:
+        super().__init__()
+        self.generator = generator
+        self.tied = tied
+        self.nll_weight = nll_weight
+
+    def forward(
+        self,
+        critic: Critic,  # frozen
+        images: torch.Tensor,  # [batch, 3, size, size]
+        emoji: torch.Tensor,  # int64 [batch], observed
+        latent: torch.Tensor,  # [batch, latent_dim]
+        weight: torch.Tensor,  # [batch]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss, and float32 [2]: the critic's score of x̂, and −log q of the observed emoji (or 0)."""
+        output = self.generator(images, latent).float()
+        with torch.no_grad():
+            embedded = critic.embed(images).float()
+        with torch.autocast(images.device.type, enabled=False):
+            if self.tied:
+                log_q = self.generator.log_probabilities(output)  # [batch, V]
+                with torch.no_grad():
+                    scores = critic.score_all(embedded, self.generator.vectors)  # [batch, V]
+                score = (log_q.exp() * scores).sum(dim=1)  # exact, where a sample would be noisy
+                nll = -log_q.gather(1, emoji[:, None]).squeeze(1)
+            else:
+                score = critic.score(embedded, output)
+                nll = torch.zeros_like(score)
+            loss = (weight * (self.nll_weight * nll - score)).mean()
+        return loss, torch.stack([score.mean(), nll.mean()]).detach()
+
+
+@torch.no_grad()
+def draw_fakes(
+    generator: Generator, tied: bool, images: torch.Tensor, latent: torch.Tensor, uniform: torch.Tensor
+) -> torch.Tensor:
+    """x̂ for the critic, [batch, vector_dim]: of an emoji drawn from q(e | y, z), or G(y, z).
+
+    Args:
+        uniform: [batch] in [0, 1), which emoji is drawn.
+    """
+    output = generator(images, latent).float()
+    if not tied:
+        return output
+    cumulative = generator.log_probabilities(output).exp().cumsum(dim=1)  # [batch, V]
+    drawn = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True).squeeze(1)
+    return generator.vectors[drawn.clamp(max=len(generator.vectors) - 1)]
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """No gradients for a module's parameters: the generator's update needs none of the critic's."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
