@@ -23,18 +23,26 @@ from pathlib import Path
 import click
 import numpy as np
 
-from .shard import ShardStatistics, statistics_name, write_shard
-from .digest import Chunk, digest_chunk
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
-from ..shards.index import index_name
-from ..shards.manifest import NAME, SPLITS, Manifest, ShardEntry, read_manifest, split_by_count, write_manifest
-from .parts import LEFT_OUT, PARTS, USED, has_part, read_part
-from .plan import DUPLICATE_ID, BuildOptions, Digest, Plan, ShardTask, plan_shards
 from ..posts.read import Reject, read_posts
-from ..work.progress import progress
+from ..shards.index import index_name
+from ..shards.manifest import (
+    NAME,
+    SPLITS,
+    Manifest,
+    ShardEntry,
+    read_manifest,
+    split_by_count,
+    write_manifest,
+)
 from ..store.folder import Folder
 from ..work.processes import Mapper, mapper
+from ..work.progress import progress
+from .digest import Chunk, digest_chunk
+from .parts import LEFT_OUT, PARTS, USED, has_part, read_part
+from .plan import DUPLICATE_ID, BuildOptions, Digest, Plan, ShardTask, plan_shards
+from .shard import ShardStatistics, statistics_name, write_shard
 
 CHUNK = 512  # posts
 REJECTS = "rejects.jsonl"

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..emojis.text import CANONICAL_VERSION, extract
-from .fingerprints import fingerprint
 from ..posts.images import ENCODERS, ImageError, read_image
-from .parts import LEFT_OUT, USED, Part, members_name, part_name, read_part
-from .plan import BuildOptions, Digest, splits_of
 from ..posts.read import ImageSource, Post, Reject
 from ..store.folder import Folder
+from .fingerprints import fingerprint
+from .parts import LEFT_OUT, USED, Part, members_name, part_name, read_part
+from .plan import BuildOptions, Digest, splits_of
 
 MOST_REPEATS = 1000  # of one emoji in one post: a viral post must not become the dataset
 MISSING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)

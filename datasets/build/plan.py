@@ -13,9 +13,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..shards.manifest import SPLITS
 from .deny import DenyList
 from .duplicates import near_clusters
-from ..shards.manifest import SPLITS
 from .parts import LEFT_OUT, NEAR_DUPLICATE, USED
 
 TEXTS = ("caption", "comments", "reactions")

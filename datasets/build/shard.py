@@ -19,12 +19,12 @@ from operator import attrgetter
 
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
-from ..store.atomic import sha256
 from ..shards.index import Label, index_name
+from ..shards.tar import add_sample, index_shard
+from ..store.atomic import sha256
+from ..store.folder import Folder
 from .parts import PARTS, Part, members_name, part_name, read_part
 from .plan import BuildOptions, ShardTask
-from ..shards.tar import add_sample, index_shard
-from ..store.folder import Folder
 
 
 @dataclass(frozen=True)

@@ -17,22 +17,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from emojigan.datasets.build import shard as assemble
-from emojigan.datasets.build import digest
 from emojigan.datasets.build import dataset as builder
+from emojigan.datasets.build import digest
+from emojigan.datasets.build import shard as assemble
+from emojigan.datasets.build.dataset import Source, build_shards
 from emojigan.datasets.build.digest import hash_account, place_of
+from emojigan.datasets.build.plan import BuildOptions, splits_of
 from emojigan.datasets.emojis.text import extract
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.images import read_image
+from emojigan.datasets.posts.read import ImageFile, Post
 from emojigan.datasets.shards.index import Index
 from emojigan.datasets.shards.manifest import SPLITS, Manifest, read_manifest
-from emojigan.datasets.build.plan import BuildOptions, splits_of
-from emojigan.datasets.posts.read import ImageFile, Post
-from emojigan.datasets.stream.reader import decode
 from emojigan.datasets.shards.tar import index_shard
-from emojigan.datasets.build.dataset import Source, build_shards
-from emojigan.datasets.stream.split import Split
 from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.stream.reader import decode
+from emojigan.datasets.stream.split import Split
 
 OPTIONS = BuildOptions(images_per_shard=50)
 SMALL = BuildOptions(images_per_shard=4, min_count=1, val_share=0, test_share=0)
