@@ -11,8 +11,9 @@ import numpy as np
 import webdataset
 from skimage import data as photographs
 
-from emojigan.datasets.posts.images import ENCODERS
-from emojigan.datasets.shards.index import Label, index_name
+from emojigan.datasets.shards.encoding import ENCODERS
+from emojigan.datasets.shards.index import Label
+from emojigan.datasets.shards.layout import index_name
 from emojigan.datasets.shards.manifest import Manifest, ShardEntry, write_manifest
 from emojigan.datasets.shards.tar import add_sample, index_shard
 from emojigan.datasets.store.folder import Folder

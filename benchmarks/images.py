@@ -26,8 +26,9 @@ import simplejpeg
 from PIL import Image, ImageEnhance
 from threadpoolctl import threadpool_limits
 
-from emojigan.datasets.build.fingerprints import NEAR, fingerprints
-from emojigan.datasets.posts.images import ENCODERS, ImageError, read_image
+from emojigan.datasets.build.duplicates import NEAR, fingerprints
+from emojigan.datasets.posts.images import ImageError, read_image
+from emojigan.datasets.shards.encoding import ENCODERS
 from emojigan.datasets.worlds.make import draw, shoot
 from emojigan.datasets.worlds.photographs import PHOTOGRAPHS, photograph
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from emojigan.datasets.build.dataset import Source, build_shards
-from emojigan.datasets.build.plan import BuildOptions
+from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.emojis.vectors.table import keyed, save_vectors
 from emojigan.datasets.store.folder import Folder
 

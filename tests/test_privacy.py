@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from emojigan.datasets.build.dataset import Source, build_shards
-from emojigan.datasets.build.plan import BuildOptions
-from emojigan.datasets.posts.read import Post, read_posts
+from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.posts.post import Post
+from emojigan.datasets.posts.read import read_posts
 from emojigan.datasets.store.folder import Folder
 
 NAME = "rumpelstiltskin"

@@ -16,8 +16,8 @@ from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.atomic import is_whole
 from emojigan.launch.cli import main
 from emojigan.trainer.config import Config
+from emojigan.trainer.runtime import ranks
 from emojigan.trainer.tracking import run_id_of
-from emojigan.trainer.training import loop
 
 TINY = {"trunk_width": 4, "feature_dim": 8, "hidden_dim": 16, "latent_dim": 4}
 WEIGHTS = ("none", "exponential")
@@ -35,7 +35,7 @@ from emojigan.datasets.stream.stream import stream
 from emojigan.datasets.store.folder import Folder
 from emojigan.trainer.config import Config
 from emojigan.trainer.inputs import read_inputs
-from emojigan.trainer.training.loop import start
+from emojigan.trainer.runtime.ranks import start
 from emojigan.trainer.training.step import build, train_step
 
 job = json.loads(Path(sys.argv[1]).read_text())
@@ -192,6 +192,6 @@ def test_a_batch_that_the_ranks_cannot_share_is_refused(monkeypatch: pytest.Monk
     class Three:
         num_processes = 3
 
-    monkeypatch.setattr(loop, "Accelerator", lambda **_: Three())
+    monkeypatch.setattr(ranks, "Accelerator", lambda **_: Three())
     with pytest.raises(InputError, match="--batch-size 256 cannot be shared by 3 ranks"):
-        loop.start(Config())
+        ranks.start(Config())

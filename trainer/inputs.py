@@ -19,7 +19,6 @@ from ..datasets.errors import InputError
 from ..datasets.shards.manifest import Manifest, read_manifest
 from ..datasets.store.cache import ShardCache
 from ..datasets.store.folder import Folder
-from ..datasets.stream.held_out import HeldOut, read_split
 from ..datasets.stream.quarantine import Loss
 from ..datasets.stream.reader import Batch
 from ..datasets.stream.split import Split
@@ -27,7 +26,6 @@ from ..datasets.stream.stream import stream
 from .config import Config
 
 MIN_COVERAGE = 0.5  # of the tuples must have a vector
-VAL_IMAGES = 2000
 
 
 @dataclass(frozen=True)
@@ -45,10 +43,6 @@ class Inputs:
     effective_share: float  # of the tuples, that the weighted ones are worth
     dataset: str  # SHA-256 of the manifest
     vectors_hash: str  # SHA-256 of the vector file
-
-    def read_val(self) -> HeldOut:
-        """The held-out images that choose a snapshot."""
-        return read_split(self.val, VAL_IMAGES)
 
     def stream(
         self,
@@ -73,24 +67,6 @@ class Inputs:
             max_lost=config.run.max_lost,
             quarantine=quarantine,
         )
-
-    def negative_log_likelihood(self, distribution: np.ndarray, held_out: HeldOut) -> float:
-        """Mean of −log q over held-out tuples, weighted as in training; the lower, the better.
-
-        Args:
-            distribution: float64 [images, V]; a hundredth is spread evenly, for samples leave zeros.
-        """
-        place = {emoji: number for number, emoji in enumerate(self.vocabulary)}
-        tuples = zip(held_out.image, held_out.emojis, strict=True)
-        known = [(row, place[e]) for row, e in tuples if e in place]
-        if not known:
-            raise InputError(
-                f"The {self.val.name} split has no emoji that can be learned. Build from more posts."
-            )
-        image, emoji = np.array(known, np.int64).T
-        smoothed = 0.99 * distribution + 0.01 / distribution.shape[1]
-        weight = self.weights[emoji]
-        return float(-(weight * np.log(smoothed[image, emoji])).sum() / weight.sum())
 
 
 def read_inputs(config: Config, shards: Folder, vector_file: Path) -> Inputs:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..datasets.store.atomic import write_atomic
+from .run import METRICS, MLFLOW_RUN_ID
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,14 +43,14 @@ class Tracker:
     def __init__(self, run: Path, client: "MlflowClient", run_id: str) -> None:
         self.run_id = run_id
         self._client = client
-        self._file = open(run / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115, closed by `close`
+        self._file = open(run / METRICS, "a", encoding="utf-8")  # noqa: SIM115, closed by `close`
         self._waiting: list = []
         self._sent = time.monotonic()
         self._known = {  # the last step of each metric that MLflow has
             name: max(metric.step for metric in client.get_metric_history(run_id, name))
             for name in client.get_run(run_id).data.metrics
         }
-        for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        for line in (run / METRICS).read_text(encoding="utf-8").splitlines():
             metrics = json.loads(line)
             self._queue(metrics.pop("step"), metrics)
 
@@ -92,7 +93,7 @@ def tracking(
 
     Metrics of steps after `resumed_at` were made by a run that was killed, and come again: they are cut.
     """
-    _cut_metrics(run / "metrics.jsonl", resumed_at)
+    _cut_metrics(run / METRICS, resumed_at)
     client = mlflow_client()
     run_id = _open_run(run, client, params, tags)
     tracker = Tracker(run, client, run_id)
@@ -106,7 +107,7 @@ def tracking(
 
 def run_id_of(run: Path) -> str | None:
     """The MLflow run of a run folder, when it has one."""
-    path = run / "mlflow_run_id"
+    path = run / MLFLOW_RUN_ID
     return path.read_text(encoding="utf-8").strip() if path.exists() else None
 
 
@@ -130,7 +131,7 @@ def _open_run(run: Path, client: "MlflowClient", params: dict[str, str], tags: d
         params=[Param(key, value) for key, value in params.items()],
         tags=[RunTag(key, value) for key, value in tags.items()],
     )
-    write_atomic(run / "mlflow_run_id", run_id + "\n")
+    write_atomic(run / MLFLOW_RUN_ID, run_id + "\n")
     return run_id
 
 

@@ -25,27 +25,21 @@ import numpy as np
 
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
-from ..posts.read import Reject, read_posts
-from ..shards.index import index_name
-from ..shards.manifest import (
-    NAME,
-    SPLITS,
-    Manifest,
-    ShardEntry,
-    read_manifest,
-    split_by_count,
-    write_manifest,
-)
+from ..posts.outcomes import DUPLICATE_ID, LEFT_OUT, USED, WITHOUT_EMOJI
+from ..posts.post import Reject
+from ..posts.read import read_posts
+from ..shards.layout import BUILD_FOLDER, MANIFEST, REJECTS, index_name, is_begun, leftovers
+from ..shards.manifest import Manifest, ShardEntry, read_manifest, split_by_count, write_manifest
 from ..store.folder import Folder
 from ..work.processes import Mapper, mapper
 from ..work.progress import progress
 from .digest import Chunk, digest_chunk
-from .parts import LEFT_OUT, PARTS, USED, has_part, read_part
-from .plan import DUPLICATE_ID, BuildOptions, Digest, Plan, ShardTask, plan_shards
-from .shard import ShardStatistics, statistics_name, write_shard
+from .options import BuildOptions
+from .parts import has_part, read_part
+from .plan import Digest, Plan, plan_shards
+from .shard import ShardStatistics, write_shard
 
 CHUNK = 512  # posts
-REJECTS = "rejects.jsonl"
 HOPELESS = 100  # bad posts before a build may be given up early
 
 
@@ -133,7 +127,7 @@ def build_shards(
             digests = _digest_all(run, folder, options, source.chunks(), survey.num_posts, max_bad)
             return _assemble(run, folder, options, survey, digests, max_bad)
         except FileNotFoundError:
-            if task.count == 1 or not folder.size(NAME):
+            if task.count == 1 or not folder.size(MANIFEST):
                 raise
             return read_manifest(folder)  # another task of the array was faster
 
@@ -150,29 +144,23 @@ def _existing(folder: Folder, options: BuildOptions) -> Manifest | None:
     """The manifest of a finished dataset of these options. Raises InputError when something is in the way."""
     if folder.path is not None and folder.path.is_file():
         raise InputError(f"{folder} is a file. Choose another --out.")
-    if folder.size(NAME):
+    if folder.size(MANIFEST):
         manifest = read_manifest(folder)
         if manifest.options | options.to_json() == manifest.options:
             return manifest
         raise InputError(_other_dataset(folder))
     names = folder.names()
-    ours = any(name.startswith(f"{PARTS}/") or _is_index(name) for name in names)
-    if not ours and any(name.endswith(".tar") for name in names):
+    if not is_begun(names) and any(name.endswith(".tar") for name in names):
         raise InputError(
             f"{folder} holds tars of something else, which would be replaced. Choose another --out."
         )
     return None
 
 
-def _is_index(name: str) -> bool:
-    """Whether a file is the index of a shard of this folder, not of a dataset in a folder of it."""
-    return name.endswith(".index") and name.rpartition("/")[0] in SPLITS
-
-
 def _complete(manifest: Manifest, survey: Survey, folder: Folder) -> Manifest:
     if (manifest.options.get("source"), manifest.canonical_version) != (survey.content, CANONICAL_VERSION):
         raise InputError(_other_dataset(folder))
-    folder.remove_folder(PARTS)
+    folder.remove_folder(BUILD_FOLDER)
     click.echo(f"{folder} holds this dataset already, complete.", err=True)
     return manifest
 
@@ -252,12 +240,13 @@ def _assemble(
     if not manifest.vocabulary:
         raise InputError(
             f"No emoji comes {options.min_count} times in the train split of {survey.num_posts} posts "
-            f"({plan.posts['without emoji']} without emoji, {plan.bad.total()} rejected). Lower --min-count "
+            f"({plan.posts[WITHOUT_EMOJI]} without emoji, {plan.bad.total()} rejected). Lower --min-count "
             "or add posts."
         )
-    _remove_leftovers(plan.tasks, folder)
+    for name in leftovers(folder.names(), {task.name for task in plan.tasks}):
+        folder.remove(name)  # of killed builds, and of other posts or options: `*.tar` would find them
     write_manifest(manifest, folder)
-    folder.remove_folder(PARTS)
+    folder.remove_folder(BUILD_FOLDER)
     return manifest
 
 
@@ -333,16 +322,3 @@ def summarise(
             for task, result in results
         ),
     )
-
-
-def _remove_leftovers(tasks: list[ShardTask], folder: Folder) -> None:
-    """Remove what killed builds left, and shards of other posts or options: `*.tar` would find them."""
-    finished = {statistics_name(task.name) for task in tasks}
-    for name in folder.names():
-        parent, _, file = name.rpartition("/")
-        if parent in SPLITS and file.endswith(".stats.json") and name not in finished:
-            tar = name.replace(".stats.json", ".tar")
-            for each in (tar, index_name(tar), name):
-                folder.remove(each)
-        elif parent in ("", *SPLITS) and file.startswith(".") and file.endswith(".tmp"):
-            folder.remove(name)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..emojis.text import canonical
 from ..errors import InputError
-from ..posts.read import Post
+from ..posts.post import Post
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,33 @@ A part is whole or absent, and names what it was made from: a build that was kil
 import errno
 import hashlib
 import zlib
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..emojis.text import CANONICAL_VERSION, extract
-from ..posts.images import ENCODERS, ImageError, read_image
-from ..posts.read import ImageSource, Post, Reject
+from ..emojis.text import CANONICAL_VERSION
+from ..posts.images import ImageError, read_image
+from ..posts.outcomes import (
+    DENIED_ACCOUNT,
+    DENIED_EMOJI,
+    DENIED_WORD,
+    LEFT_OUT,
+    MISSING_IMAGE,
+    UNREADABLE_IMAGE,
+    USED,
+    WITHOUT_EMOJI,
+    WITHOUT_IMAGE,
+)
+from ..posts.post import ImageSource, Post, Reject
+from ..shards.encoding import ENCODERS
+from ..shards.layout import members_name, part_name
 from ..store.folder import Folder
-from .fingerprints import fingerprint
-from .parts import LEFT_OUT, USED, Part, members_name, part_name, read_part
-from .plan import BuildOptions, Digest, splits_of
+from .duplicates import fingerprint
+from .labels import emojis_of, hash64, hash_account, place_of, splits_of, texts_of
+from .options import BuildOptions
+from .parts import Part, read_part
+from .plan import Digest
 
-MOST_REPEATS = 1000  # of one emoji in one post: a viral post must not become the dataset
 MISSING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
@@ -63,43 +76,6 @@ def digest_chunk(folder: Folder, options: BuildOptions, chunk: Chunk) -> Digest:
     return _summary(part, chunk.number, options)
 
 
-def hash_account(post: Post) -> str:
-    """The pseudonym that stands for an account in everything we write, as 32 hexadecimal digits.
-
-    It keeps names out of the shards; it does not keep out somebody who can guess the name.
-    """
-    return hashlib.blake2b(post.account.encode(), digest_size=16, person=b"emojigan-account").hexdigest()
-
-
-def place_of(account: str) -> int:
-    """Where a hashed account lies between 0 and 2^64, which decides its split."""
-    return _hash64(account)
-
-
-def emojis_of(post: Post, options: BuildOptions) -> list[str]:
-    """The emojis that a post counts for, in reading order, denied ones too."""
-    found: list[tuple[str, int]] = []
-    for text in _texts(post, options):
-        found += ((emoji, 1) for emoji in extract(text, keep_variants=options.keep_variants))
-    if "reactions" in options.texts:
-        for reaction, count in post.reactions:
-            emojis = extract(reaction, keep_variants=options.keep_variants)
-            found += ((emoji, count) for emoji in emojis if count > 0)
-    most = 1 if options.repeat == "once" else MOST_REPEATS
-    counted: Counter[str] = Counter()
-    emojis = []
-    for emoji, count in found:
-        taken = min(count, most - counted[emoji])
-        counted[emoji] += taken
-        emojis += [emoji] * taken
-    return emojis
-
-
-def _texts(post: Post, options: BuildOptions) -> list[str]:
-    texts = [post.caption] if "caption" in options.texts else []
-    return texts + (list(post.comments) if "comments" in options.texts else [])
-
-
 @dataclass(frozen=True)
 class _Image:
     content: bytes  # hash of the pixels
@@ -123,15 +99,15 @@ def _digest_post(entry: Post | Reject, options: BuildOptions) -> _Digested:
     if isinstance(entry, Reject):
         return _Digested(entry, entry.reason, [])
     if options.deny.has_account(entry):
-        return _Digested(entry, "denied account", [])
-    if any(map(options.deny.has_word, _texts(entry, options))):
-        return _Digested(entry, "denied word", [])
+        return _Digested(entry, DENIED_ACCOUNT, [])
+    if any(map(options.deny.has_word, texts_of(entry, options))):
+        return _Digested(entry, DENIED_WORD, [])
     emojis = emojis_of(entry, options)
     kept = [emoji for emoji in emojis if not options.deny.has_emoji(emoji)]
     if not kept:
-        return _Digested(entry, "denied emoji" if emojis else "without emoji", [])
+        return _Digested(entry, DENIED_EMOJI if emojis else WITHOUT_EMOJI, [])
     if not entry.images:
-        return _Digested(entry, "without image", [])
+        return _Digested(entry, WITHOUT_IMAGE, [])
     images: dict[bytes, _Image] = {}  # an image that comes twice in a post counts once
     unread = []
     for number, source in enumerate(entry.images):
@@ -177,7 +153,7 @@ def _summary(part: Part, chunk: int, options: BuildOptions) -> Digest:
         bad_images=len(part.unread),
         outcome=part.outcome,
         is_post=part.is_post,
-        id_hash=np.array([_hash64(name) for name in part.names], np.uint64),
+        id_hash=np.array([hash64(name) for name in part.names], np.uint64),
         split=splits_of(np.array([place_of(account) for account in part.accounts], np.uint64), options),
         tuples=np.array([len(emojis) for emojis in part.emojis], np.int32),
         post=part.post,
@@ -216,15 +192,11 @@ def _read_pixels(image: ImageSource, options: BuildOptions) -> np.ndarray | str:
         return str(error)
     except OSError as error:
         if isinstance(error, FileNotFoundError) or error.errno in MISSING:
-            return "missing image"
+            return MISSING_IMAGE
         if error.errno is None:  # a place in a tar or a table that holds something else
-            return "unreadable image"
+            return UNREADABLE_IMAGE
         raise  # the disk's or the network's trouble is not the image's
 
 
 def _hash_pixels(pixels: np.ndarray) -> bytes:
     return hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
-
-
-def _hash64(text: str) -> int:
-    return int(hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), 16)

@@ -12,19 +12,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from ..shards.layout import part_name
 from ..store.folder import Folder
-
-PARTS = ".build"
-USED = "used"
-NEAR_DUPLICATE = "near-duplicate in another split"
-LEFT_OUT = (  # of good posts: no reason to doubt the source
-    "without emoji",
-    "without image",
-    "denied account",
-    "denied word",
-    "denied emoji",
-    NEAR_DUPLICATE,
-)
 
 
 @dataclass(frozen=True)
@@ -77,13 +66,3 @@ def has_part(folder: Folder, chunk: tuple[int, str]) -> bool:
         return read_part(folder, chunk[0]).fingerprint == chunk[1]
     except (FileNotFoundError, ValueError):
         return False
-
-
-def part_name(number: int) -> str:
-    """The name of the part of a chunk."""
-    return f"{PARTS}/{number:06d}.part"
-
-
-def members_name(number: int) -> str:
-    """The name of the encoded images of a chunk."""
-    return f"{PARTS}/{number:06d}.members"

@@ -8,42 +8,24 @@ depend on who digested what, or when.
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from ..shards.manifest import SPLITS
-from .deny import DenyList
+from ..posts.outcomes import (
+    BAD_IMAGE,
+    DENIED_TUPLES,
+    DUPLICATE_ID,
+    LEFT_OUT,
+    NEAR_DUPLICATE,
+    NEAR_DUPLICATE_IMAGES,
+    USED,
+    WITHOUT_EMOJI,
+)
+from ..shards.layout import SPLITS, tar_name
 from .duplicates import near_clusters
-from .parts import LEFT_OUT, NEAR_DUPLICATE, USED
-
-TEXTS = ("caption", "comments", "reactions")
-DUPLICATE_ID = "duplicate id"
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """What decides the bytes of a dataset, besides the posts."""
-
-    image_size: int = 64  # pixels
-    encoding: str = "npy"
-    images_per_shard: int = 1024
-    min_count: int = 5  # tuples in the train split for an emoji to be in the vocabulary
-    keep_variants: bool = False  # keep skin tone and gender
-    val_share: float = 0.1  # of the accounts
-    test_share: float = 0.1
-    texts: tuple[str, ...] = ("caption",)  # of TEXTS: where emojis come from
-    repeat: str = "once"  # or all: how often an emoji counts in a post
-    deny: DenyList = field(default=DenyList())
-
-    def of_digest(self) -> tuple:
-        """Those that decide a part."""
-        return (self.image_size, self.encoding, self.keep_variants, self.texts, self.repeat, self.deny)
-
-    def to_json(self) -> dict:
-        """For the manifest: of what is denied only a hash, for it may hold names."""
-        return {**asdict(self), "texts": list(self.texts), "deny": self.deny.fingerprint()}
+from .options import BuildOptions
 
 
 @dataclass(frozen=True)
@@ -109,9 +91,9 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
     used[post[stays]] = True
     posts, bad = _count(chunks, column["outcome"], duplicate, used)
     left_out = {
-        "tuples of denied emojis": sum(chunk.denied for chunk in chunks),
-        "bad images of posts in use": sum(chunk.bad_images for chunk in chunks),
-        "images with a near-duplicate in another split": int((~stays).sum()),
+        DENIED_TUPLES: sum(chunk.denied for chunk in chunks),
+        BAD_IMAGE: sum(chunk.bad_images for chunk in chunks),
+        NEAR_DUPLICATE_IMAGES: int((~stays).sum()),
     }
     return Plan(
         tasks=_cut(chunks, image[stays], same[stays], split[stays], options),
@@ -120,21 +102,6 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
         left_out={what: count for what, count in left_out.items() if count},
         rejects=_with_rejects(chunks, duplicate),
     )
-
-
-def splits_of(place: np.ndarray, options: BuildOptions) -> np.ndarray:
-    """The splits of accounts, by their hash alone, so that nobody is in two and more posts move nobody.
-
-    Args:
-        place: uint64 [accounts], where the accounts lie between 0 and 2^64.
-
-    Returns:
-        uint8 [accounts], positions in SPLITS.
-    """
-    share = place / 2.0**64
-    in_test = share < options.test_share
-    in_val = ~in_test & (share < options.test_share + options.val_share)
-    return np.select([in_test, in_val], [SPLITS.index("test"), SPLITS.index("val")], 0).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -226,7 +193,7 @@ def _count(
     counts[DUPLICATE_ID] += int(duplicate.sum())
     counts = +counts  # without zeros
     bad = Counter({reason: count for reason, count in counts.items() if reason not in LEFT_OUT})
-    posts = {"read": len(used), USED: int(used.sum()), "without emoji": counts.pop("without emoji", 0)}
+    posts = {"read": len(used), USED: int(used.sum()), WITHOUT_EMOJI: counts.pop(WITHOUT_EMOJI, 0)}
     return posts | dict(sorted(counts.items())), bad
 
 
@@ -262,5 +229,5 @@ def _cut(
         cuts = np.searchsorted(places[:, 0], range(0, len(first) + size, size))
         for shard, (low, high) in enumerate(pairwise(cuts)):
             here = places[low:high] - np.array([shard * size, 0, 0], np.int32)
-            tasks.append(ShardTask(name, f"{name}/{shard:06d}.tar", int(here[-1, 0]) + 1, here))
+            tasks.append(ShardTask(name, tar_name(name, shard), int(here[-1, 0]) + 1, here))
     return tasks

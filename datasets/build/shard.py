@@ -19,12 +19,14 @@ from operator import attrgetter
 
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
-from ..shards.index import Label, index_name
+from ..shards.index import Label
+from ..shards.layout import BUILD_FOLDER, index_name, members_name, part_name, statistics_name
 from ..shards.tar import add_sample, index_shard
 from ..store.atomic import sha256
 from ..store.folder import Folder
-from .parts import PARTS, Part, members_name, part_name, read_part
-from .plan import BuildOptions, ShardTask
+from .options import BuildOptions
+from .parts import Part, read_part
+from .plan import ShardTask
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,6 @@ def write_shard(folder: Folder, options: BuildOptions, task: ShardTask) -> Shard
     return statistics
 
 
-def statistics_name(shard: str) -> str:
-    """The name of a shard's statistics: train/000000.tar → train/000000.stats.json."""
-    return shard.removesuffix(".tar") + ".stats.json"
-
-
 def _samples(task: ShardTask, part: Callable[[int], Part]) -> list[_Sample]:
     """The images of a shard in order, each with the labels of all its posts."""
     samples: list[_Sample] = []
@@ -129,7 +126,9 @@ def _read(folder: Folder, chunk: int) -> Part:
 
 
 def _damaged(folder: Folder, name: str) -> InputError:
-    return InputError(f"{folder}/{name} is damaged. Remove {folder}/{PARTS} and run the same command again.")
+    return InputError(
+        f"{folder}/{name} is damaged. Remove {folder}/{BUILD_FOLDER} and run the same command again."
+    )
 
 
 def _read_finished(folder: Folder, name: str, fingerprint: str) -> ShardStatistics | None:

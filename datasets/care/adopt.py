@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -22,29 +22,34 @@ import numpy as np
 import simplejpeg
 from zlib_ng import zlib_ng
 
-from ..build.dataset import REJECTS
-from ..build.digest import emojis_of, hash_account, place_of
-from ..build.parts import LEFT_OUT, PARTS, USED
-from ..build.plan import BuildOptions, splits_of
+from ..build.labels import emojis_of, hash_account, place_of, splits_of
+from ..build.options import OPTIONS, BuildOptions
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
 from ..posts.formats.webdataset import TarSlice, read_tar
 from ..posts.images import ImageError, read_image
-from ..posts.read import ImageSource, Post, Reject
-from ..shards.index import ImagePlace, Index, Label, index_name, index_rows
-from ..shards.manifest import NAME, SPLITS, Manifest, ShardEntry, split_by_count, write_manifest
-from ..shards.tar import check_picture, map_tar, read_sample, read_samples
+from ..posts.outcomes import BAD_IMAGE, LEFT_OUT, OTHER_SPLIT, USED, WITHOUT_EMOJI
+from ..posts.post import ImageSource, Post, Reject
+from ..shards.encoding import check_picture
+from ..shards.index import ImagePlace, Label, count_posts, index_rows, read_index
+from ..shards.layout import (
+    BUILD_FOLDER,
+    MANIFEST,
+    REJECTS,
+    SPLITS,
+    index_name,
+    is_hidden,
+    note_name,
+    split_of,
+)
+from ..shards.manifest import Manifest, ShardEntry, split_by_count, write_manifest
+from ..shards.tar import map_tar, read_sample, read_samples
 from ..store.atomic import sha256
 from ..store.folder import Folder, is_safe
-from ..stream.split import read_index
 from ..work.processes import mapper
 from ..work.progress import progress
 
 Sample = tuple[ImagePlace, Label]
-OPTIONS = ("image_size", "min_count", "keep_variants", "val_share", "test_share", "repeat")
-"""Of BuildOptions: those that an adoption heeds."""
-OTHER_SPLIT = "reposts by accounts of another split"
-BAD_IMAGE = "bad images of posts in use"
 
 
 @dataclass
@@ -87,9 +92,9 @@ def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
     Raises:
         InputError: a dataset is there already, no tar is, or nothing to train on is in them.
     """
-    if folder.size(NAME) is not None:
+    if folder.size(MANIFEST) is not None:
         raise InputError(
-            f"{folder} holds a dataset already. To adopt its tars anew, remove its {NAME} first."
+            f"{folder} holds a dataset already. To adopt its tars anew, remove its {MANIFEST} first."
         )
     tars = [name for name in folder.names() if name.endswith(".tar") and not is_hidden(name)]
     if not tars:
@@ -108,23 +113,8 @@ def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
     if rejects:
         folder.write(REJECTS, "".join(rejects))
     write_manifest(manifest, folder)
-    folder.remove_folder(PARTS)
+    folder.remove_folder(BUILD_FOLDER)
     return manifest
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file is none that anybody put there: an unfinished one, or macOS's notes."""
-    return name.rpartition("/")[2].startswith(".")
-
-
-def is_adopted(manifest: Manifest) -> bool:
-    """Whether the tars are others', or not in the folders that the builder puts them into."""
-    return "adopted" in manifest.options
-
-
-def options_of(manifest: Manifest) -> BuildOptions:
-    """The options of an adopted dataset."""
-    return BuildOptions(**{name: manifest.options[name] for name in OPTIONS})
 
 
 def read_adopted(path: Path, name: str, options: BuildOptions) -> Reading:
@@ -136,7 +126,7 @@ def read_adopted(path: Path, name: str, options: BuildOptions) -> Reading:
     reading = Reading()
     content = map_tar(path)
     samples = _read_ours if _is_ours(content) else _read_foreign
-    split = _split_of_folder(name)
+    split = split_of(name)
     for place, labels in samples(content, path, name, options, reading):
         splits = [split or _split_of_account(label.account, options) for label in labels]
         first, *others = (label for label, each in zip(labels, splits, strict=True) if each == splits[0])
@@ -153,7 +143,7 @@ def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
         fingerprint = hashlib.sha256(repr(about).encode()).hexdigest()
         if note := _read_note(folder, name, fingerprint):
             return note
-        ours = _split_of_folder(name) is not None and _is_ours(map_tar(path))
+        ours = split_of(name) is not None and _is_ours(map_tar(path))
         reading = read_adopted(path, name, options)
     entries, emojis = [], []
     for split, samples in reading.samples.items():
@@ -161,7 +151,7 @@ def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
             index = index_rows(samples)
             rows, file = (
                 index.to_bytes(),
-                index_name(name if ours else f"{name.removesuffix('.tar')}.{split}"),
+                index_name(name) if ours else index_name(name, split),
             )
             folder.write(file, rows)
             counts = Counter(index.emojis[emoji] for emoji in index.emoji.tolist())
@@ -180,23 +170,19 @@ def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
         left_out=dict(reading.left_out),
         rejects=reading.rejects,
     )
-    folder.write(_note_name(name), json.dumps(asdict(note), ensure_ascii=False))
+    folder.write(note_name(name), json.dumps(asdict(note), ensure_ascii=False))
     return note
 
 
 def _read_note(folder: Folder, name: str, fingerprint: str) -> _Note | None:
     """The note of an adopted tar, if it is of this tar and these options, and its indexes are whole."""
     try:
-        note = _Note.from_json(folder.read(_note_name(name)))
+        note = _Note.from_json(folder.read(note_name(name)))
         sums = [hashlib.sha256(folder.read(entry.index)).hexdigest() for entry in note.entries]
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
     whole = sums == [entry.index_sha256 for entry in note.entries]
     return note if whole and note.fingerprint == fingerprint else None
-
-
-def _note_name(tar: str) -> str:
-    return f"{PARTS}/{tar}.json"
 
 
 def _is_ours(content: np.ndarray) -> bool:
@@ -254,7 +240,7 @@ def _label_images(
         return entry.reason
     emojis = emojis_of(entry, options)
     if not emojis:
-        return "without emoji"
+        return WITHOUT_EMOJI
     label = Label(entry.id, hash_account(entry), tuple(emojis))
     bad = []
     for image in entry.images:
@@ -283,11 +269,6 @@ def _kind(image: bytes, size: int) -> str:
     return "jpg" if np.array_equal(plain, pixels) else "foreign"
 
 
-def _split_of_folder(name: str) -> str | None:
-    folder = name.rpartition("/")[0]
-    return folder if folder in SPLITS else None
-
-
 def _split_of_account(account: str, options: BuildOptions) -> str:
     return SPLITS[splits_of(np.array([place_of(account)], np.uint64), options)[0]]
 
@@ -307,7 +288,7 @@ def _summarise(folder: Folder, options: BuildOptions, notes: list[_Note]) -> Man
     if not vocabulary:
         raise InputError(
             f"No emoji comes {options.min_count} times in the train split of {posts['read']} posts "
-            f"({posts['without emoji']} without emoji). Lower --min-count or add tars."
+            f"({posts[WITHOUT_EMOJI]} without emoji). Lower --min-count or add tars."
         )
     shards = [
         replace(entry, tuples=sum(count for emoji, count in emojis.items() if emoji in vocabulary))
@@ -325,20 +306,8 @@ def _summarise(folder: Folder, options: BuildOptions, notes: list[_Note]) -> Man
         options=kept if all(note.ours for note in notes) else kept | {"adopted": True},
         vocabulary=vocabulary,
         rare=rare,
-        posts={"read": posts.pop("read") - again, USED: used, "without emoji": posts.pop("without emoji", 0)}
+        posts={"read": posts.pop("read") - again, USED: used, WITHOUT_EMOJI: posts.pop(WITHOUT_EMOJI, 0)}
         | dict(sorted(posts.items())),
         shards=tuple(shards),
         left_out=dict(+sum((Counter(note.left_out) for note in notes), Counter())),
     )
-
-
-def count_posts(indexes: Iterable[Index]) -> int:
-    """Distinct posts by their id, in eight bytes for each."""
-    hashes = [hash_posts(index) for index in indexes]
-    return len(np.unique(np.concatenate(hashes))) if hashes else 0
-
-
-def hash_posts(index: Index) -> np.ndarray:
-    """A hash of each post's id, uint64 [posts]."""
-    hashes = (hashlib.blake2b(post.encode(), digest_size=8).digest() for post in index.posts)
-    return np.frombuffer(b"".join(hashes), np.uint64)

@@ -20,23 +20,16 @@ from functools import partial
 
 from zlib_ng import zlib_ng
 
-from ..build.dataset import REJECTS
-from ..build.parts import USED
-from ..build.shard import statistics_name
 from ..errors import InputError
-from ..shards.index import ImagePlace, Label, index_name
-from ..shards.manifest import SPLITS, Manifest, ShardEntry, read_manifest, write_manifest
+from ..posts.outcomes import FORGOTTEN, USED
+from ..shards.index import ImagePlace, Label, ShardError, read_index
+from ..shards.layout import REJECTS, index_name, leftovers, next_name
+from ..shards.manifest import Manifest, ShardEntry, is_adopted, read_manifest, write_manifest
 from ..shards.tar import add_sample, index_shard, map_tar
 from ..store.atomic import sha256
 from ..store.folder import Folder
-from ..stream.split import ShardError, read_index
 from ..work.processes import mapper
 from ..work.progress import progress
-from .adopt import is_adopted
-
-FORGOTTEN = "forgotten"
-_OURS = re.compile(rf"((?:{'|'.join(SPLITS)})/[^/]+?)\.(tar|index|stats\.json)")
-_TEMPORARY = re.compile(rf"({'|'.join(SPLITS)})/\..+\.tmp")
 
 
 @dataclass(frozen=True)
@@ -97,7 +90,8 @@ def forget(folder: Folder, accounts: Iterable[str], *, dry_run: bool, workers: i
         _forget_rejects(folder, posts)
         manifest = _without(manifest, shards, found)
         write_manifest(manifest, folder)
-    _remove_unnamed(folder, manifest)
+    for name in leftovers(folder.names(), {shard.name for shard in manifest.shards}):
+        folder.remove(name)  # what was forgotten must not lie about
     return found
 
 
@@ -143,7 +137,7 @@ def _without_accounts(label: Label, accounts: frozenset[str]) -> Label | None:
 
 def _write(folder: Folder, entry: ShardEntry, samples: list[tuple[ImagePlace, Label]]) -> ShardEntry:
     """Write a shard of some samples of another, under a new name."""
-    name = _next_name(entry.name)
+    name = next_name(entry.name)
     with folder.reading(entry.name) as path, folder.creating(name) as temporary:
         content = map_tar(path)
         with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
@@ -158,13 +152,6 @@ def _write(folder: Folder, entry: ShardEntry, samples: list[tuple[ImagePlace, La
     index_digest = hashlib.sha256(index).hexdigest()
     names = {"name": name, "index": index_name(name)}
     return replace(entry, **names, bytes=size, sha256=digest, index_sha256=index_digest)
-
-
-def _next_name(tar: str) -> str:
-    """train/000003.tar → train/000003.r1.tar → train/000003.r2.tar."""
-    parts = re.fullmatch(r"(.+?)(?:\.r(\d+))?\.tar", tar)
-    assert parts is not None, tar
-    return f"{parts[1]}.r{int(parts[2] or 0) + 1}.tar"
 
 
 def _without(manifest: Manifest, shards: list[_Shard], found: Forgotten) -> Manifest:
@@ -208,22 +195,6 @@ def _forget_rejects(folder: Folder, posts: frozenset[str]) -> None:
     ]
     if len(kept) < len(lines):
         folder.write(REJECTS, "".join(kept)) if kept else folder.remove(REJECTS)
-
-
-def _remove_unnamed(folder: Folder, manifest: Manifest) -> None:
-    """Remove files of shards that the manifest does not name: what was forgotten must not lie about."""
-    named = {
-        name for shard in manifest.shards for name in (shard.name, shard.index, statistics_name(shard.name))
-    }
-    names = folder.names()
-    found = {name: match for name in names if (match := _OURS.fullmatch(name))}
-    ours = {
-        match[1] for match in found.values() if match[2] != "tar" or match[1].rpartition("/")[2].isdigit()
-    }
-    left = [name for name, match in found.items() if match[1] in ours and name not in named]
-    # The tar goes first: what is beside it tells that it is ours, and not somebody's who put it there.
-    for name in sorted(left, reverse=True) + [name for name in names if _TEMPORARY.fullmatch(name)]:
-        folder.remove(name)
 
 
 def _damaged(folder: Folder, name: str, reason: object) -> InputError:

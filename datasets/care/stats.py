@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..build.parts import USED
 from ..emojis.text import display
-from ..shards.manifest import SPLITS, Manifest
-from .forget import FORGOTTEN
+from ..posts.outcomes import FORGOTTEN, USED
+from ..shards.layout import SPLITS
+from ..shards.manifest import Manifest
 
 BAR = 30  # characters of the longest bar
 SHOWN = 15  # emojis

@@ -19,19 +19,19 @@ from pathlib import Path
 import numpy as np
 from zlib_ng import zlib_ng
 
-from ..build.dataset import REJECTS
-from ..build.parts import USED
-from ..build.shard import statistics_name
+from ..build.options import options_of
 from ..errors import InputError
-from ..shards.index import ImagePlace, Index, Label
-from ..shards.manifest import NAME, SPLITS, Manifest, ShardEntry
-from ..shards.tar import check_picture, end_of, map_tar, read_sample
+from ..posts.outcomes import USED
+from ..shards.encoding import check_picture
+from ..shards.index import ImagePlace, Index, Label, ShardError, hash_posts, read_index
+from ..shards.layout import MANIFEST, REJECTS, SPLITS, statistics_name
+from ..shards.manifest import Manifest, ShardEntry, is_adopted
+from ..shards.tar import end_of, map_tar, read_sample
 from ..store.atomic import sha256
 from ..store.folder import Folder
-from ..stream.split import ShardError, read_index
 from ..work.processes import mapper
 from ..work.progress import progress
-from .adopt import hash_posts, is_adopted, options_of, read_adopted
+from .adopt import read_adopted
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,17 @@ def _check_counts(manifest: Manifest, checked: list[_Checked]) -> Iterator[Fault
     told = manifest.vocabulary | manifest.rare
     for emoji in told | train:
         if train[emoji] != told.get(emoji, 0):
-            yield Fault(NAME, None, f"counts {told.get(emoji, 0)} {emoji} in train, where {train[emoji]} are")
+            yield Fault(
+                MANIFEST, None, f"counts {told.get(emoji, 0)} {emoji} in train, where {train[emoji]} are"
+            )
     posts = len(np.unique(np.concatenate([np.empty(0, np.uint64), *(result.posts for result in checked)])))
     if manifest.posts.get(USED, posts) != posts:
-        yield Fault(NAME, None, f"counts {manifest.posts[USED]} used posts, where {posts} are")
+        yield Fault(MANIFEST, None, f"counts {manifest.posts[USED]} used posts, where {posts} are")
 
 
 def _unnamed(folder: Folder, manifest: Manifest) -> list[str]:
     """Files that belong to no shard; beside adopted tars only other tars and indexes."""
-    named = {NAME, REJECTS}
+    named = {MANIFEST, REJECTS}
     for shard in manifest.shards:
         named |= {shard.name, shard.index, statistics_name(shard.name)}
     others = [name for name in folder.names() if name not in named]
@@ -124,9 +126,11 @@ def _check_tar(folder: Folder, manifest: Manifest, entries: tuple[ShardEntry, ..
         here = Counter(index.emojis[emoji] for emoji in index.emoji.tolist())
         tuples = sum(count for emoji, count in here.items() if emoji in manifest.vocabulary)
         if tuples != entry.tuples:
-            faults.append(Fault(NAME, None, f"counts {entry.tuples} tuples of {entry.index}, not {tuples}"))
+            faults.append(
+                Fault(MANIFEST, None, f"counts {entry.tuples} tuples of {entry.index}, not {tuples}")
+            )
         if entry.split not in SPLITS:
-            faults.append(Fault(NAME, None, f"{name} is in no split"))
+            faults.append(Fault(MANIFEST, None, f"{name} is in no split"))
         emojis += here if entry.split == "train" else Counter()
     try:
         with folder.reading(name) as path:

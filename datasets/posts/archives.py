@@ -14,7 +14,9 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from ..errors import InputError
-from .read import ImageFile, Reject, is_clean
+from .outcomes import BROKEN_ENTRY, IMAGE_OUTSIDE_EXPORT, UNREADABLE_FILE
+from .paths import is_clean
+from .post import ImageFile, Reject
 
 
 def hidden(identity: str) -> str:
@@ -40,7 +42,7 @@ def read_json(path: Path, after: bytes = b"") -> Any:
             content = file.read()
         return json.loads(content.partition(after)[2] if after else content)
     except (OSError, EOFError, lzma.LZMAError, ValueError, RecursionError):
-        return Reject(path.name, "unreadable file")
+        return Reject(path.name, UNREADABLE_FILE)
 
 
 def read_list(path: Path, *keys: str, after: bytes = b"") -> Iterator[tuple[str, Any]]:
@@ -51,7 +53,7 @@ def read_list(path: Path, *keys: str, after: bytes = b"") -> Iterator[tuple[str,
     content = read_json(path, after)
     entries = dig(content, *keys)
     if not isinstance(entries, list):
-        yield path.name, Reject(path.name, "unreadable file")
+        yield path.name, Reject(path.name, UNREADABLE_FILE)
         return
     for number, entry in enumerate(entries):
         yield f"{path.name}[{number}]", entry
@@ -70,8 +72,8 @@ def dig(value: Any, *path: str | int) -> Any:
 def image_inside(folder: Path, name: str, where: str) -> ImageFile | Reject:
     """The image that an export names by its path within the folder; a Reject where it leads out of it."""
     if not name or not is_clean(name):
-        return Reject(where, "broken entry")
+        return Reject(where, BROKEN_ENTRY)
     path = PureWindowsPath(name)  # knows / and \ and drives, so that no machine is led out
     if path.anchor or ".." in path.parts:
-        return Reject(where, "image outside the export")
+        return Reject(where, IMAGE_OUTSIDE_EXPORT)
     return ImageFile(str(folder / name))

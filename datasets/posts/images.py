@@ -19,6 +19,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from .outcomes import IMAGE_TOO_LARGE, UNREADABLE_IMAGE
+
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 MAX_PARTS = 1000  # segments or chunks of a file, beside one for each 4 KiB of it; each costs a microsecond
@@ -45,17 +47,17 @@ def read_image(source: bytes, size: int = 64) -> np.ndarray:
             cut off, or damaged where the decoder can tell.
     """
     if len(source) > MAX_BYTES:
-        raise ImageError("image too large")
+        raise ImageError(IMAGE_TOO_LARGE)
     try:
         if source.startswith(b"\xff\xd8\xff"):
             return _read_jpeg(source, size)
         return _read_other(source, size)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError("image too large") from error
+        raise ImageError(IMAGE_TOO_LARGE) from error
     except ImageError:
         raise
     except Exception as error:  # decoders raise all sorts on broken files, and one must not stop a build
-        raise ImageError("unreadable image") from error
+        raise ImageError(UNREADABLE_IMAGE) from error
 
 
 def _read_jpeg(source: bytes, size: int) -> np.ndarray:
@@ -69,7 +71,7 @@ def _read_jpeg(source: bytes, size: int) -> np.ndarray:
         endless = marker in (0xC2, 0xCA) and source.count(b"\xff\xda", end) > MAX_SCANS
         cut_off = marker == 0xDA and source.rfind(b"\xff\xd9", end) < 0
         if endless or cut_off:
-            raise ImageError("unreadable image")
+            raise ImageError(UNREADABLE_IMAGE)
     side = min(width, height)
     eighths = next((n for n in (1, 2, 4) if side * n >= 2 * size * 8), 8)
     pixels = simplejpeg.decode_jpeg(
@@ -98,7 +100,7 @@ def _jpeg_segments(source: bytes) -> Iterator[tuple[int, int, int]]:
         if marker == 0xDA:
             return
         place = end
-    raise ImageError("unreadable image")
+    raise ImageError(UNREADABLE_IMAGE)
 
 
 def _read_other(source: bytes, size: int) -> np.ndarray:
@@ -113,7 +115,7 @@ def _read_other(source: bytes, size: int) -> np.ndarray:
     elif source.startswith(b"ftyp", 4) and _can_read_heif():
         form = "HEIF"
     else:
-        raise ImageError("unreadable image")
+        raise ImageError(UNREADABLE_IMAGE)
     with Image.open(io.BytesIO(source), formats=(form,)) as image:
         _check_pixels(*image.size)
         orientation = _orientation(exif or image.info.get("exif") or b"")
@@ -153,14 +155,14 @@ def _png_essentials(source: bytes) -> tuple[bytes, bytes]:
         if name == b"IEND":
             return b"".join(chunks), exif
         place = end
-    raise ImageError("unreadable image")
+    raise ImageError(UNREADABLE_IMAGE)
 
 
 def _check_pixels(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise ImageError("image too large")
+        raise ImageError(IMAGE_TOO_LARGE)
     if width * height == 0:
-        raise ImageError("unreadable image")
+        raise ImageError(UNREADABLE_IMAGE)
 
 
 def _opaque(image: Image.Image, block: int) -> Image.Image:
@@ -266,18 +268,3 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
-
-
-def encode_npy(pixels: np.ndarray) -> bytes:
-    """The bytes of a `.npy` file; its last pixels.nbytes bytes are the pixels themselves."""
-    buffer = io.BytesIO()
-    np.save(buffer, pixels, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def encode_jpeg(pixels: np.ndarray) -> bytes:
-    """JPEG at 4:4:4, quality 95: at 64 pixels, subsampled chroma costs 5 dB."""
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), 95, colorsubsampling="444")
-
-
-ENCODERS = {"npy": encode_npy, "jpg": encode_jpeg}

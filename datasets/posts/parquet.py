@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
-from .read import stays_inside
+from .paths import stays_inside
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,7 +7,9 @@ One row per image (where its bytes lie, their CRC-32, the sample's key), one per
 nothing; strings travel in it as JSON bytes. Its SHA-256 is in the manifest.
 """
 
+import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
@@ -17,7 +19,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-IMAGE_EXTENSIONS = ("npy", "jpg")
+from ..store.folder import Folder
+from .manifest import ShardEntry
+
 _TEXTS = ("keys", "extensions", "posts", "accounts", "emojis")
 _ARRAYS = {
     "offset": np.int64,
@@ -148,6 +152,57 @@ def index_rows(samples: list[tuple[ImagePlace, Label]]) -> Index:
     )
 
 
-def index_name(shard: str) -> str:
-    """The name of a shard's index: train/000000.tar → train/000000.index."""
-    return shard.removesuffix(".tar") + ".index"
+class ShardError(ValueError):
+    """A shard that cannot be used; the message is the reason that it is quarantined for."""
+
+
+def read_index(folder: Folder, shard: ShardEntry) -> Index:
+    """The index of a shard, whole and consistent. Raises ShardError when it is not."""
+    try:
+        index = parse_index(folder.read(shard.index), shard)
+    except OSError as error:
+        raise ShardError(f"index cannot be read: {error.strerror or error}") from error
+    if not fits(index, shard) or not np.array_equal(np.unique(index.image), np.arange(shard.images)):
+        raise ShardError("index does not fit the manifest")
+    return index
+
+
+def parse_index(content: bytes, shard: ShardEntry) -> Index:
+    """The index in those bytes. Raises ShardError when they are not the ones that the manifest names."""
+    if hashlib.sha256(content).hexdigest() != shard.index_sha256:
+        raise ShardError("damaged index")
+    try:
+        return Index.from_bytes(content)
+    except ValueError as error:
+        raise ShardError(str(error)) from error
+
+
+def fits(index: Index, shard: ShardEntry) -> bool:
+    """Whether every row of an index lies within its tables, and every image within the tar."""
+    per_image, per_tuple = (index.offset, index.length, index.crc32), (index.image, index.emoji, index.post)
+    limits = {"image": len(index.keys), "emoji": len(index.emojis), "post": len(index.posts)}
+    inside = [
+        rows.min() >= 0 and rows.max() < limit
+        for rows, limit in ((getattr(index, name), limit) for name, limit in limits.items())
+        if len(rows)
+    ]
+    if len(index.offset):
+        inside += [rows.min() >= 0 and rows.max() <= shard.bytes for rows in (index.offset, index.length)]
+        inside += [(index.offset + index.length).max() <= shard.bytes]
+    return (
+        all(rows.ndim == 1 and len(rows) == shard.images == len(index.keys) for rows in per_image)
+        and all(rows.ndim == 1 and len(rows) == len(index.image) for rows in per_tuple)
+        and all(inside)
+    )
+
+
+def count_posts(indexes: Iterable[Index]) -> int:
+    """Distinct posts by their id, in eight bytes for each."""
+    hashes = [hash_posts(index) for index in indexes]
+    return len(np.unique(np.concatenate(hashes))) if hashes else 0
+
+
+def hash_posts(index: Index) -> np.ndarray:
+    """A hash of each post's id, uint64 [posts]."""
+    hashes = (hashlib.blake2b(post.encode(), digest_size=8).digest() for post in index.posts)
+    return np.frombuffer(b"".join(hashes), np.uint64)

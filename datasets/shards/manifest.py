@@ -11,11 +11,10 @@ from functools import cached_property
 
 from ..errors import InputError
 from ..store.folder import Folder, is_safe
+from .encoding import ENCODINGS
+from .layout import MANIFEST, SPLITS
 
-NAME = "manifest.json"
 FORMAT_VERSION = 2
-SPLITS = ("train", "val", "test")
-ENCODINGS = ("npy", "jpg", "foreign")
 MAX_SIZE = 1024  # pixels, of a side
 
 
@@ -75,7 +74,7 @@ def split_by_count(train: Counter[str], min_count: int) -> tuple[dict[str, int],
 
 def write_manifest(manifest: Manifest, folder: Folder) -> None:
     """Write `manifest.json`, which makes the folder a dataset."""
-    folder.write(NAME, manifest.to_json())
+    folder.write(MANIFEST, manifest.to_json())
 
 
 def read_manifest(folder: Folder) -> Manifest:
@@ -85,19 +84,19 @@ def read_manifest(folder: Folder) -> Manifest:
         InputError: the folder is no dataset, or a damaged one, or one of another format version.
     """
     try:
-        content = json.loads(folder.read(NAME))
+        content = json.loads(folder.read(MANIFEST))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
-            f"{folder} is not a dataset (no {NAME}). Make it with `emojigan shards build`."
+            f"{folder} is not a dataset (no {MANIFEST}). Make it with `emojigan shards build`."
         ) from error
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{folder}/{NAME} is damaged: {error}. Copy it again, or build the shards again."
+            f"{folder}/{MANIFEST} is damaged: {error}. Copy it again, or build the shards again."
         ) from error
     version = content.pop("format_version", None) if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
         raise InputError(
-            f"{folder}/{NAME}: format version {version}, not {FORMAT_VERSION}. Build the shards again."
+            f"{folder}/{MANIFEST}: format version {version}, not {FORMAT_VERSION}. Build the shards again."
         )
     from pydantic import TypeAdapter
 
@@ -105,7 +104,7 @@ def read_manifest(folder: Folder) -> Manifest:
         manifest = TypeAdapter(Manifest).validate_json(json.dumps(content), strict=True)
     except ValueError as error:
         reason = " ".join(str(error).splitlines()[1:3])
-        raise InputError(f"{folder}/{NAME} is damaged: {reason}. Copy it again.") from error
+        raise InputError(f"{folder}/{MANIFEST} is damaged: {reason}. Copy it again.") from error
     counts = [number for shard in manifest.shards for number in (shard.images, shard.tuples, shard.bytes)]
     counts += [*manifest.vocabulary.values(), *manifest.rare.values(), *manifest.posts.values()]
     if (
@@ -113,10 +112,17 @@ def read_manifest(folder: Folder) -> Manifest:
         or not 0 < manifest.image_size <= MAX_SIZE
         or manifest.encoding not in ENCODINGS
     ):
-        raise InputError(f"{folder}/{NAME} is damaged: a count, size or encoding cannot be. Copy it again.")
+        raise InputError(
+            f"{folder}/{MANIFEST} is damaged: a count, size or encoding cannot be. Copy it again."
+        )
     for shard in manifest.shards:
         if not (is_safe(shard.name) and is_safe(shard.index)):
             raise InputError(
-                f"{folder}/{NAME}: {shard.name!r} would leave the folder. Do not use this dataset."
+                f"{folder}/{MANIFEST}: {shard.name!r} would leave the folder. Do not use this dataset."
             )
     return manifest
+
+
+def is_adopted(manifest: Manifest) -> bool:
+    """Whether the tars are others', or not in the folders that the builder puts them into."""
+    return "adopted" in manifest.options

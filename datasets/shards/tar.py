@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import simplejpeg
 from zlib_ng import zlib_ng
 
-from ..posts.images import encode_npy, read_image
-from .index import IMAGE_EXTENSIONS, ImagePlace, Index, Label, index_rows
+from .encoding import ENCODERS
+from .index import ImagePlace, Index, Label, index_rows
 
 BLOCK = 512  # bytes: what members of a tar are padded to
 
@@ -55,7 +54,7 @@ def read_sample(content: np.ndarray, start: int) -> tuple[ImagePlace, Label]:
         raise ValueError("damaged label")
     name, image, _ = _read_member(content, end)
     extension = name.removeprefix(f"{key}.")
-    if extension not in IMAGE_EXTENSIONS:
+    if extension not in ENCODERS:
         raise ValueError("no image behind the label")
     return ImagePlace(key, extension, end + BLOCK, len(image), zlib_ng.crc32(image)), label
 
@@ -72,24 +71,6 @@ def read_samples(content: np.ndarray) -> Iterator[tuple[ImagePlace, Label]]:
 def index_shard(shard: Path) -> Index:
     """The index of a finished tar. Raises ValueError where it is not ours or damaged."""
     return index_rows(list(read_samples(map_tar(shard))))
-
-
-def check_picture(image: np.ndarray, encoding: str, size: int) -> None:
-    """Raise ValueError where an encoded image, uint8 [bytes], is not a picture of `size` pixels.
-
-    That is: where it decodes to none, or where a reader would take other bytes for its pixels.
-    """
-    if encoding == "npy":
-        header = encode_npy(np.empty((size, size, 3), np.uint8))[: -3 * size**2]
-        if len(image) != len(header) + 3 * size**2 or image[: len(header)].tobytes() != header:
-            raise ValueError(f"not a picture of {size} pixels")
-    elif encoding == "jpg":
-        height, width, *_ = simplejpeg.decode_jpeg_header(image)
-        if (height, width) != (size, size):
-            raise ValueError(f"{width} × {height} pixels, not {size} × {size}")
-        simplejpeg.decode_jpeg(image, buffer=np.empty((size, size, 3), np.uint8))
-    else:
-        read_image(image.tobytes(), size)
 
 
 def map_tar(path: Path) -> np.ndarray:

@@ -7,8 +7,9 @@ import torch
 from zlib_ng import zlib_ng
 
 from ..errors import InputError
-from .reader import decode
-from .split import ShardError, Split
+from ..shards.encoding import decode
+from ..shards.index import ShardError
+from .split import Split
 
 
 @dataclass(frozen=True)

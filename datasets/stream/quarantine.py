@@ -12,7 +12,9 @@ from functools import lru_cache
 from zlib_ng import zlib_ng
 
 from ..errors import InputError
-from .split import OpenShard, ShardError, Split
+from ..shards.encoding import min_bytes
+from ..shards.index import ShardError
+from .split import OpenShard, Split
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Damage:
     def __init__(self, split: Split, max_lost: float, quarantine: Callable[[Loss], None]) -> None:
         """`max_lost` is the share of the tuples that may be damaged; `quarantine` is told of each loss."""
         self._split, self._max_lost, self._quarantine = split, max_lost, quarantine
-        self._smallest = 3 * split.manifest.image_size**2 if split.manifest.encoding == "npy" else 1
+        self._smallest = min_bytes(split.manifest.encoding, split.manifest.image_size)
         self._rows: dict[int, dict[int, str]] = defaultdict(dict)  # of each shard: damaged rows, and why
         self._checked: set[int] = set()  # shards, from the first image to the last
         self._lost = 0  # tuples

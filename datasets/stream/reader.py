@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import simplejpeg
 import torch
 
 from ..errors import InputError
-from ..posts.images import read_image
+from ..shards.encoding import decode, num_pixel_bytes
+from ..shards.index import ShardError
+from .gather import overlapping
 from .order import Order
 from .quarantine import Damage
-from .split import OpenShard, ShardError, Split
+from .split import OpenShard, Split
 
 OPEN_SHARDS = 256  # kept besides those of the windows that are read
 FETCHERS = 8  # downloads at a time
@@ -157,7 +158,7 @@ class Reader:
             for shard, size in zip(shards, sizes, strict=True)
         ]
         start, length = np.concatenate(places, axis=1)
-        size = 3 * self._size**2
+        size = num_pixel_bytes(self._size)
         low, memory = overlapping([shard.content for shard in shards if shard], size)
         bases = [shard.content.ctypes.data - low if shard else 0 for shard in shards]
         return _Table(
@@ -168,7 +169,7 @@ class Reader:
             shard=np.repeat(np.arange(len(numbers), dtype=np.int32), sizes),
             row=np.concatenate([np.arange(size, dtype=np.int32) for size in sizes]),
             memory=memory,
-            place=np.repeat(bases, sizes) + start + length - size,  # the pixels end the member
+            place=np.repeat(bases, sizes) + start + length - size,  # of a npy: it ends with its pixels
             start=start,
             length=length,
             known=np.zeros(begins[-1], bool),
@@ -247,39 +248,3 @@ class Reader:
                     table.good[image] = whole = False
                     table.settled = None
         return pixels if whole else None
-
-
-def overlapping(maps: list[np.ndarray], size: int) -> tuple[int, np.ndarray]:
-    """All memory from the first to the last of some maps, as rows of `size` bytes that begin at every byte.
-
-    So that one index gathers images from any of them, without the GIL: a Python loop over slices takes half
-    as long again. Only rows that lie in a map may be looked at.
-
-    Returns:
-        The address of the first row, and uint8 [bytes, size].
-    """
-    if not maps:
-        return 0, np.empty((0, size), np.uint8)
-    low = min(each.ctypes.data for each in maps)
-    high = max(each.ctypes.data + each.nbytes for each in maps)
-    return low, np.asarray(_Memory(low, max(high - low - size + 1, 0), size))
-
-
-class _Memory:
-    """Every run of `size` bytes that begins within `length` bytes of an address, as rows that overlap."""
-
-    def __init__(self, address: int, length: int, size: int) -> None:
-        self.__array_interface__ = {
-            **{"version": 3, "typestr": "|u1", "data": (address, True)},
-            **{"shape": (length, size), "strides": (1, 1)},
-        }
-
-
-def decode(member: np.ndarray, encoding: str, out: np.ndarray) -> None:
-    """Decode the image of a sample into `out`, uint8 [size, size, 3]. Raises ValueError where that fails."""
-    if encoding == "jpg":
-        simplejpeg.decode_jpeg(member, buffer=out)
-    elif encoding == "npy":
-        out[:] = member[-out.size :].reshape(out.shape)
-    else:
-        out[:] = read_image(member.tobytes(), len(out))

@@ -6,7 +6,6 @@ Nothing that a dataset says is believed: an index must be the one that the manif
 in it must lie inside its tar.
 """
 
-import hashlib
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,14 +15,10 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..shards.index import Index
+from ..shards.index import Index, ShardError, fits, parse_index
 from ..shards.manifest import Manifest, ShardEntry
 from ..store.cache import ShardCache
 from ..store.folder import Folder
-
-
-class ShardError(ValueError):
-    """A shard that cannot be used; the message is the reason that it is quarantined for."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +89,14 @@ class Split:
         shard = self.shards[number]
         try:
             with self._local(shard.index, shard.index_sha256) as path:
-                return _parse(path.read_bytes(), shard)
+                return parse_index(path.read_bytes(), shard)
         except OSError as error:
             raise ShardError(f"index cannot be read: {error.strerror or error}") from error
 
     def open_shard(self, number: int) -> OpenShard:
         """Open a shard. Raises ShardError when that is not possible; nothing of it is then used."""
         shard, index = self.shards[number], self.read_index(number)
-        if not _fits(index, shard):
+        if not fits(index, shard):
             raise ShardError("index does not fit the manifest")
         emoji = np.array([self._places.get(each, -1) for each in index.emojis], np.int32)[index.emoji]
         known = emoji >= 0
@@ -119,45 +114,6 @@ class Split:
             return nullcontext(self.folder.path / name)
         assert self.cache is not None, "a store needs a cache"
         return self.cache.holding(self.folder, name, sha256)
-
-
-def read_index(folder: Folder, shard: ShardEntry) -> Index:
-    """The index of a shard, whole and consistent. Raises ShardError when it is not."""
-    try:
-        index = _parse(folder.read(shard.index), shard)
-    except OSError as error:
-        raise ShardError(f"index cannot be read: {error.strerror or error}") from error
-    if not _fits(index, shard) or not np.array_equal(np.unique(index.image), np.arange(shard.images)):
-        raise ShardError("index does not fit the manifest")
-    return index
-
-
-def _parse(content: bytes, shard: ShardEntry) -> Index:
-    if hashlib.sha256(content).hexdigest() != shard.index_sha256:
-        raise ShardError("damaged index")
-    try:
-        return Index.from_bytes(content)
-    except ValueError as error:
-        raise ShardError(str(error)) from error
-
-
-def _fits(index: Index, shard: ShardEntry) -> bool:
-    """Whether every row of an index lies within its tables, and every image within the tar."""
-    per_image, per_tuple = (index.offset, index.length, index.crc32), (index.image, index.emoji, index.post)
-    limits = {"image": len(index.keys), "emoji": len(index.emojis), "post": len(index.posts)}
-    inside = [
-        rows.min() >= 0 and rows.max() < limit
-        for rows, limit in ((getattr(index, name), limit) for name, limit in limits.items())
-        if len(rows)
-    ]
-    if len(index.offset):
-        inside += [rows.min() >= 0 and rows.max() <= shard.bytes for rows in (index.offset, index.length)]
-        inside += [(index.offset + index.length).max() <= shard.bytes]
-    return (
-        all(rows.ndim == 1 and len(rows) == shard.images == len(index.keys) for rows in per_image)
-        and all(rows.ndim == 1 and len(rows) == len(index.image) for rows in per_tuple)
-        and all(inside)
-    )
 
 
 def _map(path: Path, size: int) -> np.ndarray:

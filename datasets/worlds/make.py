@@ -25,6 +25,7 @@ from ..store.atomic import write_atomic
 from ..work.processes import worker_pool
 from .captions import caption
 from .photographs import EMOJIS, PHOTOGRAPHS, path_of, photograph, truth
+from .truth import FILE, Truth, options_of
 
 NO_EMOJI = 0.05  # share of the captions without one
 TWO_EMOJIS = 0.4  # share of the captions with two, where p(emoji | photograph) allows it
@@ -134,10 +135,10 @@ def make_world(out: Path, *, posts: int, seed: int, workers: int) -> None:
     Raises:
         InputError: `out` holds other posts or a world of other options, or the photographs are missing.
     """
-    truth_file, posts_file, photos = out / "truth.json", out / "posts.jsonl", out / "photos"
+    truth_file, posts_file, photos = out / FILE, out / "posts.jsonl", out / "photos"
     options = {"posts": posts, "seed": seed}
     if truth_file.exists():
-        made_with = json.loads(truth_file.read_text("utf-8")).get("options")
+        made_with = options_of(truth_file)
         if made_with != options:
             raise InputError(f"{out} was made with {made_with}: give the same, or choose another folder.")
         if posts_file.exists():
@@ -149,19 +150,10 @@ def make_world(out: Path, *, posts: int, seed: int, workers: int) -> None:
         path_of(name)  # raises before the work starts
 
     world = list(draw(posts, seed))
-    write_atomic(truth_file, json.dumps(_truth_of(world, options), ensure_ascii=False, indent=1))
+    groups = {post.id: post.photograph for post in world}
+    Truth(groups, {name: truth(name) for name in PHOTOGRAPHS}).write(truth_file, options, EMOJIS)
     _shoot_all(world, photos, workers)
     write_atomic(posts_file, "".join(_line(post) for post in world))
-
-
-def _truth_of(world: list[WorldPost], options: dict[str, int]) -> dict[str, object]:
-    """What truth.json holds; only an evaluation may read it."""
-    return {
-        "options": options,
-        "emojis": EMOJIS,
-        "photographs": {name: truth(name) for name in PHOTOGRAPHS},
-        "posts": {post.id: post.photograph for post in world},
-    }
 
 
 def _line(post: WorldPost) -> str:

@@ -42,9 +42,11 @@ def demo(out: Path, posts: int, training: str) -> None:
     with open(world / "posts.jsonl", encoding="utf-8") as file:
         photo = world / json.loads(next(file))["image"]
     _run(f"predict models:/emojigan@champion {photo}")
+    from ...trainer.run import REPORT_PAGE
+
     click.echo(
         f"""
-Done. The report: {(run / "report" / "index.html").resolve().as_uri()}
+Done. The report: {(run / REPORT_PAGE).resolve().as_uri()}
 The run and its registered model, in a browser:
   mlflow ui --backend-store-uri sqlite:///mlflow.db
 With your own posts (a table with the columns id, account, image and text), the same:

@@ -23,7 +23,7 @@ def predict(model: str, photos: tuple[Path, ...], top_k: int, samples: int, seed
     emojigan predict models:/emojigan/3 *.jpg --json
     """
     from ...datasets.emojis.text import canonical, name
-    from ...trainer.serving.registry import predict as ask
+    from ...trainer.serving.predict import predict as ask
 
     answers = ask(model, list(photos), num_samples=samples, top_k=top_k, seed=seed)
     for photo, answer in zip(photos, answers, strict=True):

@@ -26,7 +26,7 @@ def shards() -> None:
 
 
 def _texts(ctx: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:
-    from ...datasets.build.plan import TEXTS
+    from ...datasets.build.options import TEXTS
 
     texts = tuple(value.split(","))
     if not set(texts) <= set(TEXTS):
@@ -131,7 +131,7 @@ def build(
     """
     from ...datasets.build.dataset import Source, Task, build_shards
     from ...datasets.build.deny import DenyList, read_deny_list
-    from ...datasets.build.plan import BuildOptions
+    from ...datasets.build.options import BuildOptions
     from ...datasets.care.stats import describe
 
     if task_index >= task_count:
@@ -169,7 +169,7 @@ def index(folder: Folder, image_size: str, workers: int, **options: Any) -> None
     \b
     emojigan shards index laion
     """
-    from ...datasets.build.plan import BuildOptions
+    from ...datasets.build.options import BuildOptions
     from ...datasets.care.adopt import adopt
     from ...datasets.care.stats import describe
 
@@ -273,10 +273,10 @@ def forget(
     emojigan shards forget shards --account Ann --dry-run
     emojigan shards forget shards --account Ann --account Bob
     """
-    from ...datasets.build.digest import hash_account
+    from ...datasets.build.labels import hash_account
     from ...datasets.care.forget import forget as forget_accounts
     from ...datasets.care.forget import was_forgotten
-    from ...datasets.posts.read import Post
+    from ...datasets.posts.post import Post
     from ...datasets.shards.manifest import read_manifest
 
     try:

@@ -127,7 +127,8 @@ def _make(method: str, options: dict):
     from ...datasets.emojis.vectors.captions import train_on_captions
     from ...datasets.emojis.vectors.descriptions import sum_words, train
     from ...datasets.emojis.vectors.emoji2vec import complete
-    from ...datasets.emojis.vectors.table import Origin, build_vectors
+    from ...datasets.emojis.vectors.names import build_vectors
+    from ...datasets.emojis.vectors.table import Origin
 
     descriptions = options.get("descriptions")
     seed = options.get("seed", 0)

@@ -19,7 +19,9 @@ from ..config import Config
 from ..inputs import Inputs
 from ..model.augment import augment, normalise
 from ..model.networks import Classifier
+from ..run import BASELINE
 from ..training.noise import Noise
+from ..validation import negative_log_likelihood, read_val
 
 LEARNING_RATE = 1e-3
 LOOKS = 10  # at the val split
@@ -45,7 +47,7 @@ def marginal(inputs: Inputs) -> np.ndarray:
 def train_classifier(config: Config, inputs: Inputs, run: Path, steps: int) -> Classifier:
     """The classifier of a run: read from its folder, or trained for `steps` batches and put there."""
     recipe = Recipe(config.model_dump(exclude={"run"}), inputs.dataset, inputs.vectors_hash, steps)
-    folder = run / "baseline"
+    folder = run / BASELINE
     torch.manual_seed(config.optimizer.seed)
     classifier = Classifier(config.model, len(inputs.vocabulary), inputs.train.manifest.image_size)
     if not (is_whole(folder) and json.loads((folder / "recipe.json").read_text()) == asdict(recipe)):
@@ -66,7 +68,7 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
     optimizer = torch.optim.Adam(classifier.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, settings.final_learning_rate, steps)
     reading = inputs.stream(config, start=0)
-    held_out = inputs.read_val()
+    held_out = read_val(inputs)
     best, weights = np.inf, {}
     with closing(reading) as batches, progress(steps, "classifier", "steps") as bar:
         for step in range(1, steps + 1):
@@ -84,7 +86,7 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
             optimizer.step()
             schedule.step()
             if step % max(1, steps // LOOKS) == 0 or step == steps:
-                nll = inputs.negative_log_likelihood(classify(classifier, held_out.images), held_out)
+                nll = negative_log_likelihood(classify(classifier, held_out.images), held_out, inputs)
                 if nll < best:
                     best = nll
                     weights = {name: tensor.cpu().clone() for name, tensor in classifier.state_dict().items()}

@@ -8,63 +8,30 @@ holds: emojis too rare for the vocabulary count against every model.
 """
 
 import json
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import yaml
 from torch import Tensor
 
-from ...datasets.emojis.vectors.table import load_vectors, match
 from ...datasets.errors import InputError
 from ...datasets.store.atomic import write_atomic
-from ...datasets.store.folder import Folder
-from ...datasets.stream.held_out import HeldOut, read_split
+from ...datasets.worlds.truth import Truth
 from ..config import Config
 from ..inputs import Inputs, read_inputs
-from ..model.snapshot import Snapshot, best_snapshot, load_snapshot
+from ..model.snapshot import Snapshot, load_snapshot
+from ..run import EVALUATION, REPORT, best_snapshot, read_beginning
 from ..tracking import log_evaluation
 from . import metrics
 from .baselines import classify, marginal, train_classifier
 from .figures import MAX_POINTS, Bar, Embedding, Example, tsne
 from .report import Column, Report, format_table, write_report
+from .scene import Scene, set_scene, spread
 
-MAX_IMAGES = 5000
 NUM_LATENTS = 50  # for each image
 NUM_BARS = 30  # emojis of the paper's Fig. 3
 NUM_EXAMPLES = 8
 TOP = 10
-
-
-@dataclass(frozen=True)
-class Truth:
-    """p(emoji | post), where somebody knows it."""
-
-    groups: dict[str, str]  # post → what its image shows
-    probabilities: dict[str, dict[str, float]]  # group → emoji → p
-
-    @classmethod
-    def read(cls, path: Path) -> "Truth":
-        """Read `truth.json` as `emojigan world make` writes it."""
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(content["posts"], content["photographs"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} is not the truth of a world; `emojigan world make` writes one."
-            ) from error
-
-
-@dataclass(frozen=True)
-class Scene:
-    """The held-out tuples, and what to measure them with. S emojis in the support."""
-
-    held_out: HeldOut
-    support: tuple[str, ...]
-    observed: np.ndarray  # int64 [tuples], place in the support
-    distance: np.ndarray  # float64 [S, S], between unit vectors
-    truth: np.ndarray | None  # float64 [tuples, S]
-    groups: np.ndarray | None  # [tuples]
 
 
 def evaluate(run: Path, truth_file: Path | None, baseline_steps: int | None) -> str:
@@ -96,8 +63,8 @@ def evaluate(run: Path, truth_file: Path | None, baseline_steps: int | None) -> 
         "The same trunk and the same tuples, with a softmax over the vocabulary.",
         "How often each emoji is posted, whatever the image.",
     )
-    spread = {label: _spread(q, inputs.vocabulary, scene) for label, q in models.items()}
-    scores = {label: _score(q, scene) for label, q in spread.items()}
+    rows = {label: spread(q, inputs.vocabulary, scene) for label, q in models.items()}
+    scores = {label: _score(q, scene) for label, q in rows.items()}
     columns = tuple(
         Column(label, text, scores[label]) for label, text in zip(models, explanations, strict=True)
     )
@@ -117,22 +84,20 @@ def evaluate(run: Path, truth_file: Path | None, baseline_steps: int | None) -> 
         columns=columns,
         floor=floor,
         embedding=_embedding(snapshot, images, models["EmojiGAN"]),
-        histogram=_histogram(spread["EmojiGAN"], scene),
-        examples=_examples(spread["EmojiGAN"], scene),
+        histogram=_histogram(rows["EmojiGAN"], scene),
+        examples=_examples(rows["EmojiGAN"], scene),
         facts=facts,
     )
-    write_report(report, run / "report")
+    write_report(report, run / REPORT)
     result = {"snapshot": path.name, "scores": scores, "floor": floor}
-    write_atomic(run / "evaluation.json", json.dumps(result, indent=1) + "\n")
-    log_evaluation(run, scores["EmojiGAN"], run / "report", run / "evaluation.json")
+    write_atomic(run / EVALUATION, json.dumps(result, indent=1) + "\n")
+    log_evaluation(run, scores["EmojiGAN"], run / REPORT, run / EVALUATION)
     return format_table(columns, floor)
 
 
 def _reopen(run: Path, snapshot: Snapshot) -> tuple[Config, Inputs, Path]:
     """The config and the inputs of a run, which must be what the snapshot was trained on."""
-    config = Config.model_validate(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
-    places = json.loads((run / "inputs.json").read_text(encoding="utf-8"))
-    shards, vectors = Folder(places["shards"]), Path(places["vectors"])
+    config, shards, vectors = read_beginning(run)
     inputs = read_inputs(config, shards, vectors)
     for name, place, now, then in (
         ("dataset", shards, inputs.dataset, snapshot.facts.dataset),
@@ -141,46 +106,6 @@ def _reopen(run: Path, snapshot: Snapshot) -> tuple[Config, Inputs, Path]:
         if now != then:
             raise InputError(f"{place} is not the {name} that {run} was trained on. Put that back there.")
     return config, inputs, vectors
-
-
-def set_scene(inputs: Inputs, vector_file: Path, truth: Truth | None) -> Scene:
-    """Read the test split, and find the support, the ground distance and the truth of its tuples."""
-    split = replace(inputs.train, name="test")
-    held_out = read_split(split, MAX_IMAGES)
-    true = {emoji for p in truth.probabilities.values() for emoji in p} if truth else set()
-    rare = sorted((true | set(held_out.emojis)) - set(inputs.vocabulary))
-    support = (*inputs.vocabulary, *rare)
-    place = {emoji: number for number, emoji in enumerate(support)}
-    observed = np.array([place[emoji] for emoji in held_out.emojis], np.int64)
-    p = groups = None
-    if truth:
-        posts = [held_out.posts[row] for row in held_out.image]
-        if missing := next((post for post in posts if post not in truth.groups), None):
-            raise InputError(f"The truth does not know post {missing}. Give the truth.json of these posts.")
-        names, groups = np.unique([truth.groups[post] for post in posts], return_inverse=True)
-        table = np.zeros((len(names), len(support)))  # [groups, S]
-        for row, name in enumerate(names):
-            for emoji, probability in truth.probabilities[name].items():
-                table[row, place[emoji]] = probability
-        p = table[groups]
-    return Scene(held_out, support, observed, _distance(vector_file, support), p, groups)
-
-
-def _distance(vector_file: Path, support: tuple[str, ...]) -> np.ndarray:
-    """|E_v − E_w| between unit vectors, [S, S]; an emoji without a vector stands at the origin."""
-    rows, missing = match(load_vectors(vector_file), support)
-    unit = np.zeros((len(support), rows.shape[1]))
-    unit[[emoji not in set(missing) for emoji in support]] = rows / np.linalg.norm(
-        rows, axis=1, keepdims=True
-    )
-    square = (unit**2).sum(axis=1)
-    return np.sqrt(np.maximum(square[:, None] + square - 2 * unit @ unit.T, 0))
-
-
-def _spread(q: np.ndarray, vocabulary: tuple[str, ...], scene: Scene) -> np.ndarray:
-    """[images, V] → [tuples, S]: nothing on the emojis that the model cannot say."""
-    rest = np.zeros((len(q), len(scene.support) - len(vocabulary)))
-    return np.concatenate([q, rest], axis=1)[scene.held_out.image]
 
 
 def _score(q: np.ndarray, scene: Scene) -> dict[str, float]:

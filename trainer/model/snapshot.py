@@ -1,6 +1,6 @@
 """Weights to sample from, with all that sampling needs: what is evaluated, registered and served.
 
-snapshots/step-00000400/{generator.safetensors, vectors.safetensors, snapshot.json, SHA256SUMS}
+step-00000400/{generator.safetensors, vectors.safetensors, snapshot.json, SHA256SUMS}
 """
 
 import json
@@ -87,9 +87,8 @@ class Snapshot:
         return total / total.sum(dim=1, keepdim=True)
 
 
-def save_snapshot(folder: Path, facts: Facts, generator: Generator, weights: np.ndarray) -> Path:
-    """Write a snapshot under its step's name and return where."""
-    path = folder / f"step-{facts.step:08d}"
+def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.ndarray) -> None:
+    """Write a snapshot as the folder `path`."""
     with creating_folder(path) as temporary:
         save_file(
             {k: t.cpu().contiguous() for k, t in generator.state_dict().items()},
@@ -100,7 +99,6 @@ def save_snapshot(folder: Path, facts: Facts, generator: Generator, weights: np.
         (temporary / "snapshot.json").write_text(
             json.dumps(facts.__dict__, ensure_ascii=False, indent=1), encoding="utf-8"
         )
-    return path
 
 
 def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
@@ -117,19 +115,3 @@ def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
     generator = Generator(ModelConfig(**facts.model), tensors["vectors"], facts.image_size)
     generator.load_state_dict(load_file(path / "generator.safetensors"))
     return Snapshot(facts, generator.eval().to(device), tensors["weights"].numpy())
-
-
-def best_snapshot(run: Path) -> Path:
-    """The snapshot of a run with the lowest negative log-likelihood on the val split.
-
-    Raises:
-        InputError: the run has none.
-    """
-    paths = [path for path in sorted((run / "snapshots").glob("step-*")) if is_whole(path)]
-    if not paths:
-        raise InputError(f"{run} has no snapshot. Train first: emojigan train SHARDS --out {run}.")
-
-    def nll(path: Path) -> float:
-        return json.loads((path / "snapshot.json").read_text(encoding="utf-8"))["scores"]["nll"]
-
-    return min(paths, key=nll)

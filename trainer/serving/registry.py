@@ -1,12 +1,10 @@
-"""A run's best snapshot as a version of a registered model, and such a model asked about photographs.
+"""A run's best snapshot as a version of a registered model.
 
 run ─► register ─► MLflow: logged model (code, snapshot, signature, scores) ─► version ─► alias champion
-                                                          models:/emojigan@champion ─► predict
 """
 
 import json
 import logging
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -17,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ...datasets.errors import InputError
-from ...datasets.posts.images import encode_jpeg
+from ...datasets.shards.encoding import encode_jpeg
 from ...datasets.store.atomic import SUMS, sha256
+from ..run import EVALUATION, SNAPSHOTS
 from ..tracking import mlflow_client, run_id_of
 
 CHAMPION = "champion"
@@ -48,11 +47,11 @@ def register(run: Path, name: str) -> Registered:
     Raises:
         InputError: the run was not evaluated.
     """
-    path = run / "evaluation.json"
+    path = run / EVALUATION
     if not path.exists():
         raise InputError(f"{run} was not evaluated. Run `emojigan evaluate {run}` first.")
     evaluation = json.loads(path.read_text(encoding="utf-8"))
-    snapshot = run / "snapshots" / evaluation["snapshot"]
+    snapshot = run / SNAPSHOTS / evaluation["snapshot"]
     identity = sha256(snapshot / SUMS)
     client = mlflow_client()
     known = [
@@ -130,33 +129,3 @@ def _example() -> Any:
     import pandas
 
     return pandas.DataFrame({"image": [encode_jpeg(np.full((64, 64, 3), 128, np.uint8))]})
-
-
-def predict(model: str, photos: list[Path], *, num_samples: int, top_k: int, seed: int) -> list[list[dict]]:
-    """For each photograph, its likeliest emojis: [{"emoji": …, "p": …}, …].
-
-    Args:
-        model: any model address of MLflow, such as models:/emojigan@champion.
-
-    Raises:
-        InputError: there is no such model, or a photograph cannot be read.
-    """
-    for photo in photos:
-        if not photo.is_file():
-            raise InputError(f"{photo}: no such photograph.")
-    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-    mlflow_client()
-    import mlflow
-    import pandas
-    from mlflow.exceptions import MlflowException
-
-    logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)  # it advises on how to write models
-    try:
-        loaded = mlflow.pyfunc.load_model(model)
-    except (MlflowException, OSError) as error:
-        raise InputError(f"{model} cannot be loaded: {str(error).splitlines()[0]}") from error
-    params = {"n_samples": num_samples, "top_k": top_k, "seed": seed}
-    try:
-        return loaded.predict(pandas.DataFrame({"image": [photo.read_bytes() for photo in photos]}), params)
-    except MlflowException as error:
-        raise InputError(f"{', '.join(str(photo) for photo in photos)}: {error.message}.") from error

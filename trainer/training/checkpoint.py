@@ -1,6 +1,6 @@
 """The state to resume from, and how to find it: run the same command again.
 
-    checkpoints/step-00000400/{state.safetensors, state.json, SHA256SUMS}
+    step-00000400/{state.safetensors, state.json, SHA256SUMS}
 
 No pickle. A checkpoint takes its name only when every byte is on the disk; the newest whole one is used.
 There is no random state in it: noise and order depend on the step alone.
@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from ...datasets.errors import InputError
 from ...datasets.store.atomic import creating_folder, is_whole
 from ..config import Config
+from ..run import step_name, steps_in
 
 KEEP = 2
 
@@ -49,13 +50,13 @@ def save_checkpoint(folder: Path, step: int, state: TrainState, identity: Identi
 
     One of a later step was damaged, or the training would have gone on from it.
     """
-    path = folder / f"step-{step:08d}"
+    path = folder / step_name(step)
     with creating_folder(path) as temporary:
         save_file(_tensors(state), temporary / "state.safetensors")
         content = json.dumps({"step": step, "identity": asdict(identity)}, indent=1)
         (temporary / "state.json").write_text(content, encoding="utf-8")
-    kept = sorted(each for each in folder.glob("step-*") if each <= path)[-KEEP:]
-    for other in {*folder.glob("step-*"), *folder.glob(".step-*.tmp")} - {*kept}:
+    kept = [each for each in steps_in(folder) if each <= path][-KEEP:]
+    for other in {*steps_in(folder), *folder.glob(".step-*.tmp")} - {*kept}:
         shutil.rmtree(other)
 
 
@@ -66,7 +67,7 @@ def load_checkpoint(folder: Path, state: TrainState, identity: Identity) -> int:
         InputError: the run was begun with another config, dataset or vectors; the first difference is named.
             Or every checkpoint is damaged.
     """
-    paths = sorted(folder.glob("step-*"), reverse=True)
+    paths = steps_in(folder)[::-1]
     if not paths:
         return 0
     path = next((each for each in paths if is_whole(each)), None)

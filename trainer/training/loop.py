@@ -9,7 +9,6 @@ Accelerate gives the device, DistributedDataParallel, autocast and the collectiv
 
 import json
 import sys
-import warnings
 from contextlib import closing, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -17,13 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 from tqdm import tqdm
 
 from ...datasets.errors import InputError
-from ...datasets.store.atomic import write_atomic
 from ...datasets.store.folder import Folder
 from ...datasets.stream.held_out import HeldOut
 from ...datasets.stream.quarantine import Loss
@@ -31,11 +26,12 @@ from ...datasets.work.progress import progress
 from ..config import Config
 from ..inputs import read_inputs
 from ..model.snapshot import Facts, Snapshot, save_snapshot
+from ..run import CHECKPOINTS, SNAPSHOTS, quarantine_name, step_name, write_beginning
+from ..runtime.ranks import check_same_step, start
 from ..tracking import Tracker, tracking
+from ..validation import VAL_SAMPLES, negative_log_likelihood, read_val
 from .checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
 from .step import METRICS, Training, build, set_learning_rate, train_step, update_average
-
-VAL_SAMPLES = 16  # latents for each image that scores a snapshot
 
 
 def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
@@ -53,12 +49,10 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         {"generator": training.generator, "critic": training.critic, "average": training.average},
         {"generator_optimizer": training.generator_optimizer, "critic_optimizer": training.critic_optimizer},
     )
-    step = load_checkpoint(run / "checkpoints", state, identity)
+    step = load_checkpoint(run / CHECKPOINTS, state, identity)
     check_same_step(accelerator, step)
     if main:
-        write_atomic(run / "config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False))
-        places = {"shards": shards.absolute().place, "vectors": str(vectors.resolve())}
-        write_atomic(run / "inputs.json", json.dumps(places, indent=1) + "\n")
+        write_beginning(run, config, shards, vectors)
         _tell(training, step)
     updates = config.optimizer.num_critic_steps + config.optimizer.num_generator_steps
     reading = inputs.stream(
@@ -66,9 +60,9 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         start=step * updates,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
-        quarantine=partial(note_loss, run / f"quarantine-{accelerator.process_index}.jsonl"),
+        quarantine=partial(note_loss, run / quarantine_name(accelerator.process_index)),
     )
-    held_out = inputs.read_val()
+    held_out = read_val(inputs)
     recent: list[torch.Tensor] = []
     params = {key: str(value) for part in config.model_dump().values() for key, value in part.items()}
     tags = {"dataset": inputs.dataset, "vectors": inputs.vectors_hash}
@@ -96,30 +90,10 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
             # Once in a while: a checkpoint.
             if step % config.run.checkpoint_steps == 0 or last:
                 if main:
-                    save_checkpoint(run / "checkpoints", step, state, identity)
+                    save_checkpoint(run / CHECKPOINTS, step, state, identity)
                 accelerator.wait_for_everyone()
             bar.update()
     accelerator.end_training()
-
-
-def start(config: Config) -> Accelerator:
-    """Join the other ranks, and refuse to train on another number of them than was promised."""
-    # Accelerate knows this setting only under the name that newer versions of torch warn of.
-    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
-        mixed_precision=precision(config),
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-    )
-    ranks, promised = accelerator.num_processes, config.run.world_size
-    if promised is not None and promised != ranks:
-        raise InputError(
-            f"{promised} ranks were promised and {ranks} started. On CPUs `accelerate launch` always starts "
-            "one; use `torchrun --nproc_per_node N --no-python emojigan train …`."
-        )
-    if config.data.batch_size % ranks:
-        raise InputError(f"--batch-size {config.data.batch_size} cannot be shared by {ranks} ranks.")
-    return accelerator
 
 
 def note_loss(path: Path, loss: Loss) -> None:
@@ -128,25 +102,6 @@ def note_loss(path: Path, loss: Loss) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(loss), ensure_ascii=False) + "\n")
-
-
-def check_same_step(accelerator: Accelerator, step: int) -> None:
-    """Refuse to resume where ranks found different checkpoints: they would train different networks."""
-    steps = accelerator.gather(torch.tensor([step], device=accelerator.device))
-    assert isinstance(steps, torch.Tensor)
-    if len(found := sorted(set(steps.tolist()))) > 1:
-        raise InputError(f"The ranks found checkpoints of steps {found}. Put --out where all nodes see it.")
-
-
-def precision(config: Config) -> str:
-    """What Accelerate calls the precision: bf16 where the device has it, unless told otherwise."""
-    if config.run.precision == "auto":
-        return (
-            "bf16"
-            if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-            else "no"
-        )
-    return {"float32": "no", "bf16": "bf16"}[config.run.precision]
 
 
 def log_metrics(
@@ -181,10 +136,10 @@ def take_snapshot(training: Training, step: int, held_out: HeldOut, run: Path, t
     )
     snapshot = Snapshot(facts, training.average, inputs.weights)
     distribution = snapshot.distribution(held_out.images, num_samples=VAL_SAMPLES, seed=0, raw=True)
-    nll = inputs.negative_log_likelihood(distribution, held_out)
+    nll = negative_log_likelihood(distribution, held_out, inputs)
     tracker.log(step, {"val/nll": nll})
     facts.scores["nll"] = nll
-    save_snapshot(run / "snapshots", facts, training.average, inputs.weights)
+    save_snapshot(run / SNAPSHOTS / step_name(step), facts, training.average, inputs.weights)
 
 
 def _tell(training: Training, step: int) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ...errors import InputError
-from ...posts.read import Reject, read_posts
+from ...posts.post import Reject
+from ...posts.read import read_posts
 from ...work.progress import progress
 from ..text import extract
 from .table import WORD, Origin, keyed, unit

@@ -19,7 +19,8 @@ from ...errors import InputError
 from ...store.atomic import sha256
 from ...work.progress import progress
 from ..text import all_canonical, canonical, display
-from .table import Origin, keyed, keywords, read_word2vec, unit
+from .names import keywords
+from .table import Origin, keyed, read_word2vec, unit
 
 if TYPE_CHECKING:
     import torch

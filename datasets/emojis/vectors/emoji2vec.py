@@ -22,7 +22,8 @@ from threadpoolctl import threadpool_limits
 from ...errors import InputError
 from ...store.atomic import sha256
 from ..text import all_canonical, canonical, display
-from .table import Origin, build_vectors, keyed, read_word2vec, unit, word_features
+from .names import build_vectors, word_features
+from .table import Origin, keyed, read_word2vec, unit
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors

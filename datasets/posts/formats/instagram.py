@@ -14,7 +14,9 @@ from typing import Any
 
 from ...errors import InputError
 from ..archives import dig, hidden, image_inside, read_list, refuse_zip
-from ..read import ImageFile, Post, Reject, is_clean
+from ..outcomes import BROKEN_ENTRY
+from ..paths import is_clean
+from ..post import ImageFile, Post, Reject
 
 PLACES = ("your_instagram_activity/media", "your_instagram_activity/content", "content")
 """Where exports of different years have their posts."""
@@ -84,18 +86,18 @@ def _folder_of(part: Path) -> Path:
 def _to_post(entry: Any, where: str, folder: Path, account: str) -> Post | Reject:
     media = dig(entry, "media")
     if not isinstance(media, list):
-        return Reject(where, "broken entry")
+        return Reject(where, BROKEN_ENTRY)
     titles = (dig(entry, "title"), dig(media, 0, "title"))
     uris = [dig(each, "uri") for each in media]
     number = dig(entry, "creation_timestamp")  # all that there is of a post whose media are gone
     identity = f"{account}/{uris[0] if uris else number}"
     if not all(isinstance(title, str | None) for title in titles) or not is_clean(identity):
-        return Reject(where, "broken entry")
+        return Reject(where, BROKEN_ENTRY)
     if not uris and not isinstance(number, int):
-        return Reject(where, "broken entry")
+        return Reject(where, BROKEN_ENTRY)
     images = []
     for uri in uris:
-        image = image_inside(folder, uri, where) if isinstance(uri, str) else Reject(where, "broken entry")
+        image = image_inside(folder, uri, where) if isinstance(uri, str) else Reject(where, BROKEN_ENTRY)
         if isinstance(image, Reject):
             return image
         if _is_image(image):

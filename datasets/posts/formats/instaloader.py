@@ -18,7 +18,9 @@ from typing import Any
 
 from ...errors import InputError
 from ..archives import dig, hidden, read_json, refuse_zip
-from ..read import ImageFile, Post, Reject, is_clean
+from ..outcomes import BROKEN_ENTRY, UNREADABLE_FOLDER
+from ..paths import is_clean
+from ..post import ImageFile, Post, Reject
 
 _STEM = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_UTC")
 _SLIDE = re.compile(r"(.+)_(\d+)")
@@ -59,7 +61,7 @@ def _read_folder(folder: Path) -> Iterator[Post | Reject]:
     try:
         names = sorted(path.name for path in folder.iterdir() if path.is_file())
     except PermissionError:
-        yield Reject("a profile", "unreadable folder")
+        yield Reject("a profile", UNREADABLE_FOLDER)
         return
     metadata = {named[1]: named[0] for name in names if (named := _JSON.fullmatch(name))}
     videos = {name.removesuffix(".mp4") for name in names if name.endswith(".mp4")}
@@ -95,14 +97,14 @@ def _to_post(folder: Path, stem: str, metadata: str | None, images: dict[int, st
         return Reject(where, content.reason)
     kind, node = dig(content, "instaloader", "node_type"), dig(content, "node")
     if metadata and kind != "Post":
-        return None if isinstance(kind, str) else Reject(where, "broken entry")
+        return None if isinstance(kind, str) else Reject(where, BROKEN_ENTRY)
     identity = dig(node, "shortcode") if metadata else hidden(f"{folder.name}/{stem}")
     if not isinstance(identity, str) or not identity:
-        return Reject(where, "broken entry")
+        return Reject(where, BROKEN_ENTRY)
     account = _account(folder, node) or f"instaloader/{identity}"
     caption, comments = _caption(folder, stem, node), _comments(folder / f"{stem}_comments.json")
     if caption is None or comments is None or not is_clean(identity, account):
-        return Reject(where, "broken entry")
+        return Reject(where, BROKEN_ENTRY)
     videos = _videos(node)
     stills = [name for number, name in sorted(images.items()) if number not in videos]
     files = tuple(ImageFile(str(folder / name)) for name in stills)

@@ -13,7 +13,9 @@ from typing import Any
 
 from ...errors import InputError
 from ..archives import dig, hidden, image_inside, read_list, refuse_zip
-from ..read import ImageFile, Post, Reject, is_clean
+from ..outcomes import BROKEN_ENTRY
+from ..paths import is_clean
+from ..post import ImageFile, Post, Reject
 
 _MEDIA = "media_attachments/"
 
@@ -79,22 +81,22 @@ def _to_post(entry: Any, where: str, folder: Path) -> Post | Reject | None:
     """None for what is no post of the account's own."""
     kind, actor, note = (dig(entry, key) for key in ("type", "actor", "object"))
     if not isinstance(kind, str):
-        return Reject(where, "broken entry")
+        return Reject(where, BROKEN_ENTRY)
     if kind != "Create" or _is_direct(entry):
         return None
     identity, content = dig(note, "id"), dig(note, "content")
     if not isinstance(identity, str) or not identity or not isinstance(content, str):
-        return Reject(where, "broken entry")
+        return Reject(where, BROKEN_ENTRY)
     account = hidden(identity) if actor in (None, "") and is_clean(identity) else actor
     if not isinstance(account, str) or not is_clean(identity, account):
-        return Reject(where, "broken entry")
+        return Reject(where, BROKEN_ENTRY)
     images = _images(note, where, folder)
     if isinstance(images, Reject):
         return images
     try:
         return Post(f"mastodon/{hidden(identity)}", f"mastodon/{account}", images, to_text(content))
     except ValueError:
-        return Reject(where, "broken entry")
+        return Reject(where, BROKEN_ENTRY)
 
 
 def _is_direct(entry: Any) -> bool:
@@ -107,12 +109,12 @@ def _is_direct(entry: Any) -> bool:
 def _images(note: Any, where: str, folder: Path) -> tuple[ImageFile, ...] | Reject:
     attachments = dig(note, "attachment") or []
     if not isinstance(attachments, list):
-        return Reject(where, "broken entry")
+        return Reject(where, BROKEN_ENTRY)
     images = []
     for attachment in attachments:
         kind, url = dig(attachment, "mediaType"), dig(attachment, "url")
         if not isinstance(kind, str) or not isinstance(url, str):
-            return Reject(where, "broken entry")
+            return Reject(where, BROKEN_ENTRY)
         if kind.startswith("image/"):
             path = url.lstrip("/")
             # Some servers write the name of their store before the path, which the archive may lack.

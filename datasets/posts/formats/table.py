@@ -18,8 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from ..outcomes import (
+    BROKEN_LINE,
+    DAMAGED_FILE,
+    IMAGE_OUTSIDE_TABLE,
+    NO_ID_OR_IMAGE,
+    NOT_UTF8,
+    UNREADABLE_ROW_GROUP,
+)
 from ..parquet import ParquetCell, huggingface_images, open_parquet, read_rows
-from ..read import ImageFile, ImageSource, Post, Reject, files_in, is_clean, place_of, stays_inside
+from ..paths import files_in, is_clean, place_of, stays_inside
+from ..post import ImageFile, ImageSource, Post, Reject
 
 COLUMNS = {  # ours, and what else they are called
     "id": ("id",),
@@ -71,11 +80,11 @@ def _read_jsonl(path: Path, names: _Names) -> _Rows:
             try:
                 row = json.loads(content.decode("utf-8-sig"))  # strict: a wrong encoding is told, not guessed
             except UnicodeDecodeError:
-                yield line, "not UTF-8"
+                yield line, NOT_UTF8
             except (ValueError, RecursionError):
-                yield line, "broken line"
+                yield line, BROKEN_LINE
             else:
-                yield line, _pick(row, names) if isinstance(row, dict) else "broken line"
+                yield line, _pick(row, names) if isinstance(row, dict) else BROKEN_LINE
 
 
 def _pick(row: dict, names: _Names) -> list:
@@ -103,7 +112,7 @@ def _read_csv(path: Path, names: _Names, delimiter: str = ",") -> _Rows:
             try:
                 row = next(reader, None)
             except csv.Error:
-                yield reader.line_num, "broken line"
+                yield reader.line_num, BROKEN_LINE
                 continue
             if row is None:
                 return
@@ -111,7 +120,7 @@ def _read_csv(path: Path, names: _Names, delimiter: str = ",") -> _Rows:
                 content = dict(zip(header, row, strict=False))  # short rows lack their last columns
                 values = [content.get(identity) if identity else _ABSENT]
                 values += [content.get(name) if name else None for name in others]
-                yield reader.line_num, values if _is_utf8(values) else "not UTF-8"
+                yield reader.line_num, values if _is_utf8(values) else NOT_UTF8
 
 
 def _read_tsv(path: Path, names: _Names) -> _Rows:
@@ -130,7 +139,7 @@ def _read_parquet(path: Path, names: _Names) -> _Rows:
     try:
         file = open_parquet(path)
     except OSError:
-        yield 0, "damaged file"
+        yield 0, DAMAGED_FILE
         return
     if names["image"] == COLUMNS["image"]:
         names = {**names, "image": (*names["image"], *huggingface_images(file))}
@@ -138,7 +147,7 @@ def _read_parquet(path: Path, names: _Names) -> _Rows:
     for row, values in enumerate(read_rows(file, path, tuple(chosen.values()), chosen["image"] or "")):
         if values and chosen["id"] is None:
             values = (_ABSENT, *values[1:])
-        yield row, values or "unreadable row group"
+        yield row, values or UNREADABLE_ROW_GROUP
 
 
 def _choose(header: Sequence[str], names: _Names, path: Path) -> dict[str, str | None]:
@@ -163,21 +172,21 @@ def _to_post(values: Sequence[Any], name: str, folder: str) -> Post | str:
     identity, account, image, text, comments, reactions = values
     identity = name if identity is _ABSENT else identity
     if bytes in map(type, values):  # what pyarrow could not decode
-        return "not UTF-8"
+        return NOT_UTF8
     images = _to_images(image, folder)
     if isinstance(images, str):
         return images
     if not isinstance(identity, str | int) or identity == "":
-        return "no id or image"
+        return NO_ID_OR_IMAGE
     if not isinstance(text, str | None) or not isinstance(account, str | int | None):
-        return "broken line"
+        return BROKEN_LINE
     comments, reactions = _to_comments(comments), _to_reactions(reactions)
     if comments is None or reactions is None:
-        return "broken line"
+        return BROKEN_LINE
     identity = str(identity)
     account = identity if account in (None, "") else str(account)
     if not is_clean(identity, account):
-        return "broken line"
+        return BROKEN_LINE
     return Post(identity, account, images, text or "", comments, reactions)
 
 
@@ -190,14 +199,14 @@ def _to_images(value: Any, folder: str) -> tuple[ImageSource, ...] | str:
         if isinstance(image, ParquetCell):
             images.append(image)
         elif not isinstance(image, str) or not image:
-            return "no id or image"
+            return NO_ID_OR_IMAGE
         elif not is_clean(image):
-            return "broken line"
+            return BROKEN_LINE
         elif not stays_inside(image):
-            return "image outside the table's folder"
+            return IMAGE_OUTSIDE_TABLE
         else:
             images.append(ImageFile(os.path.join(folder, image)))
-    return tuple(images) or "no id or image"
+    return tuple(images) or NO_ID_OR_IMAGE
 
 
 def _to_comments(value: Any) -> tuple[str, ...] | None:

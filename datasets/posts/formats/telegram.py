@@ -16,7 +16,9 @@ from typing import Any
 
 from ...errors import InputError
 from ..archives import dig, image_inside, read_json, refuse_zip
-from ..read import ImageFile, Post, Reject, is_clean
+from ..outcomes import BROKEN_ENTRY, IMAGE_NOT_EXPORTED, NO_CHATS, UNREADABLE_CHAT, UNREADABLE_CHATS
+from ..paths import is_clean
+from ..post import ImageFile, Post, Reject
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,9 @@ def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
         if isinstance(listed, list):
             chats += [(f"{path.name} {key}[{number}]", chat) for number, chat in enumerate(listed)]
         elif dig(content, key) is not None:
-            yield Reject(f"{path.name} {key}", "unreadable chats")
+            yield Reject(f"{path.name} {key}", UNREADABLE_CHATS)
     if not chats:
-        yield Reject(path.name, "no chats")
+        yield Reject(path.name, NO_CHATS)
     for where, chat in chats:
         yield from _read_chat(chat, where, path.parent)
 
@@ -74,7 +76,7 @@ def _find(source: Path) -> Path:
 def _read_chat(chat: Any, where: str, folder: Path) -> Iterator[Post | Reject]:
     identity, entries = _number(dig(chat, "id")), dig(chat, "messages")
     if identity is None or not isinstance(entries, list):
-        yield Reject(where, "unreadable chat")
+        yield Reject(where, UNREADABLE_CHAT)
         return
     messages = (
         message
@@ -111,9 +113,9 @@ def _to_message(entry: Any, where: str, chat: str, folder: Path) -> _Message | R
     if kind == "service":
         return None
     if kind != "message" or number is None or text is None or reactions is None:
-        return Reject(where, "broken entry")
+        return Reject(where, BROKEN_ENTRY)
     if not isinstance(sender, str | None) or not is_clean(sender or ""):
-        return Reject(where, "broken entry")
+        return Reject(where, BROKEN_ENTRY)
     identity = f"{chat}/{number}"
     return _Message(
         where=where,
@@ -162,9 +164,9 @@ def _image(entry: Any, where: str, folder: Path) -> ImageFile | Reject | None:
     if name is None:
         return None
     if not isinstance(name, str):
-        return Reject(where, "broken entry")
+        return Reject(where, BROKEN_ENTRY)
     if name.startswith("("):  # (File not included. Change data exporting settings to download.)
-        return Reject(where, "image not exported")
+        return Reject(where, IMAGE_NOT_EXPORTED)
     return image_inside(folder, name, where)
 
 

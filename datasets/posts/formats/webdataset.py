@@ -18,7 +18,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...errors import InputError
-from ..read import Post, Reject, files_in, is_clean, place_of
+from ..outcomes import (
+    BROKEN_JSON,
+    DAMAGED_TAR,
+    DOTS_IN_NAME,
+    NO_ID_OR_IMAGE,
+    NO_PLAIN_FILE,
+    NOT_UTF8,
+    REPEATED_MEMBER,
+    TEXT_TOO_LONG,
+    UNSAFE_NAME,
+)
+from ..paths import files_in, is_clean, place_of
+from ..post import Post, Reject
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "gif")
 TEXTS = ("txt", "json")
@@ -85,7 +97,7 @@ def read_tar(tar: Path, place: str) -> Iterator[tuple[str, Post | Reject]]:
             for entry in _to_posts(list(members), key, tar, place):
                 yield key, entry
     except _DamagedError as error:
-        yield "", Reject(f"{place}, {error}", "damaged tar")
+        yield "", Reject(f"{place}, {error}", DAMAGED_TAR)
 
 
 def _read_members(path: Path) -> Iterator[_Member]:
@@ -124,11 +136,11 @@ def _to_member(info: tarfile.TarInfo, file: BinaryIO) -> _Member:
     extension = extension.lower()
     fault, text = "", None
     if not is_clean(name) or name.startswith("/") or ".." in name.split("/") or not stem:
-        fault = "unsafe name in a tar"
+        fault = UNSAFE_NAME
     elif not info.isreg() or info.issparse():
-        fault = "no plain file in a tar"
+        fault = NO_PLAIN_FILE
     elif extension in TEXTS and info.size > LONGEST_TEXT:
-        fault = "text too long"
+        fault = TEXT_TOO_LONG
     elif extension in TEXTS:
         file.seek(info.offset_data)
         text = file.read(info.size)
@@ -146,11 +158,11 @@ def _to_posts(members: list[_Member], key: str, tar: Path, place: str) -> Iterat
     if fault := next((member.fault for member in members if member.fault), ""):
         yield Reject(where, fault)
     elif len(set(extensions)) < len(extensions):
-        yield Reject(where, "repeated member in a tar")
+        yield Reject(where, REPEATED_MEMBER)
     elif not images and dotted:  # to WebDataset v1.2.jpg and v1.3.jpg are one sample, and here they are none
-        yield from [Reject(where, "dots in a member's name")] * dotted
+        yield from [Reject(where, DOTS_IN_NAME)] * dotted
     elif not images:
-        yield Reject(where, "no id or image")
+        yield Reject(where, NO_ID_OR_IMAGE)
     else:
         for post in _read_texts(members, f"{place.removesuffix(Path(place).suffix)}/{key}", images):
             yield Reject(where, post) if isinstance(post, str) else post
@@ -164,9 +176,9 @@ def _read_texts(members: list[_Member], name: str, images: tuple[TarSlice, ...])
         reposts = about.get("reposts", []) if "emojis" in about else []
         return [_to_post(label, texts.get("txt", ""), name, images) for label in (about, *reposts)]
     except UnicodeDecodeError:
-        return ["not UTF-8"]
+        return [NOT_UTF8]
     except (ValueError, TypeError, AttributeError, RecursionError):  # no JSON, or lists for mappings
-        return ["broken json"]
+        return [BROKEN_JSON]
 
 
 def _to_post(about: dict, text: str, name: str, images: tuple[TarSlice, ...]) -> Post | str:
@@ -178,7 +190,7 @@ def _to_post(about: dict, text: str, name: str, images: tuple[TarSlice, ...]) ->
     identity = _first(about, "post", "id") or name
     account = _first(about, "account", "author", "username") or identity
     if not isinstance(text, str) or not is_clean(identity, account):
-        return "broken json"
+        return BROKEN_JSON
     return Post(identity, account, images, text)
 
 

@@ -15,7 +15,9 @@ from typing import Any
 
 from ...errors import InputError
 from ..archives import dig, image_inside, read_json, read_list, refuse_zip
-from ..read import ImageFile, Post, Reject, is_clean
+from ..outcomes import BROKEN_ENTRY, NO_ACCOUNT
+from ..paths import is_clean
+from ..post import ImageFile, Post, Reject
 
 _PART = re.compile(r"tweets?(?:-part(\d+))?\.js")
 _LAST_LINK = re.compile(r"https://t\.co/\w+\Z")
@@ -76,7 +78,7 @@ def _read_account(data: Path) -> str | Reject | None:
     number = dig(content, 0, "account", "accountId")
     if isinstance(number, str) and number and is_clean(number):
         return number
-    return content if isinstance(content, Reject) else Reject(path.name, "no account")
+    return content if isinstance(content, Reject) else Reject(path.name, NO_ACCOUNT)
 
 
 def _read_notes(data: Path) -> Iterator[str | Reject]:
@@ -88,7 +90,7 @@ def _read_notes(data: Path) -> Iterator[str | Reject]:
         if isinstance(text, str):
             yield text
         else:
-            yield entry if isinstance(entry, Reject) else Reject(where, "broken entry")
+            yield entry if isinstance(entry, Reject) else Reject(where, BROKEN_ENTRY)
 
 
 def _to_post(
@@ -98,7 +100,7 @@ def _to_post(
     tweet = dig(entry, "tweet") or entry  # archives of 2018 have the tweet itself
     identity, text = dig(tweet, "id_str"), dig(tweet, "full_text")
     if not isinstance(identity, str) or not identity or not is_clean(identity) or not isinstance(text, str):
-        return Reject(where, "broken entry")
+        return Reject(where, BROKEN_ENTRY)
     if text.startswith("RT @"):
         return None
     images = _images(tweet, identity, where, folder)
@@ -112,14 +114,14 @@ def _images(tweet: Any, identity: str, where: str, folder: Path) -> tuple[ImageF
     """The photos; `entities` would name only the first of them. Videos are left out."""
     media = dig(tweet, "extended_entities", "media")
     if media is None:
-        return () if dig(tweet, "extended_entities") is None else Reject(where, "broken entry")
+        return () if dig(tweet, "extended_entities") is None else Reject(where, BROKEN_ENTRY)
     if not isinstance(media, list):
-        return Reject(where, "broken entry")
+        return Reject(where, BROKEN_ENTRY)
     images = []
     for medium in media:
         kind, url = dig(medium, "type"), dig(medium, "media_url") or dig(medium, "media_url_https")
         if not isinstance(kind, str) or (kind == "photo" and not isinstance(url, str)):
-            return Reject(where, "broken entry")
+            return Reject(where, BROKEN_ENTRY)
         if kind == "photo":
             image = image_inside(folder, f"{identity}-{url.rpartition('/')[2]}", where)
             if isinstance(image, Reject):

@@ -21,17 +21,18 @@ from emojigan.datasets.build import dataset as builder
 from emojigan.datasets.build import digest
 from emojigan.datasets.build import shard as assemble
 from emojigan.datasets.build.dataset import Source, build_shards
-from emojigan.datasets.build.digest import hash_account, place_of
-from emojigan.datasets.build.plan import BuildOptions, splits_of
+from emojigan.datasets.build.labels import hash_account, place_of, splits_of
+from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.emojis.text import extract
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.images import read_image
-from emojigan.datasets.posts.read import ImageFile, Post
+from emojigan.datasets.posts.post import ImageFile, Post
+from emojigan.datasets.shards.encoding import decode
 from emojigan.datasets.shards.index import Index
-from emojigan.datasets.shards.manifest import SPLITS, Manifest, read_manifest
+from emojigan.datasets.shards.layout import SPLITS
+from emojigan.datasets.shards.manifest import Manifest, read_manifest
 from emojigan.datasets.shards.tar import index_shard
 from emojigan.datasets.store.folder import Folder
-from emojigan.datasets.stream.reader import decode
 from emojigan.datasets.stream.split import Split
 
 OPTIONS = BuildOptions(images_per_shard=50)
@@ -494,7 +495,7 @@ def test_trouble_of_the_disk_is_not_the_images(make, monkeypatch):
     def refuse(*_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("emojigan.datasets.posts.read.ImageFile.read", refuse)
+    monkeypatch.setattr("emojigan.datasets.posts.post.ImageFile.read", refuse)
     with pytest.raises(OSError, match="Input/output"):
         make({"text": "🔥"}, max_bad=1)
 

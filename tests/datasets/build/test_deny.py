@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emojigan.datasets.build.deny import DenyList, read_deny_list
-from emojigan.datasets.build.digest import Chunk, digest_chunk, emojis_of
+from emojigan.datasets.build.digest import Chunk, digest_chunk
+from emojigan.datasets.build.labels import emojis_of
+from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.build.parts import read_part
-from emojigan.datasets.build.plan import BuildOptions
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.posts.read import ImageFile, Post
+from emojigan.datasets.posts.post import ImageFile, Post
 from emojigan.datasets.store.folder import Folder
 
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emojigan.datasets.build import duplicates
-from emojigan.datasets.build.duplicates import near_clusters
-from emojigan.datasets.build.fingerprints import NEAR
-from emojigan.datasets.build.plan import BuildOptions, Digest, Plan, plan_shards
-from emojigan.datasets.shards.manifest import SPLITS
+from emojigan.datasets.build.duplicates import NEAR, near_clusters
+from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.build.plan import Digest, Plan, plan_shards
+from emojigan.datasets.shards.layout import SPLITS
 
 
 def partition(labels) -> set[frozenset[int]]:

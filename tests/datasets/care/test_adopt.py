@@ -15,17 +15,19 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from webdataset.writer import ShardWriter
 
-from emojigan.datasets.build.digest import hash_account
-from emojigan.datasets.build.plan import BuildOptions
+from emojigan.datasets.build.labels import hash_account
+from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.care import adopt as module
 from emojigan.datasets.care.adopt import adopt
 from emojigan.datasets.care.forget import forget
 from emojigan.datasets.care.verify import verify
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.posts.images import encode_jpeg, read_image
-from emojigan.datasets.posts.read import Post
+from emojigan.datasets.posts.images import read_image
+from emojigan.datasets.posts.post import Post
+from emojigan.datasets.shards.encoding import encode_jpeg
 from emojigan.datasets.shards.index import Index
-from emojigan.datasets.shards.manifest import SPLITS, Manifest, read_manifest
+from emojigan.datasets.shards.layout import SPLITS
+from emojigan.datasets.shards.manifest import Manifest, read_manifest
 from emojigan.datasets.store.folder import Folder
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import batches_per_epoch, stream

@@ -12,13 +12,13 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from emojigan.datasets.build.dataset import Source, build_shards
-from emojigan.datasets.build.digest import hash_account
-from emojigan.datasets.build.plan import BuildOptions
+from emojigan.datasets.build.labels import hash_account
+from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.care.adopt import adopt
 from emojigan.datasets.care.forget import Forgotten, forget
 from emojigan.datasets.care.verify import verify
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.posts.read import Post
+from emojigan.datasets.posts.post import Post
 from emojigan.datasets.shards.index import Index
 from emojigan.datasets.shards.manifest import Manifest, read_manifest
 from emojigan.datasets.store import atomic as files

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emojigan.datasets.build.dataset import Source, build_shards
-from emojigan.datasets.build.plan import BuildOptions
+from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.care.verify import Fault, verify
 from emojigan.datasets.shards.index import Index, index_rows
 from emojigan.datasets.shards.manifest import Manifest, read_manifest, write_manifest

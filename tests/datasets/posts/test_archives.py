@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.archives import dig, image_inside
-from emojigan.datasets.posts.read import FORMATS, ImageFile, Post, Reject, detect, is_clean, read_posts
+from emojigan.datasets.posts.paths import is_clean
+from emojigan.datasets.posts.post import ImageFile, Post, Reject
+from emojigan.datasets.posts.read import FORMATS, detect, read_posts
 
 JPEG = b"\xff\xd8\xff\xe0 a photo"
 PRIVATE = b"nobody else's business"

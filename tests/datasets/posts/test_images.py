@@ -16,9 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFile, ImageOps
 
-from emojigan.datasets.build.fingerprints import NEAR, fingerprint, fingerprints
+from emojigan.datasets.build.duplicates import NEAR, fingerprint, fingerprints
 from emojigan.datasets.posts.images import (
-    ENCODERS,
     MAX_BYTES,
     ImageError,
     _average,
@@ -27,6 +26,7 @@ from emojigan.datasets.posts.images import (
     _weights,
     read_image,
 )
+from emojigan.datasets.shards.encoding import ENCODERS
 from emojigan.datasets.worlds.make import draw, shoot
 
 from .hostile_images import encoded, gif_claiming, hostile_images, jpeg_claiming, png, with_segments

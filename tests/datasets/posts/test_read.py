@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.posts.read import ImageFile, Post, Reject, read_posts
+from emojigan.datasets.posts.post import ImageFile, Post, Reject
+from emojigan.datasets.posts.read import read_posts
 
 GOOD = {"id": "p", "account": "Ann", "image": "a/b.jpg", "text": "hi 😍"}
 

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from emojigan.datasets.build.dataset import Source, build_shards
-from emojigan.datasets.build.plan import BuildOptions
+from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.folder import Folder
 from emojigan.launch.cli import main

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from emojigan.datasets.build.dataset import Source, build_shards
-from emojigan.datasets.build.plan import BuildOptions
+from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.shards.index import Index
 from emojigan.datasets.shards.manifest import Manifest, read_manifest

@@ -13,8 +13,8 @@ import pytest
 
 from emojigan.datasets.build import dataset as builder
 from emojigan.datasets.build.dataset import Source, Task, build_shards
+from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.build.parts import Part
-from emojigan.datasets.build.plan import BuildOptions
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.folder import Folder
 from emojigan.datasets.work.processes import IN_FLIGHT, mapper

@@ -15,7 +15,8 @@ from scipy.stats import chi2
 
 from emojigan.datasets.emojis.text import canonical, extract
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.posts.read import Post, read_posts
+from emojigan.datasets.posts.post import Post
+from emojigan.datasets.posts.read import read_posts
 from emojigan.datasets.worlds import photographs
 from emojigan.datasets.worlds.make import draw, draw_emojis, make_world, shoot, systematic
 from emojigan.datasets.worlds.photographs import EMOJIS, PHOTOGRAPHS, photograph, truth

@@ -13,7 +13,8 @@ from emojigan.datasets.errors import InputError
 from emojigan.trainer.config import resolve
 from emojigan.trainer.model.augment import normalise
 from emojigan.trainer.model.networks import Generator
-from emojigan.trainer.model.snapshot import Facts, Snapshot, best_snapshot, load_snapshot, save_snapshot
+from emojigan.trainer.model.snapshot import Facts, Snapshot, load_snapshot, save_snapshot
+from emojigan.trainer.run import SNAPSHOTS, best_snapshot, step_name
 
 RECIPES = ("default", "paper")
 SIZE, VOCABULARY = 32, ("😍", "😂", "🔥", "🐶", "🌊")
@@ -40,7 +41,9 @@ def make(recipe: str = "default", step: int = 10, nll: float = 1.5) -> Snapshot:
 
 
 def save(run: Path, snapshot: Snapshot) -> Path:
-    return save_snapshot(run / "snapshots", snapshot.facts, snapshot.generator, snapshot.weights)
+    path = run / SNAPSHOTS / step_name(snapshot.facts.step)
+    save_snapshot(path, snapshot.facts, snapshot.generator, snapshot.weights)
+    return path
 
 
 def images(number: int = 6) -> torch.Tensor:

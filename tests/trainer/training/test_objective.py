@@ -16,7 +16,7 @@ from emojigan.datasets.stream.reader import Batch
 from emojigan.trainer.config import Config, ModelConfig
 from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.model.networks import ConcatenationCritic, Critic, Generator, make_critic
-from emojigan.trainer.training.loop import start
+from emojigan.trainer.runtime.ranks import start
 from emojigan.trainer.training.objective import CriticLoss, GeneratorLoss, draw_fakes, frozen
 from emojigan.trainer.training.step import Training, build, train_step
 

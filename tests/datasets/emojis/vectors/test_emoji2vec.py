@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from emojigan.datasets.emojis.text import all_canonical
 from emojigan.datasets.emojis.vectors.emoji2vec import clean, fill, never_trained
-from emojigan.datasets.emojis.vectors.table import build_vectors, keyed, load_vectors, match, unit
+from emojigan.datasets.emojis.vectors.names import build_vectors
+from emojigan.datasets.emojis.vectors.table import keyed, load_vectors, match, unit
 from emojigan.launch.commands.vectors import vectors as command
 
 JUNK = ("🇺", "\u200d", "\ue50a")

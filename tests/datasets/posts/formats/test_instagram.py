@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.archives import hidden
 from emojigan.datasets.posts.formats.instagram import PLACES, repair
-from emojigan.datasets.posts.read import ImageFile, Post, Reject, read_posts
+from emojigan.datasets.posts.post import ImageFile, Post, Reject
+from emojigan.datasets.posts.read import read_posts
 
 HEADS = {  # of media without an ending
     "jpeg": b"\xff\xd8\xff\xe1",

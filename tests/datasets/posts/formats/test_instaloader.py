@@ -10,7 +10,8 @@ from PIL import Image
 
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.archives import hidden
-from emojigan.datasets.posts.read import Post, Reject, detect, read_posts
+from emojigan.datasets.posts.post import Post, Reject
+from emojigan.datasets.posts.read import detect, read_posts
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Instaloader's own use of datetime
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from emojigan.datasets.posts.archives import hidden
 from emojigan.datasets.posts.formats.mastodon import to_text
-from emojigan.datasets.posts.read import ImageFile, Post, Reject, read_posts
+from emojigan.datasets.posts.post import ImageFile, Post, Reject
+from emojigan.datasets.posts.read import read_posts
 
 ANN = "https://example.org/users/ann"
 PUBLIC = "https://www.w3.org/ns/activitystreams#Public"

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from emojigan.datasets.build.dataset import Source, build_shards
-from emojigan.datasets.build.plan import BuildOptions
+from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.formats import table
 from emojigan.datasets.posts.parquet import ParquetCell
-from emojigan.datasets.posts.read import ImageFile, Post, Reject, detect, read_posts
+from emojigan.datasets.posts.post import ImageFile, Post, Reject
+from emojigan.datasets.posts.read import detect, read_posts
 from emojigan.datasets.store.folder import Folder
 
 ROW = {"id": "p", "account": "Ann", "image": "a/b.jpg", "text": "hi 😍"}

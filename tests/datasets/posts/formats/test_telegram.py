@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from emojigan.datasets.posts.read import ImageFile, Post, Reject, read_posts
+from emojigan.datasets.posts.post import ImageFile, Post, Reject
+from emojigan.datasets.posts.read import read_posts
 
 NOT_INCLUDED = "(File not included. Change data exporting settings to download.)"
 

@@ -14,10 +14,11 @@ from PIL import Image
 from webdataset.writer import TarWriter
 
 from emojigan.datasets.build.dataset import Source, build_shards
-from emojigan.datasets.build.plan import BuildOptions
+from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.formats.webdataset import TarSlice
-from emojigan.datasets.posts.read import Post, Reject, detect, read_posts
+from emojigan.datasets.posts.post import Post, Reject
+from emojigan.datasets.posts.read import detect, read_posts
 from emojigan.datasets.store.folder import Folder
 
 IMG2DATASET = Path(__file__).parents[3] / "data" / "img2dataset"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from emojigan.datasets.posts.read import ImageFile, Post, Reject, read_posts
+from emojigan.datasets.posts.post import ImageFile, Post, Reject
+from emojigan.datasets.posts.read import read_posts
 
 LONG = "It was a long day & we walked along the shore 🌊 until the sun had gone. " * 5 + "The end 🌅"
 

@@ -1,0 +1,41 @@
+"""The options of a dataset: those of a build, and the fewer that an adoption heeds."""
+
+from dataclasses import asdict, dataclass, field
+
+from ..shards.manifest import Manifest
+from .deny import DenyList
+
+TEXTS = ("caption", "comments", "reactions")
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What decides the bytes of a dataset, besides the posts."""
+
+    image_size: int = 64  # pixels
+    encoding: str = "npy"
+    images_per_shard: int = 1024
+    min_count: int = 5  # tuples in the train split for an emoji to be in the vocabulary
+    keep_variants: bool = False  # keep skin tone and gender
+    val_share: float = 0.1  # of the accounts
+    test_share: float = 0.1
+    texts: tuple[str, ...] = ("caption",)  # of TEXTS: where emojis come from
+    repeat: str = "once"  # or all: how often an emoji counts in a post
+    deny: DenyList = field(default=DenyList())
+
+    def of_digest(self) -> tuple:
+        """Those that decide a part."""
+        return (self.image_size, self.encoding, self.keep_variants, self.texts, self.repeat, self.deny)
+
+    def to_json(self) -> dict:
+        """For the manifest: of what is denied only a hash, for it may hold names."""
+        return {**asdict(self), "texts": list(self.texts), "deny": self.deny.fingerprint()}
+
+
+OPTIONS = ("image_size", "min_count", "keep_variants", "val_share", "test_share", "repeat")
+"""Of BuildOptions: those that an adoption heeds."""
+
+
+def options_of(manifest: Manifest) -> BuildOptions:
+    """The options of an adopted dataset."""
+    return BuildOptions(**{name: manifest.options[name] for name in OPTIONS})

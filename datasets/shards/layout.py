@@ -1,0 +1,105 @@
+"""What a dataset is on disk. The names of its files are known here alone.
+
+    shards/
+      manifest.json              written last: a folder without it is no dataset yet
+      rejects.jsonl              the posts that are bad, and why; absent where none is
+      train/
+        000000.tar               samples, as WebDataset reads them
+        000000.index             where the images lie in the tar, and their tuples
+        000000.stats.json        what the builder counted
+        000003.r1.tar, .index    in the place of 000003.tar, since accounts were forgotten that were in it
+      val/, test/                likewise
+      .build/                    while the dataset is built or adopted; then it goes
+        000000.part              of a chunk of posts: what became of each, and its emojis
+        000000.members           its encoded images, one behind the other
+        laion/00000.tar.json     of an adopted tar: its indexes and counts
+
+An adopted tar stays where it lies, with an index beside it for each split: 00000.train.index.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+
+MANIFEST = "manifest.json"
+REJECTS = "rejects.jsonl"
+SPLITS = ("train", "val", "test")
+BUILD_FOLDER = ".build"
+_OF_SHARD = re.compile(rf"((?:{'|'.join(SPLITS)})/[^/]+?)\.(tar|index|stats\.json)")
+
+
+def tar_name(split: str, number: int) -> str:
+    """The name of a new shard: train/000000.tar."""
+    return f"{split}/{number:06d}.tar"
+
+
+def next_name(tar: str) -> str:
+    """The name of the shard that replaces one: train/000003.tar → train/000003.r1.tar → …r2.tar."""
+    parts = re.fullmatch(r"(.+?)(?:\.r(\d+))?\.tar", tar)
+    assert parts is not None, tar
+    return f"{parts[1]}.r{int(parts[2] or 0) + 1}.tar"
+
+
+def index_name(tar: str, split: str | None = None) -> str:
+    """The name of a shard's index, or of an adopted tar's for one split: 00000.index, 00000.train.index."""
+    return tar.removesuffix(".tar") + (f".{split}" if split else "") + ".index"
+
+
+def statistics_name(tar: str) -> str:
+    """The name of a shard's statistics: train/000000.tar → train/000000.stats.json."""
+    return tar.removesuffix(".tar") + ".stats.json"
+
+
+def part_name(chunk: int) -> str:
+    """The name of the part of a chunk."""
+    return f"{BUILD_FOLDER}/{chunk:06d}.part"
+
+
+def members_name(chunk: int) -> str:
+    """The name of the encoded images of a chunk."""
+    return f"{BUILD_FOLDER}/{chunk:06d}.members"
+
+
+def note_name(tar: str) -> str:
+    """The name of what is noted of an adopted tar."""
+    return f"{BUILD_FOLDER}/{tar}.json"
+
+
+def split_of(name: str) -> str | None:
+    """The split in whose folder a file lies; None where it lies elsewhere."""
+    folder = name.rpartition("/")[0]
+    return folder if folder in SPLITS else None
+
+
+def is_begun(names: Iterable[str]) -> bool:
+    """Whether some files are those of a dataset that is being built: parts, or indexes of shards."""
+    return any(
+        name.startswith(f"{BUILD_FOLDER}/") or (name.endswith(".index") and split_of(name)) for name in names
+    )
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file is none that anybody put there: an unfinished one, or macOS's notes."""
+    return name.rpartition("/")[2].startswith(".")
+
+
+def leftovers(names: Iterable[str], tars: Collection[str]) -> list[str]:
+    """The files of shards that are not among `tars`, and temporary ones, in the order of their removal.
+
+    A tar is known as ours by what is beside it, or by its number alone: another may be somebody's who put it
+    there. So it goes first: after a kill, what is beside it still tells.
+    """
+    names = list(names)
+    found = {name: match for name in names if (match := _OF_SHARD.fullmatch(name)) and not is_hidden(name)}
+    ours = {
+        match[1] for match in found.values() if match[2] != "tar" or match[1].rpartition("/")[2].isdigit()
+    }
+    kept = {file for tar in tars for file in (tar, index_name(tar), statistics_name(tar))}
+    of_shards = sorted(
+        (name for name, match in found.items() if match[1] in ours and name not in kept), reverse=True
+    )
+    inside = ("", *SPLITS)
+    return of_shards + [
+        name
+        for name in names
+        if is_hidden(name) and name.endswith(".tmp") and name.rpartition("/")[0] in inside
+    ]

@@ -1,0 +1,80 @@
+"""A run is a folder. The names of what is in it are known here alone.
+
+runs/first/
+  config.yaml                  the resolved configuration
+  inputs.json                  where the shards and the vectors lie
+  metrics.jsonl                a line of numbers now and then
+  mlflow_run_id                the same run in MLflow
+  quarantine-0.jsonl           the images that rank 0 found damaged
+  checkpoints/step-00000400/   the state to resume from: training/checkpoint.py
+  snapshots/step-00000400/     weights to sample from: model/snapshot.py
+  classifier/                  the baseline that it is compared with: evaluation/baselines.py
+  evaluation.json              the scores of a snapshot on the test split
+  report/index.html            the same for people
+"""
+
+import json
+from pathlib import Path
+
+import yaml
+
+from ..datasets.errors import InputError
+from ..datasets.store.atomic import is_whole, write_atomic
+from ..datasets.store.folder import Folder
+from .config import Config
+
+CONFIG = "config.yaml"
+INPUTS = "inputs.json"
+METRICS = "metrics.jsonl"
+MLFLOW_RUN_ID = "mlflow_run_id"
+CHECKPOINTS = "checkpoints"
+SNAPSHOTS = "snapshots"
+BASELINE = "baseline"
+EVALUATION = "evaluation.json"
+REPORT = "report"
+REPORT_PAGE = "report/index.html"
+
+
+def quarantine_name(rank: int) -> str:
+    """The name of the file of damaged images that a rank writes."""
+    return f"quarantine-{rank}.jsonl"
+
+
+def step_name(step: int) -> str:
+    """The name of the folder of a checkpoint or snapshot: names sort as steps do."""
+    return f"step-{step:08d}"
+
+
+def steps_in(folder: Path) -> list[Path]:
+    """The folders of checkpoints or snapshots, the earliest first."""
+    return sorted(folder.glob("step-*"))
+
+
+def write_beginning(run: Path, config: Config, shards: Folder, vectors: Path) -> None:
+    """Note in a run's folder what it is made from."""
+    write_atomic(run / CONFIG, yaml.safe_dump(config.model_dump(), sort_keys=False))
+    inputs = {"shards": shards.absolute().place, "vectors": str(vectors.resolve())}
+    write_atomic(run / INPUTS, json.dumps(inputs, indent=1) + "\n")
+
+
+def read_beginning(run: Path) -> tuple[Config, Folder, Path]:
+    """The configuration, the shards and the vector file of a run."""
+    config = Config.model_validate(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8")))
+    inputs = json.loads((run / INPUTS).read_text(encoding="utf-8"))
+    return config, Folder(inputs["shards"]), Path(inputs["vectors"])
+
+
+def best_snapshot(run: Path) -> Path:
+    """The snapshot of a run with the lowest negative log-likelihood on the val split.
+
+    Raises:
+        InputError: the run has none.
+    """
+    paths = [path for path in steps_in(run / SNAPSHOTS) if is_whole(path)]
+    if not paths:
+        raise InputError(f"{run} has no snapshot. Train first: emojigan train SHARDS --out {run}.")
+
+    def nll(path: Path) -> float:
+        return json.loads((path / "snapshot.json").read_text(encoding="utf-8"))["scores"]["nll"]
+
+    return min(paths, key=nll)

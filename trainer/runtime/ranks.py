@@ -1,0 +1,49 @@
+"""The ranks of a training: how they start, on what, and that they begin alike."""
+
+import warnings
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+
+from ...datasets.errors import InputError
+from ..config import Config
+
+
+def start(config: Config) -> Accelerator:
+    """Join the other ranks, and refuse to train on another number of them than was promised."""
+    # Accelerate knows this setting only under the name that newer versions of torch warn of.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision=precision(config),
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+    ranks, promised = accelerator.num_processes, config.run.world_size
+    if promised is not None and promised != ranks:
+        raise InputError(
+            f"{promised} ranks were promised and {ranks} started. On CPUs `accelerate launch` always starts "
+            "one; use `torchrun --nproc_per_node N --no-python emojigan train …`."
+        )
+    if config.data.batch_size % ranks:
+        raise InputError(f"--batch-size {config.data.batch_size} cannot be shared by {ranks} ranks.")
+    return accelerator
+
+
+def check_same_step(accelerator: Accelerator, step: int) -> None:
+    """Refuse to resume where ranks found different checkpoints: they would train different networks."""
+    steps = accelerator.gather(torch.tensor([step], device=accelerator.device))
+    assert isinstance(steps, torch.Tensor)
+    if len(found := sorted(set(steps.tolist()))) > 1:
+        raise InputError(f"The ranks found checkpoints of steps {found}. Put --out where all nodes see it.")
+
+
+def precision(config: Config) -> str:
+    """What Accelerate calls the precision: bf16 where the device has it, unless told otherwise."""
+    if config.run.precision == "auto":
+        return (
+            "bf16"
+            if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+            else "no"
+        )
+    return {"float32": "no", "bf16": "bf16"}[config.run.precision]

@@ -1,0 +1,40 @@
+"""How good a model is on the val split, while it is trained: what chooses its snapshot.
+
+val split ─► read_val ─► HeldOut ─┐
+model ─► q(emoji | image) ────────┴─► negative_log_likelihood
+"""
+
+import numpy as np
+
+from ..datasets.errors import InputError
+from ..datasets.stream.held_out import HeldOut, read_split
+from .inputs import Inputs
+
+VAL_IMAGES = 2000
+VAL_SAMPLES = 16  # latents for each image that scores a snapshot
+UNSEEN = 0.01  # spread evenly over the vocabulary, for samples leave zeros
+
+
+def read_val(inputs: Inputs) -> HeldOut:
+    """The held-out images that choose a snapshot."""
+    return read_split(inputs.val, VAL_IMAGES)
+
+
+def negative_log_likelihood(distribution: np.ndarray, held_out: HeldOut, inputs: Inputs) -> float:
+    """Mean of −log q over held-out tuples, weighted as in training; the lower, the better.
+
+    Args:
+        distribution: float64 [images, V].
+
+    Raises:
+        InputError: no tuple has an emoji of the vocabulary.
+    """
+    row = {emoji: number for number, emoji in enumerate(inputs.vocabulary)}
+    tuples = zip(held_out.image, held_out.emojis, strict=True)
+    known = [(image, row[emoji]) for image, emoji in tuples if emoji in row]
+    if not known:
+        raise InputError("The val split has no emoji that can be learned. Build from more posts.")
+    image, emoji = np.array(known, np.int64).T
+    smoothed = (1 - UNSEEN) * distribution + UNSEEN / distribution.shape[1]
+    weight = inputs.weights[emoji]
+    return float(-(weight * np.log(smoothed[image, emoji])).sum() / weight.sum())
