@@ -16,7 +16,7 @@ from emojigan.datasets.shards.index import Label
 from emojigan.datasets.shards.layout import index_name
 from emojigan.datasets.shards.manifest import Manifest, ShardEntry, write_manifest
 from emojigan.datasets.shards.tar import add_sample, index_shard
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder
 
 SIZE, PER_SHARD = 64, 1024
 EMOJIS = "😍😂🔥🐶🌊🍕🎉💔"
@@ -82,7 +82,7 @@ def write_dataset(folder: Path, pixels: np.ndarray, encoding: str) -> None:
         shards.append(ShardEntry(name, index_name(name), "train", count, count, size, digest, index_digest))
     counts = Counter(EMOJIS[number % len(EMOJIS)] for number in range(len(pixels)))
     manifest = Manifest(SIZE, encoding, "benchmark", {}, dict(counts), {}, {}, tuple(shards))
-    write_manifest(manifest, Folder(str(folder)))
+    write_manifest(manifest, LocalFolder(folder))
 
 
 def harm(folder: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from emojigan.datasets.shards.index import Index
 from emojigan.datasets.shards.manifest import Manifest, ShardEntry, read_manifest, write_manifest
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import batches_per_epoch, stream
 
@@ -58,13 +58,13 @@ def make(folder: Path) -> None:
             ShardEntry(f"{name}.tar", f"{name}.index", "train", PER_SHARD, PER_SHARD, size, "0" * 64, digest)
         )
     manifest = Manifest(SIZE, "npy", "benchmark", {}, dict.fromkeys(EMOJIS, 1), {}, {}, tuple(shards))
-    write_manifest(manifest, Folder(str(folder)))
+    write_manifest(manifest, LocalFolder(folder))
 
 
 def first_batch(folder: Path, share: float) -> float:
     """Seconds from opening the dataset to the first batch."""
     begin = perf_counter()
-    split = Split(Folder(str(folder)), read_manifest(Folder(str(folder))), "train")
+    split = Split(LocalFolder(folder), read_manifest(LocalFolder(folder)), "train")
     start = int(share * batches_per_epoch(split, BATCH))
     batches = stream(split, seed=0, window=64, batch_size=BATCH, start=start)
     next(batches)
@@ -73,7 +73,7 @@ def first_batch(folder: Path, share: float) -> float:
 
 def memory(folder: Path, window: int, batches: int) -> float:
     """MiB that a process holds beyond the mapped files, after it has read so many batches."""
-    split = Split(Folder(str(folder)), read_manifest(Folder(str(folder))), "train")
+    split = Split(LocalFolder(folder), read_manifest(LocalFolder(folder)), "train")
     for _ in islice(stream(split, seed=0, window=window, batch_size=BATCH, start=0), batches):
         pass
     status = Path("/proc/self/status").read_text().splitlines()

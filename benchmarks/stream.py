@@ -21,7 +21,7 @@ import webdataset
 from data import SIZE, make_datasets
 
 from emojigan.datasets.shards.manifest import read_manifest
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import batches_per_epoch, stream
 
@@ -32,7 +32,7 @@ Round = Callable[[], Iterable]  # the batches of images of one round
 
 
 def ours(folder: Path) -> Round:
-    split = Split(Folder(str(folder)), read_manifest(Folder(str(folder))), "train")
+    split = Split(LocalFolder(folder), read_manifest(LocalFolder(folder)), "train")
     batches = stream(split, seed=0, window=64, batch_size=BATCH, start=0, helpers=0, max_lost=0.2)
     number = batches_per_epoch(split, BATCH)
     return lambda: (batch.images for batch in islice(batches, number))

@@ -1,9 +1,8 @@
-"""What a user did or gave that cannot work, in one line that says what to do."""
-
-import click
+"""What a user did or gave that cannot work."""
 
 
-class InputError(click.ClickException):
-    """Bad input: the command line prints the message alone and exits with 2."""
+class InputError(Exception):
+    """Bad input; the message is one line that says what to do.
 
-    exit_code = 2
+    The command line prints it alone and exits with 2.
+    """

@@ -28,6 +28,12 @@ COMMANDS = {
 }
 
 
+class UserError(click.ClickException):
+    """An error that is the user's to mend: click prints the message alone."""
+
+    exit_code = 2
+
+
 class LazyGroup(click.Group):
     """Commands of the table above; each is the function of its name in the file of its name."""
 
@@ -43,10 +49,12 @@ class LazyGroup(click.Group):
         """Run the command; what the disk or the network refuses is the user's to mend, in one line."""
         try:
             return super().invoke(ctx)
+        except InputError as error:
+            raise UserError(str(error)) from error
         except BrokenPipeError:
             raise  # the reader went away, `| head`: click ends quietly
         except OSError as error:
-            raise InputError(
+            raise UserError(
                 f"{error.filename or ctx.invoked_subcommand}: {error.strerror or error}."
             ) from error
         except Exception as error:
@@ -54,7 +62,7 @@ class LazyGroup(click.Group):
                 raise
             store = os.environ.get("MLFLOW_TRACKING_URI", "")
             first = str(error).splitlines()[0]
-            raise InputError(f"MLflow at {store} (MLFLOW_TRACKING_URI) says: {first}") from error
+            raise UserError(f"MLflow at {store} (MLFLOW_TRACKING_URI) says: {first}") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from ..datasets.store.folder import Folder
+from ..datasets.store.folder import Folder, open_folder
 
 
 class FolderType(click.ParamType):
@@ -15,7 +15,7 @@ class FolderType(click.ParamType):
     def convert(
         self, value: str | Folder, param: click.Parameter | None, ctx: click.Context | None
     ) -> Folder:
-        return value if isinstance(value, Folder) else Folder(value)
+        return open_folder(value) if isinstance(value, str) else value
 
 
 FOLDER = FolderType()

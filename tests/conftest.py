@@ -11,7 +11,7 @@ from PIL import Image
 from emojigan.datasets.build.dataset import Source, build_shards
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.emojis.vectors.table import keyed, save_vectors
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder
 
 EMOJIS = "😍😂🔥🐶🌊🍕🎉💔"
 NUM_POSTS = 300
@@ -43,7 +43,7 @@ def shards(posts_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The dataset of `posts_folder`: several shards in train, one or more in val and test."""
     out = tmp_path_factory.mktemp("dataset") / "shards"
     options = BuildOptions(images_per_shard=50)
-    build_shards(Source([posts_folder / "posts.jsonl"]), Folder(str(out)), options, workers=1, max_bad=0)
+    build_shards(Source([posts_folder / "posts.jsonl"]), LocalFolder(out), options, workers=1, max_bad=0)
     return out
 
 

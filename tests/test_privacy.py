@@ -10,7 +10,7 @@ from emojigan.datasets.build.dataset import Source, build_shards
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.posts.post import Post
 from emojigan.datasets.posts.read import read_posts
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder
 
 NAME = "rumpelstiltskin"
 
@@ -58,7 +58,7 @@ def test_names_are_in_no_byte_that_is_written(export, tmp_path):
     source, out = export(tmp_path), tmp_path / "out"
     assert any(isinstance(post, Post) and post.images for post in read_posts([source]))
     options = BuildOptions(min_count=1, val_share=0, test_share=0)
-    manifest = build_shards(Source([source]), Folder(str(out)), options, workers=1, max_bad=1)
+    manifest = build_shards(Source([source]), LocalFolder(out), options, workers=1, max_bad=1)
     assert manifest is not None and manifest.vocabulary == {"🔥": 1}
     for path in out.rglob("*"):
         assert NAME not in str(path.relative_to(out))

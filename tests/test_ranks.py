@@ -32,7 +32,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from emojigan.datasets.stream.stream import stream
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import open_folder
 from emojigan.trainer.config import Config
 from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.runtime.ranks import start
@@ -43,7 +43,7 @@ for name, content in job["configs"].items():
     config = Config.model_validate(content)
     accelerator = start(config)
     rank, world_size = accelerator.process_index, accelerator.num_processes
-    inputs = read_inputs(config, Folder(job["shards"]), Path(job["vectors"]))
+    inputs = read_inputs(config, open_folder(job["shards"]), Path(job["vectors"]))
     training = build(config, inputs, accelerator)
     batches = stream(
         inputs.train, seed=0, window=64, batch_size=16, start=0, rank=rank, world_size=world_size

@@ -20,7 +20,7 @@ from emojigan.datasets.emojis.vectors.table import keyed, load_vectors, save_vec
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.shards.manifest import read_manifest, write_manifest
 from emojigan.datasets.store.atomic import is_whole
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder
 from emojigan.launch.cli import main
 from emojigan.trainer.config import Config
 from emojigan.trainer.tracking import run_id_of
@@ -200,8 +200,8 @@ def test_resuming_with_another_dataset_is_refused(
 ):
     other = tmp_path / "shards"
     shutil.copytree(shards, other)
-    manifest = read_manifest(Folder(str(shards)))
-    write_manifest(replace(manifest, shards=manifest.shards[1:]), Folder(str(other)))
+    manifest = read_manifest(LocalFolder(shards))
+    write_manifest(replace(manifest, shards=manifest.shards[1:]), LocalFolder(other))
     result = invoke(*command(other, vectors_file, uninterrupted))
     assert result.exit_code == 2
     assert f"was made with another dataset ({manifest.sha256()}, now " in result.stderr

@@ -14,7 +14,7 @@ from emojigan.datasets.shards.index import Label
 from emojigan.datasets.shards.layout import index_name
 from emojigan.datasets.shards.manifest import Manifest, ShardEntry, write_manifest
 from emojigan.datasets.shards.tar import add_sample, index_shard
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder
 from emojigan.datasets.stream.split import Split
 
 EMOJIS = "😍😂🔥🐶🌊🍕🎉"
@@ -54,8 +54,8 @@ def write_dataset(folder: Path, sizes: Sequence[int], encoding: str = "npy") -> 
         )
         first += size
     manifest = Manifest(SIZE, encoding, "tiny", {}, dict.fromkeys(EMOJIS, 1), {}, {}, tuple(shards))
-    write_manifest(manifest, Folder(str(folder)))
-    return Split(Folder(str(folder)), manifest, "train")
+    write_manifest(manifest, LocalFolder(folder))
+    return Split(LocalFolder(folder), manifest, "train")
 
 
 def tar(images: Sequence[int], encoding: str) -> bytes:

@@ -20,7 +20,7 @@ import yaml
 
 from ..datasets.errors import InputError
 from ..datasets.store.atomic import is_whole, write_atomic
-from ..datasets.store.folder import Folder
+from ..datasets.store.folder import Folder, open_folder
 from .config import Config
 
 CONFIG = "config.yaml"
@@ -53,7 +53,7 @@ def steps_in(folder: Path) -> list[Path]:
 def write_beginning(run: Path, config: Config, shards: Folder, vectors: Path) -> None:
     """Note in a run's folder what it is made from."""
     write_atomic(run / CONFIG, yaml.safe_dump(config.model_dump(), sort_keys=False))
-    inputs = {"shards": shards.absolute().place, "vectors": str(vectors.resolve())}
+    inputs = {"shards": str(shards.absolute()), "vectors": str(vectors.resolve())}
     write_atomic(run / INPUTS, json.dumps(inputs, indent=1) + "\n")
 
 
@@ -61,7 +61,7 @@ def read_beginning(run: Path) -> tuple[Config, Folder, Path]:
     """The configuration, the shards and the vector file of a run."""
     config = Config.model_validate(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8")))
     inputs = json.loads((run / INPUTS).read_text(encoding="utf-8"))
-    return config, Folder(inputs["shards"]), Path(inputs["vectors"])
+    return config, open_folder(inputs["shards"]), Path(inputs["vectors"])
 
 
 def best_snapshot(run: Path) -> Path:

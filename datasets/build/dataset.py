@@ -13,6 +13,7 @@ same command is run again.
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,6 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-import click
 import numpy as np
 
 from ..emojis.text import CANONICAL_VERSION
@@ -117,10 +117,10 @@ def build_shards(
                 pass
             finished = run(partial(has_part, folder), enumerate(survey.fingerprints))
             if to_come := sum(not each for each in finished):
-                click.echo(
+                print(
                     f"This task is done. Of {len(survey.fingerprints)} chunks of posts {to_come} are still "
                     "to come, from other tasks; the last of them writes the shards.",
-                    err=True,
+                    file=sys.stderr,
                 )
                 return None
         try:
@@ -161,7 +161,7 @@ def _complete(manifest: Manifest, survey: Survey, folder: Folder) -> Manifest:
     if (manifest.options.get("source"), manifest.canonical_version) != (survey.content, CANONICAL_VERSION):
         raise InputError(_other_dataset(folder))
     folder.remove_folder(BUILD_FOLDER)
-    click.echo(f"{folder} holds this dataset already, complete.", err=True)
+    print(f"{folder} holds this dataset already, complete.", file=sys.stderr)
     return manifest
 
 

@@ -76,7 +76,7 @@ def effects(manifest: Manifest, ks: Sequence[float] = ()) -> list[Effect | Refus
         try:
             weight = weights(scheme, counts, k=k or 0.0, num_posts=num_posts)
         except InputError as error:
-            found.append(Refusal(scheme, k, error.message))
+            found.append(Refusal(scheme, k, str(error)))
         else:
             found.append(_effect(scheme, k, list(manifest.vocabulary), counts, weight))
     return found

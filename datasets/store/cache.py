@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .atomic import sha256
-from .folder import Folder
+from .folder import StoreFolder
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ShardCache:
     max_bytes: int
 
     @contextmanager
-    def holding(self, folder: Folder, name: str, digest: str) -> Iterator[Path]:
+    def holding(self, folder: StoreFolder, name: str, digest: str) -> Iterator[Path]:
         """Yield the local copy of a file, fetched if it is not there; meanwhile nobody removes it.
 
         Raises:
@@ -40,7 +40,7 @@ class ShardCache:
         if fetched:
             self._evict()
 
-    def _fetch(self, folder: Folder, name: str, digest: str) -> None:
+    def _fetch(self, folder: StoreFolder, name: str, digest: str) -> None:
         for _ in range(2):
             folder.download(name, self.path / digest)
             if sha256(self.path / digest) == digest:

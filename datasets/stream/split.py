@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..shards.index import Index, ShardError, fits, parse_index
 from ..shards.manifest import Manifest, ShardEntry
 from ..store.cache import ShardCache
-from ..store.folder import Folder
+from ..store.folder import Folder, StoreFolder
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Split:
     def _local(self, name: str, sha256: str) -> AbstractContextManager[Path]:
         if self.folder.path is not None:
             return nullcontext(self.folder.path / name)
-        assert self.cache is not None, "a store needs a cache"
+        assert isinstance(self.folder, StoreFolder) and self.cache is not None, "a store needs a cache"
         return self.cache.holding(self.folder, name, sha256)
 
 

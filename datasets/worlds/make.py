@@ -8,6 +8,7 @@ truth.json is written first and tells the options; posts.jsonl is written last a
 """
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,6 @@ from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 
-import click
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
@@ -142,7 +142,7 @@ def make_world(out: Path, *, posts: int, seed: int, workers: int) -> None:
         if made_with != options:
             raise InputError(f"{out} was made with {made_with}: give the same, or choose another folder.")
         if posts_file.exists():
-            click.echo(f"{out} is complete: nothing to do.", err=True)
+            print(f"{out} is complete: nothing to do.", file=sys.stderr)
             return
     elif posts_file.exists() or photos.exists():
         raise InputError(f"{out} holds other posts: choose another folder.")

@@ -24,7 +24,17 @@ def evaluate(run: Path, truth: Path | None, baseline_steps: int | None) -> None:
     emojigan evaluate runs/first
     emojigan evaluate demo/run --truth demo/world/truth.json
     """
+    from ...datasets.store.atomic import write_atomic
+    from ...datasets.worlds.truth import Truth
     from ...trainer.evaluation.evaluate import evaluate as score
+    from ...trainer.evaluation.report import format_table, make_report, write_report
+    from ...trainer.run import EVALUATION, REPORT
+    from ...trainer.tracking import log_evaluation
 
-    click.echo(score(run, truth, baseline_steps))
-    click.echo(f"\nreport: {run / 'report' / 'index.html'}")
+    evaluation = score(run, Truth.read(truth) if truth else None, baseline_steps)
+    report = make_report(evaluation, run.name)
+    page = write_report(report, run / REPORT)
+    write_atomic(run / EVALUATION, evaluation.to_json())
+    log_evaluation(run, evaluation.models[0].scores, run / REPORT, run / EVALUATION)
+    click.echo(format_table(report.columns, report.floor))
+    click.echo(f"\nreport: {page}")

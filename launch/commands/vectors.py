@@ -113,9 +113,9 @@ def report(file: Path, shards: Path | None, out: Path) -> None:
     from ...datasets.emojis.vectors.report import examine, format_table, write_page
     from ...datasets.emojis.vectors.table import load_vectors
     from ...datasets.shards.manifest import read_manifest
-    from ...datasets.store.folder import Folder
+    from ...datasets.store.folder import LocalFolder
 
-    vocabulary = read_manifest(Folder(str(shards))).vocabulary if shards else None
+    vocabulary = read_manifest(LocalFolder(shards)).vocabulary if shards else None
     found = examine(load_vectors(file), file.name, vocabulary)
     write_page(found, out)
     click.echo(format_table(found))

@@ -32,9 +32,9 @@ def report(shards: str, ks: str | None, as_json: bool) -> None:
     """
     from ...datasets.care.weights_report import effects, table
     from ...datasets.shards.manifest import read_manifest
-    from ...datasets.store.folder import Folder
+    from ...datasets.store.folder import open_folder
 
-    found = effects(read_manifest(Folder(shards)), () if ks is None else _numbers(ks))
+    found = effects(read_manifest(open_folder(shards)), () if ks is None else _numbers(ks))
     click.echo(
         json.dumps([asdict(each) for each in found], ensure_ascii=False, indent=1)
         if as_json

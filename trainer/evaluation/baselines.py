@@ -20,7 +20,7 @@ from ..inputs import Inputs
 from ..model.augment import augment, normalise
 from ..model.networks import Classifier
 from ..run import BASELINE
-from ..training.noise import Noise
+from ..training.noise import Noise, initial_weights
 from ..validation import negative_log_likelihood, read_val
 
 LEARNING_RATE = 1e-3
@@ -48,8 +48,8 @@ def train_classifier(config: Config, inputs: Inputs, run: Path, steps: int) -> C
     """The classifier of a run: read from its folder, or trained for `steps` batches and put there."""
     recipe = Recipe(config.model_dump(exclude={"run"}), inputs.dataset, inputs.vectors_hash, steps)
     folder = run / BASELINE
-    torch.manual_seed(config.optimizer.seed)
-    classifier = Classifier(config.model, len(inputs.vocabulary), inputs.train.manifest.image_size)
+    with initial_weights(config.optimizer.seed):
+        classifier = Classifier(config.model, len(inputs.vocabulary), inputs.train.manifest.image_size)
     if not (is_whole(folder) and json.loads((folder / "recipe.json").read_text()) == asdict(recipe)):
         weights = _fit(classifier, config, inputs, steps)
         with creating_folder(folder) as temporary:

@@ -1,8 +1,9 @@
 """An evaluation as one page for people, the paper's figures as pictures, and a table for the terminal.
 
-Report (scores, Embedding, Bars, Examples, facts) ─┬─► report.html.j2 ─► index.html, self-contained
-                                                   ├─► figures ─► fig2.png fig3.png fig4.png
-                                                   └─► format_table ─► text
+Evaluation ─► make_report ─► Report (scores, Embedding, Bars, Examples, facts)
+                                ├─► report.html.j2 ─► index.html, self-contained
+                                ├─► figures ─► fig2.png fig3.png fig4.png
+                                └─► format_table ─► text
 """
 
 import base64
@@ -14,17 +15,23 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
 from ...datasets.emojis.text import display, name
 from ...datasets.store.atomic import replacing, write_atomic
-from .figures import Bar, Embedding, Example, fig2, fig3, fig4
-from .metrics import METRICS, NUM_SAMPLES, Metric
+from .evaluate import Evaluation
+from .figures import Bar, Embedding, Example, fig2, fig3, fig4, tsne
+from .metrics import METRICS, Metric
+from .scene import Scene
 
 DPI = 150  # of the PNGs
 ARROWS = {"lower": "↓", "higher": "↑", "one": "→1"}
 FLOOR = "Truth itself"
+NUM_BARS = 30  # emojis of the paper's Fig. 3
+NUM_EXAMPLES = 8
+TOP = 10  # emojis of an example
 
 
 @dataclass(frozen=True)
@@ -60,40 +67,113 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A value as text; `best` if no other model's is better."""
-
-    text: str
-    best: bool
-
-
-@dataclass(frozen=True)
 class Row:
-    """A metric, each model's value, and the truth's."""
+    """A metric, each model's value as text, and the truth's."""
 
     metric: Metric
-    cells: tuple[Cell, ...]
+    values: tuple[str, ...]
     floor: str
 
 
+def make_report(evaluation: Evaluation, run: str) -> Report:
+    """What to show of the evaluation of a run, given by its name."""
+    scene, facts = evaluation.scene, evaluation.facts
+    return Report(
+        title="EmojiGAN: what would people react with?",
+        columns=tuple(Column(each.label, each.explanation, each.scores) for each in evaluation.models),
+        floor=evaluation.floor,
+        embedding=_embedding(evaluation),
+        histogram=_histogram(evaluation.models[0].q, scene),
+        examples=_examples(evaluation.models[0].q, scene),
+        facts={
+            "run": run,
+            "snapshot": f"step {facts.step:,}, the best on the val split",
+            "held out": _held_out(scene, facts.vocabulary),
+            "dataset": facts.dataset,
+            "vectors": facts.vectors,
+            "config": yaml.safe_dump(
+                evaluation.config.model_dump(), default_flow_style=True, width=1000
+            ).strip(),
+        },
+    )
+
+
+def _held_out(scene: Scene, vocabulary: Sequence[str]) -> str:
+    """How much the models are judged on, and what they cannot get right."""
+    told = (
+        f"{len(scene.held_out.images):,} images, {len(scene.observed):,} tuples, {len(scene.support)} emojis"
+    )
+    unsayable = sum(emoji not in vocabulary for emoji in scene.held_out.emojis)
+    if unsayable:
+        told += (
+            f"; {unsayable:,} of the tuples have an emoji too rare for the vocabulary, or without vector: no "
+            "model can say it, and `shards stats` does not count the rare"
+        )
+    return told
+
+
+def _embedding(evaluation: Evaluation) -> Embedding:
+    """Fig. 2: images by the features of the generator's trunk, each with its likeliest emoji."""
+    scene, shown = evaluation.scene, len(evaluation.features)
+    _, first = np.unique(scene.held_out.image, return_index=True)  # a tuple of each image
+    likeliest = evaluation.models[0].q[first[:shown]].argmax(axis=1)
+    return Embedding(
+        points=tsne(evaluation.features),
+        images=scene.held_out.images[:shown].permute(0, 2, 3, 1).numpy(),
+        emojis=tuple(scene.support[emoji] for emoji in likeliest),
+    )
+
+
+def _histogram(q: np.ndarray, scene: Scene) -> tuple[Bar, ...]:
+    """Fig. 3: the most used emojis, their true share (or counted, where no truth is known) and the fitted."""
+    size = len(scene.support)
+    counted = np.bincount(scene.observed, minlength=size) / len(scene.observed)
+    true = counted if scene.truth is None else scene.truth.mean(axis=0)
+    fitted = q.mean(axis=0)
+    most_used = np.argsort(-true, kind="stable")[:NUM_BARS].tolist()
+    return tuple(Bar(scene.support[e], float(fitted[e]), float(true[e])) for e in most_used)
+
+
+def _examples(q: np.ndarray, scene: Scene) -> tuple[Example, ...]:
+    """Fig. 4: the likeliest emojis of some images; one of each group, as far as there is room."""
+    image, first = np.unique(scene.held_out.image, return_index=True)  # a tuple of each image
+    if scene.groups is not None:
+        _, one_each = np.unique(scene.groups[first], return_index=True)
+        image, first = image[one_each], first[one_each]
+    chosen = np.linspace(0, len(first) - 1, min(NUM_EXAMPLES, len(first))).astype(int)
+    return tuple(_example(int(image[n]), q[first[n]], int(first[n]), scene) for n in chosen)
+
+
+def _example(image: int, q: np.ndarray, row: int, scene: Scene) -> Example:
+    truth = None if scene.truth is None else scene.truth[row]
+    posted = np.flatnonzero(scene.held_out.image == image)
+    likeliest = np.argsort(-q, kind="stable")[:TOP].tolist()
+    return Example(
+        image=scene.held_out.images[image].permute(1, 2, 0).numpy(),
+        caption=f"post {scene.held_out.posts[image]}",
+        observed=tuple(scene.held_out.emojis[n] for n in posted),
+        bars=tuple(
+            Bar(scene.support[e], float(q[e]), None if truth is None else float(truth[e])) for e in likeliest
+        ),
+    )
+
+
 def table(columns: Sequence[Column], floor: Mapping[str, float] | None) -> list[Row]:
-    """A row for each metric that some model has. Values that read the same are equally good."""
+    """A row for each metric that some model has."""
     rows = []
     for metric in METRICS:
-        values = [round(column.scores.get(metric.key, math.nan), 3) for column in columns]
-        known = [metric.loss(value) for value in values if not math.isnan(value)]
-        if known:
-            cells = tuple(Cell(_number(value), metric.loss(value) == min(known)) for value in values)
-            rows.append(Row(metric, cells, _number((floor or {}).get(metric.key, math.nan))))
+        values = [column.scores.get(metric.key, math.nan) for column in columns]
+        if not all(map(math.isnan, values)):
+            true = (floor or {}).get(metric.key, math.nan)
+            rows.append(Row(metric, tuple(map(_number, values)), _number(true)))
     return rows
 
 
 def format_table(columns: Sequence[Column], floor: Mapping[str, float] | None) -> str:
-    """The table as aligned text: * marks the best of a row; ↓, ↑ and →1 say which way is better."""
-    lines = [["", *(f"{column.label} " for column in columns), f"{FLOOR} "]]
+    """The table as aligned text: ↓, ↑ and →1 say which way is better."""
+    lines = [["", *(column.label for column in columns), FLOOR]]
     for row in table(columns, floor):
-        cells = [cell.text + ("*" if cell.best else " ") for cell in row.cells]
-        lines.append([f"{row.metric.label} {ARROWS[row.metric.better]}", *cells, f"{row.floor} "])
+        lines.append([f"{row.metric.label} {ARROWS[row.metric.better]}", *row.values, row.floor])
     if floor is None:
         lines = [line[:-1] for line in lines]
     label, *widths = (max(map(len, column)) for column in zip(*lines, strict=True))
@@ -103,22 +183,38 @@ def format_table(columns: Sequence[Column], floor: Mapping[str, float] | None) -
 
 
 def verdict(report: Report) -> str:
-    """The result in one sentence."""
+    """The result in words: how far off each model is, and how often the first is better than another."""
     first, *others = report.columns
     if report.floor:
-        key, sentence = "tv", "{}’s distribution is at {:.2f} total variation from the truth"
+        key, start = "tv", "Total variation from the truth, where 0 is the truth itself"
     else:
-        key, sentence = (
-            "energy_score",
-            "{}’s energy score on held-out images, where lower is better, is {:.2f}",
-        )
-    beside = [
-        f"the {column.label[:1].lower() + column.label[1:]} at {column.scores[key]:.2f}" for column in others
+        key, start = "energy_score", "Energy score on held-out images, where lower is better"
+    values = [f"{_in_sentence(each.label)} {each.scores[key]:.2f}" for each in report.columns]
+    sentences = f"{start}: {', '.join(values)}."
+    if others:
+        beside = []
+        for other in others:
+            wins, losses, count = _compare(first, other)
+            beside.append(
+                f"better than the {_in_sentence(other.label)} on {wins} of {count} metrics, worse on {losses}"
+            )
+        sentences += f" {first.label} is {'; '.join(beside)}. One seed, no intervals: the small may be noise."
+    return sentences
+
+
+def _compare(one: Column, other: Column) -> tuple[int, int, int]:
+    """On how many metrics a model is better than another, and worse, as the table shows them; of how many."""
+    differences = [
+        round(metric.loss(one.scores[metric.key]) - metric.loss(other.scores[metric.key]), 3)
+        for metric in METRICS
+        if metric.key in one.scores and metric.key in other.scores
     ]
-    if report.floor:
-        beside.append(f"{NUM_SAMPLES} samples of the truth itself at {report.floor['tv_50']:.2f}")
-    sentence = sentence.format(first.label, first.scores[key])
-    return "; ".join([sentence, ", ".join(beside)] if beside else [sentence]) + "."
+    return sum(each < 0 for each in differences), sum(each > 0 for each in differences), len(differences)
+
+
+def _in_sentence(label: str) -> str:
+    """A label inside a sentence; a name such as EmojiGAN stays as it is."""
+    return label if label[1:] != label[1:].lower() else label.lower()
 
 
 def write_report(report: Report, folder: Path) -> Path:

@@ -24,7 +24,7 @@ CHAMPION = "champion"
 PACKAGE = Path(__file__).parents[2]
 FOLDERS = ("datasets", "trainer", "launch")
 REQUIREMENTS = (
-    *("mlflow", "torch", "numpy", "pandas", "pillow", "safetensors", "pydantic", "pyyaml", "click"),
+    *("mlflow", "torch", "numpy", "pandas", "pillow", "safetensors", "pydantic", "pyyaml"),
     *("emoji", "simplejpeg", "tqdm"),
 )
 SNAPSHOT_TAG = "emojigan.snapshot"

@@ -1,13 +1,26 @@
-"""All randomness of training, keyed by (seed, purpose, number): there is no state to lose or to save.
+"""All randomness of training. It is keyed, so that there is no state to lose or to save.
+
+    seed ─► initial_weights ─► networks as they are before the first step
+    (seed, purpose, number) ─► Noise ─► what each update draws
 
 Every rank draws for the whole batch and keeps its own rows, so that a tuple meets the same noise on any
 number of ranks.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+
+
+@contextmanager
+def initial_weights(seed: int) -> Iterator[None]:
+    """Networks made meanwhile have weights of this seed; afterwards torch's own generator is as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 @dataclass(frozen=True)

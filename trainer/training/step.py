@@ -16,7 +16,7 @@ from ..config import Config
 from ..inputs import Inputs
 from ..model.augment import augment, normalise
 from ..model.networks import Critic, Generator, make_critic
-from .noise import Noise
+from .noise import Noise, initial_weights
 from .objective import CriticLoss, GeneratorLoss, draw_fakes, frozen
 
 METRICS = (
@@ -54,8 +54,7 @@ class Training:
 def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
     """Networks with the same weights on every rank, their losses wrapped, and their optimizers."""
     size = inputs.train.manifest.image_size
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.optimizer.seed)
+    with initial_weights(config.optimizer.seed):
         generator = Generator(config.model, inputs.vectors, size)
         critic = make_critic(config.model, inputs.vectors.shape[1], size)
     average = copy.deepcopy(generator).requires_grad_(False)

@@ -32,7 +32,7 @@ from emojigan.datasets.shards.index import Index
 from emojigan.datasets.shards.layout import SPLITS
 from emojigan.datasets.shards.manifest import Manifest, read_manifest
 from emojigan.datasets.shards.tar import index_shard
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder
 from emojigan.datasets.stream.split import Split
 
 OPTIONS = BuildOptions(images_per_shard=50)
@@ -61,7 +61,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Manif
                 draw(tmp_path / f"{number}.png", number)
             lines.append(post + "\n")
         (tmp_path / "posts.jsonl").write_text("".join(lines), encoding="utf-8")
-        source, folder = Source([tmp_path / "posts.jsonl"]), Folder(str(tmp_path / "out"))
+        source, folder = Source([tmp_path / "posts.jsonl"]), LocalFolder(tmp_path / "out")
         manifest = build_shards(source, folder, options, workers=1, max_bad=max_bad)
         assert manifest is not None
         return manifest
@@ -87,7 +87,7 @@ def samples(folder: Path) -> list[tuple[str, dict, np.ndarray]]:
     found = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # it leaves its files open
-        for shard in read_manifest(Folder(str(folder))).shards:
+        for shard in read_manifest(LocalFolder(folder)).shards:
             dataset = webdataset.WebDataset(str(folder / shard.name), shardshuffle=False).decode("rgb8")
             for sample in dataset:
                 found.append((shard.split, sample["json"], sample.get("npy", sample.get("jpg"))))
@@ -97,7 +97,7 @@ def samples(folder: Path) -> list[tuple[str, dict, np.ndarray]]:
 @pytest.mark.parametrize("encoding", ["npy", "jpg"])
 def test_stock_webdataset_reads_what_our_index_says(posts_folder, tmp_path, encoding):
     options = replace(OPTIONS, encoding=encoding)
-    folder = Folder(str(tmp_path / "out"))
+    folder = LocalFolder(tmp_path / "out")
     manifest = build_shards(Source([posts_folder / "posts.jsonl"]), folder, options, workers=1, max_bad=0)
     assert manifest is not None
     for name in SPLITS:
@@ -125,7 +125,7 @@ def test_samples_are_the_posts_with_their_emojis_and_pixels(posts_folder, shards
 
 
 def test_members_are_plain_ustar_with_fixed_width_keys(shards):
-    for shard in read_manifest(Folder(str(shards))).shards:
+    for shard in read_manifest(LocalFolder(shards)).shards:
         raw = (shards / shard.name).read_bytes()
         with tarfile.open(shards / shard.name, "r:") as tar:
             assert tar.pax_headers == {}
@@ -139,7 +139,7 @@ def test_members_are_plain_ustar_with_fixed_width_keys(shards):
 
 
 def test_manifest_counts_what_is_there(shards):
-    manifest = read_manifest(Folder(str(shards)))
+    manifest = read_manifest(LocalFolder(shards))
     labels = [(split, label) for split, label, _ in samples(shards)]
     train = Counter(emoji for split, label in labels if split == "train" for emoji in label["emojis"])
     assert manifest.vocabulary == dict(train)
@@ -153,7 +153,7 @@ def test_manifest_counts_what_is_there(shards):
 
 
 def test_manifest_survives_being_written(shards):
-    manifest = read_manifest(Folder(str(shards)))
+    manifest = read_manifest(LocalFolder(shards))
     assert manifest.to_json() == (shards / "manifest.json").read_text(encoding="utf-8")
     assert manifest.sha256() == hashlib.sha256((shards / "manifest.json").read_bytes()).hexdigest()
 
@@ -165,16 +165,16 @@ def test_manifest_survives_being_written(shards):
 def test_manifest_of_another_kind_is_refused(tmp_path, text, message):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(InputError, match=message):
-        read_manifest(Folder(str(tmp_path)))
+        read_manifest(LocalFolder(tmp_path))
 
 
 def test_folder_without_manifest_is_no_dataset(tmp_path):
     with pytest.raises(InputError, match="is not a dataset"):
-        read_manifest(Folder(str(tmp_path)))
+        read_manifest(LocalFolder(tmp_path))
 
 
 def test_index_survives_being_written(shards):
-    shard = shards / read_manifest(Folder(str(shards))).shards[0].name
+    shard = shards / read_manifest(LocalFolder(shards)).shards[0].name
     index = index_shard(shard)
     again = Index.from_bytes(index.to_bytes())
     for name, value in vars(index).items():
@@ -479,11 +479,11 @@ def test_hopeless_source_is_given_up_early(make, tmp_path, monkeypatch):
 
 def test_several_sources_are_one_dataset(make, tmp_path):
     make({"text": "🔥"}, {"text": "🍕"})
-    one = read_manifest(Folder(str(tmp_path / "out")))
+    one = read_manifest(LocalFolder(tmp_path / "out"))
     for name, line in zip("ab", (tmp_path / "posts.jsonl").read_text().splitlines(), strict=True):
         (tmp_path / f"{name}.jsonl").write_text(line + "\n")
     source = Source([tmp_path / "a.jsonl", tmp_path / "b.jsonl"])
-    assert build_shards(source, Folder(str(tmp_path / "two")), SMALL, workers=1, max_bad=0) == one
+    assert build_shards(source, LocalFolder(tmp_path / "two"), SMALL, workers=1, max_bad=0) == one
 
 
 def test_long_name_of_an_image_is_a_missing_image(make):
@@ -510,7 +510,7 @@ def test_equal_images_are_stored_once_with_the_emojis_of_all_their_posts(make, t
     assert (first["post"], first["emojis"]) == ("0", ["🔥", "🍕"])
     assert [(label["post"], label["emojis"]) for label in first["reposts"]] == [("2", ["🍕"]), ("3", ["🎉"])]
     assert (second["post"], "reposts" in second) == ("1", False)
-    index = Split(Folder(str(tmp_path / "out")), manifest, "train").read_index(0)
+    index = Split(LocalFolder(tmp_path / "out"), manifest, "train").read_index(0)
     assert [index.posts[post] for post in index.post] == ["0", "0", "2", "3", "1"]
 
 
@@ -544,7 +544,7 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mani
 
     def from_posts(*posts: Post, max_bad: float = 0) -> Manifest:
         monkeypatch.setattr(builder, "read_posts", lambda *_: iter(posts))
-        manifest = build_shards(Source([]), Folder(str(tmp_path / "out")), SMALL, workers=1, max_bad=max_bad)
+        manifest = build_shards(Source([]), LocalFolder(tmp_path / "out"), SMALL, workers=1, max_bad=max_bad)
         assert manifest is not None
         return manifest
 

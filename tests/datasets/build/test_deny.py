@@ -13,7 +13,7 @@ from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.build.parts import read_part
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.post import ImageFile, Post
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -73,7 +73,7 @@ def outcomes(tmp_path: Path, deny: DenyList, *posts: Post) -> tuple[list[str], l
     """What becomes of posts, their emojis, and how many tuples were denied in those that are used."""
     (tmp_path / "image.png").write_bytes(GIF)
     options = BuildOptions(texts=("caption", "comments", "reactions"), deny=deny)
-    folder = Folder(str(tmp_path / "out"))
+    folder = LocalFolder(tmp_path / "out")
     digest_chunk(folder, options, Chunk(0, posts))
     part = read_part(folder, 0)
     return [part.reasons[each] for each in part.outcome], part.emojis, part.denied

@@ -28,7 +28,7 @@ from emojigan.datasets.shards.encoding import encode_jpeg
 from emojigan.datasets.shards.index import Index
 from emojigan.datasets.shards.layout import SPLITS
 from emojigan.datasets.shards.manifest import Manifest, read_manifest
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder, open_folder
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import batches_per_epoch, stream
 from emojigan.launch.cli import main
@@ -40,7 +40,7 @@ ALL_IN_TRAIN = BuildOptions(min_count=1, val_share=0, test_share=0)
 
 
 def index(folder: Path, options: BuildOptions = ALL_IN_TRAIN, workers: int = 1) -> Manifest:
-    return adopt(Folder(str(folder)), options, workers=workers)
+    return adopt(LocalFolder(folder), options, workers=workers)
 
 
 def run(*words: str | Path) -> Result:
@@ -53,7 +53,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def pairs(folder: Path, split: str = "train") -> Counter[tuple[bytes, str]]:
     """Pixels and emoji of every tuple of an epoch, as training sees them."""
-    dataset = Folder(str(folder))
+    dataset = LocalFolder(folder)
     part = Split(dataset, read_manifest(dataset), split)
     vocabulary = list(part.manifest.vocabulary)
     batches = stream(part, seed=1, window=2, batch_size=1, start=0)
@@ -66,7 +66,7 @@ def pairs(folder: Path, split: str = "train") -> Counter[tuple[bytes, str]]:
 
 
 def are_whole(folder: Path) -> bool:
-    dataset = Folder(str(folder))
+    dataset = LocalFolder(folder)
     report = verify(dataset, read_manifest(dataset), workers=1)
     return not report.faults and not report.unnamed
 
@@ -237,7 +237,7 @@ def test_accounts_are_hashed(tars):
 
 def test_our_shards_are_restored_to_what_they_were(shards, tmp_path):
     ours = shutil.copytree(shards, tmp_path / "ours")
-    before = read_manifest(Folder(str(ours)))
+    before = read_manifest(LocalFolder(ours))
     for path in (ours / "manifest.json", *ours.rglob("*.index")):
         path.unlink()
     after = index(ours, BuildOptions())
@@ -254,12 +254,12 @@ def test_our_shards_anywhere_keep_their_accounts_and_splits(shards, tmp_path):
         for path in (shards / split).glob("*.tar"):
             shutil.copy(path, tmp_path / f"{split}-{path.name}")
     manifest = index(tmp_path, BuildOptions())
-    before = read_manifest(Folder(str(shards)))
+    before = read_manifest(LocalFolder(shards))
     assert manifest.vocabulary == before.vocabulary
     assert {split: pairs(tmp_path, split) for split in SPLITS} == {s: pairs(shards, s) for s in SPLITS}
     assert are_whole(tmp_path)
     with pytest.raises(InputError, match="tars of others"):
-        forget(Folder(str(tmp_path)), ["0" * 32], dry_run=False, workers=1)
+        forget(LocalFolder(tmp_path), ["0" * 32], dry_run=False, workers=1)
 
 
 def test_our_shards_of_another_size_are_refused(shards, tmp_path):
@@ -300,8 +300,8 @@ def test_damaged_foreign_sample_is_found(tars):
 
 def test_tars_on_a_store_are_adopted(tars):
     for name, content in contents(tars).items():
-        Folder("memory://adopt").write(name, content)
-    manifest = adopt(Folder("memory://adopt"), ALL_IN_TRAIN, workers=1)
+        open_folder("memory://adopt").write(name, content)
+    manifest = adopt(open_folder("memory://adopt"), ALL_IN_TRAIN, workers=1)
     assert manifest == index(tars)
 
 

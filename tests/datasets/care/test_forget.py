@@ -22,7 +22,7 @@ from emojigan.datasets.posts.post import Post
 from emojigan.datasets.shards.index import Index
 from emojigan.datasets.shards.manifest import Manifest, read_manifest
 from emojigan.datasets.store import atomic as files
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder, open_folder
 from emojigan.launch.cli import main
 
 ANN = hash_account(Post("", "Ann", ()))
@@ -49,7 +49,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "posts.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts))
     options = BuildOptions(images_per_shard=2, min_count=1, val_share=0, test_share=0)
     source = Source([folder / "posts.jsonl"])
-    build_shards(source, Folder(str(folder / "shards")), options, workers=1, max_bad=1)
+    build_shards(source, LocalFolder(folder / "shards"), options, workers=1, max_bad=1)
     return folder / "shards"
 
 
@@ -59,11 +59,11 @@ def dataset(built: Path, tmp_path: Path) -> Path:
 
 
 def without(folder: Path, *accounts: str, dry_run: bool = False, workers: int = 1) -> Forgotten:
-    return forget(Folder(str(folder)), accounts, dry_run=dry_run, workers=workers)
+    return forget(LocalFolder(folder), accounts, dry_run=dry_run, workers=workers)
 
 
 def manifest_of(folder: Path) -> Manifest:
-    return read_manifest(Folder(str(folder)))
+    return read_manifest(LocalFolder(folder))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -81,7 +81,7 @@ def tuples(folder: Path) -> Counter[tuple[str, str, str]]:
 
 
 def is_whole(folder: Path) -> bool:
-    dataset = Folder(str(folder))
+    dataset = LocalFolder(folder)
     report = verify(dataset, read_manifest(dataset), workers=1)
     return not report.faults and not report.unnamed
 
@@ -186,7 +186,7 @@ def test_dry_run_says_the_same_and_changes_nothing(dataset):
 
 
 def test_store_forgets(built):
-    folder = Folder("memory://forget")
+    folder = open_folder("memory://forget")
     for name, content in contents(built).items():
         folder.write(name, content)
     forget(folder, [ANN], dry_run=False, workers=1)
@@ -220,7 +220,7 @@ def test_killed_anywhere_leaves_the_old_dataset_or_the_new_and_goes_on(built, tm
         left = iter(range(moment))
         with monkeypatch.context() as patch:
             patch.setattr(files.os, "replace", killed_after(left, files.os.replace))
-            patch.setattr(Folder, "remove", killed_after(left, Folder.remove))
+            patch.setattr(LocalFolder, "remove", killed_after(left, LocalFolder.remove))
             try:
                 without(folder, ANN)
             except Killed:
@@ -287,7 +287,7 @@ def test_tars_of_any_name_go_with_what_was_forgotten(dataset, name):
     for path in dataset.glob("train/*.tar"):
         path.rename(path.with_name(f"{name.format(path.stem)}.tar"))
     options = BuildOptions(min_count=1, val_share=0, test_share=0)
-    adopt(Folder(str(dataset)), options, workers=1)
+    adopt(LocalFolder(dataset), options, workers=1)
     without(dataset, ANN)
     assert is_whole(dataset)
     for path in dataset.glob("train/*"):

@@ -18,7 +18,7 @@ from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.care.verify import Fault, verify
 from emojigan.datasets.shards.index import Index, index_rows
 from emojigan.datasets.shards.manifest import Manifest, read_manifest, write_manifest
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder, open_folder
 from emojigan.launch.cli import main
 
 from ...tiny_dataset import write_dataset
@@ -27,7 +27,7 @@ SHARD = "train/000000.tar"
 
 
 def faults(folder: Path, workers: int = 1) -> list[Fault]:
-    dataset = Folder(str(folder))
+    dataset = LocalFolder(folder)
     return verify(dataset, read_manifest(dataset), workers=workers).faults
 
 
@@ -47,7 +47,7 @@ def index_of(folder: Path) -> Index:
 
 def change(folder: Path, **changes: object) -> None:
     """Change the manifest."""
-    dataset = Folder(str(folder))
+    dataset = LocalFolder(folder)
     write_manifest(replace(read_manifest(dataset), **changes), dataset)
 
 
@@ -60,7 +60,7 @@ def damage(path: Path, place: int) -> None:
 @pytest.mark.parametrize("encoding", ["npy", "jpg"])
 def test_what_was_built_is_whole(posts_folder, tmp_path, encoding):
     options = BuildOptions(images_per_shard=100, encoding=encoding)
-    out = Folder(str(tmp_path / "out"))
+    out = LocalFolder(tmp_path / "out")
     build_shards(Source([posts_folder / "posts.jsonl"]), out, options, workers=1, max_bad=0)
     assert faults(tmp_path / "out") == []
 
@@ -72,8 +72,8 @@ def test_workers_find_the_same(copy):
 
 def test_store_is_verified(shards):
     for path in (path for path in shards.rglob("*") if path.is_file()):
-        Folder("memory://verify").write(path.relative_to(shards).as_posix(), path.read_bytes())
-    dataset = Folder("memory://verify")
+        open_folder("memory://verify").write(path.relative_to(shards).as_posix(), path.read_bytes())
+    dataset = open_folder("memory://verify")
     report = verify(dataset, read_manifest(dataset), workers=1)
     assert (report.faults, report.unnamed) == ([], [])
 
@@ -145,7 +145,7 @@ def test_label_that_differs_from_the_index_is_found(copy):
     samples[3:5] = [(a, replace(second, post=first.post)), (b, replace(first, post=second.post))]
     swapped = index_rows(samples).to_bytes()
     (copy / SHARD).with_suffix(".index").write_bytes(swapped)
-    entries = read_manifest(Folder(str(copy))).shards
+    entries = read_manifest(LocalFolder(copy)).shards
     digest = hashlib.sha256(swapped).hexdigest()
     change(copy, shards=tuple(replace(e, index_sha256=digest) if e.name == SHARD else e for e in entries))
     assert faults(copy) == [Fault(SHARD, key, "label differs from the index") for key in index.keys[3:5]]
@@ -171,13 +171,13 @@ def test_damaged_index_is_told_and_misses_in_the_counts(copy):
     ],
 )
 def test_wrong_manifest_is_found(copy, changes: Callable[[Manifest], dict], reason):
-    change(copy, **changes(read_manifest(Folder(str(copy)))))
+    change(copy, **changes(read_manifest(LocalFolder(copy))))
     assert any(reason in fault.reason for fault in faults(copy))
 
 
 def test_picture_that_decodes_to_another_size_is_found(copy):
     change(copy, encoding="jpg")
-    assert len(faults(copy)) == sum(shard.images for shard in read_manifest(Folder(str(copy))).shards)
+    assert len(faults(copy)) == sum(shard.images for shard in read_manifest(LocalFolder(copy)).shards)
 
 
 def test_file_of_no_shard_is_no_damage_and_is_told(copy):

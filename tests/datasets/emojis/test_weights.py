@@ -22,7 +22,7 @@ from emojigan.datasets.emojis.weights import (
 )
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.shards.manifest import Manifest, ShardEntry, write_manifest
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder
 from emojigan.launch.cli import main
 
 COUNTS = st.lists(st.integers(1, 10**6), min_size=1, max_size=40).map(np.array)
@@ -216,7 +216,7 @@ def test_the_report_tells_what_the_functions_give(counts, ks):
         try:
             weight = of(each.scheme, counts, each.k or 0.0)
         except InputError as error:
-            assert each == Refusal(each.scheme, each.k, error.message)
+            assert each == Refusal(each.scheme, each.k, str(error))
             continue
         assert isinstance(each, Effect)
         assert each.largest_over_smallest == weight.max() / weight.min()
@@ -301,7 +301,7 @@ def run(*words: str | Path) -> Result:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_manifest(dataset([900, 300, 200, 100, 50, 7]), Folder(str(tmp_path)))
+    write_manifest(dataset([900, 300, 200, 100, 50, 7]), LocalFolder(tmp_path))
     return tmp_path
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.cache import ShardCache
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import StoreFolder, open_folder
 from emojigan.datasets.stream.quarantine import Loss
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import stream
@@ -36,7 +36,7 @@ def remote(local: Split, tmp_path: Path) -> Split:
     for path in local.folder.path.iterdir():
         store.pipe_file(f"/{tmp_path.name}/{path.name}", path.read_bytes())
     largest = max(shard.bytes for shard in local.shards)
-    return Split(Folder(place), local.manifest, "train", ShardCache(tmp_path / "cache", 3 * largest))
+    return Split(open_folder(place), local.manifest, "train", ShardCache(tmp_path / "cache", 3 * largest))
 
 
 def read(split: Split, batches: int, **options) -> list[list[tuple[int, int]]]:
@@ -67,9 +67,9 @@ def test_cache_stays_within_its_bound_and_what_it_holds_is_right(remote):
 
 def test_the_next_window_is_fetched_while_one_is_read(remote, monkeypatch):
     fetched: list[str] = []
-    original = Folder.download
+    original = StoreFolder.download
     monkeypatch.setattr(
-        Folder, "download", lambda self, name, file: (fetched.append(name), original(self, name, file))
+        StoreFolder, "download", lambda self, name, file: (fetched.append(name), original(self, name, file))
     )
     reading = stream(remote, seed=1, window=1, batch_size=1, start=0, helpers=0)
     with closing(reading):
@@ -84,9 +84,9 @@ def test_the_next_window_is_fetched_while_one_is_read(remote, monkeypatch):
 
 def test_two_ranks_fetch_a_shard_once(remote, monkeypatch):
     fetched: Counter[str] = Counter()
-    original = Folder.download
+    original = StoreFolder.download
     monkeypatch.setattr(
-        Folder, "download", lambda self, name, file: (fetched.update([name]), original(self, name, file))
+        StoreFolder, "download", lambda self, name, file: (fetched.update([name]), original(self, name, file))
     )
     remote = Split(remote.folder, remote.manifest, "train", ShardCache(remote.cache.path, 1 << 30))
     ranks = [
@@ -103,14 +103,14 @@ def test_two_ranks_fetch_a_shard_once(remote, monkeypatch):
 def test_files_that_are_not_the_manifests_are_an_error_that_names_the_first(remote):
     store = fsspec.filesystem("memory")
     for shard in remote.shards:
-        store.pipe_file(f"/{remote.folder.place.removeprefix('memory://')}/{shard.name}", b"another")
+        store.pipe_file(f"/{remote.folder.url.removeprefix('memory://')}/{shard.name}", b"another")
     with pytest.raises(InputError, match=r"00000\d\.tar : cannot be read: the store gives another file"):
         read(remote, 1)
 
 
 def test_a_shard_that_a_store_has_lost_is_quarantined(remote):
     store, losses = fsspec.filesystem("memory"), []
-    store.rm(f"/{remote.folder.place.removeprefix('memory://')}/000001.tar")
+    store.rm(f"/{remote.folder.url.removeprefix('memory://')}/000001.tar")
     read(remote, 20, max_lost=1, quarantine=losses.append)
     assert [(loss.shard, loss.key, loss.tuples) for loss in losses] == [
         ("000001.tar", None, remote.tuples[1])
@@ -120,15 +120,15 @@ def test_a_shard_that_a_store_has_lost_is_quarantined(remote):
 
 def test_damaged_download_is_fetched_again(remote, monkeypatch):
     broken: set[str] = set()
-    original = Folder.download
+    original = StoreFolder.download
 
-    def download(self: Folder, name: str, file: Path) -> None:
+    def download(self: StoreFolder, name: str, file: Path) -> None:
         original(self, name, file)
         if name not in broken:
             broken.add(name)
             os.truncate(file, file.stat().st_size - 1)
 
-    monkeypatch.setattr(Folder, "download", download)
+    monkeypatch.setattr(StoreFolder, "download", download)
     seen = Counter(pair for batch in read(remote, sum(remote.tuples) // 4) for pair in batch)
     assert seen <= tuples_of(sum(SIZES))
     assert len(broken) == 2 * len(SIZES)

@@ -86,7 +86,7 @@ def split(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_fuzzed_files_give_their_own_tuples_or_say_what_is_lost(split, seed):
     """1,000 mutations for each encoding: of the tars, and of the indexes."""
     rng = random.Random(seed)
-    files = [Path(split.folder.place) / name for shard in split.shards for name in (shard.name, shard.index)]
+    files = [split.folder.path / name for shard in split.shards for name in (shard.name, shard.index)]
     originals = {path: path.read_bytes() for path in files}
     expected = tuples_of(IMAGES)
     for _ in range(50):
@@ -115,7 +115,7 @@ def copy(tmp_path: Path) -> Split:
 
 def harm(split: Split, shard: int, *rows: int) -> None:
     """Change the last byte of some images."""
-    path = Path(split.folder.place) / split.shards[shard].name
+    path = split.folder.path / split.shards[shard].name
     content, index = bytearray(path.read_bytes()), split.read_index(shard)
     for row in rows:
         content[index.offset[row] + index.length[row] - 1] ^= 1
@@ -161,7 +161,7 @@ def test_too_much_damage_stops_and_names_the_first(copy):
 
 
 def test_shard_with_a_damaged_index_is_quarantined_whole(copy):
-    path = Path(copy.folder.place) / copy.shards[1].index
+    path = copy.folder.path / copy.shards[1].index
     content = bytearray(path.read_bytes())
     content[50] ^= 1
     path.write_bytes(content)

@@ -19,7 +19,7 @@ from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.shards.index import Index
 from emojigan.datasets.shards.manifest import Manifest, read_manifest
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder
 from emojigan.datasets.stream import reader as module
 from emojigan.datasets.stream.held_out import read_split
 from emojigan.datasets.stream.order import Order
@@ -32,7 +32,7 @@ SEED, WINDOW, BATCH = 5, 2, 24
 
 @pytest.fixture(scope="module")
 def train(shards: Path) -> Split:
-    return Split(Folder(str(shards)), read_manifest(Folder(str(shards))), "train")
+    return Split(LocalFolder(shards), read_manifest(LocalFolder(shards)), "train")
 
 
 def batches(split: Split, number: int, start: int = 0, **ranks: int) -> list[Batch]:
@@ -132,7 +132,7 @@ def test_more_shards_than_are_kept_open_change_nothing(train, monkeypatch):
 
 def test_emojis_outside_the_vocabulary_are_not_seen(posts_folder, tmp_path):
     options = BuildOptions(images_per_shard=50, min_count=30)
-    source, folder = Source([posts_folder / "posts.jsonl"]), Folder(str(tmp_path / "out"))
+    source, folder = Source([posts_folder / "posts.jsonl"]), LocalFolder(tmp_path / "out")
     manifest = build_shards(source, folder, options, workers=1, max_bad=0)
     assert manifest and manifest.rare
     split = Split(folder, manifest, "train")
@@ -172,7 +172,7 @@ def test_stream_that_nobody_reads_starts_no_thread(train):
 @pytest.fixture
 def copied(shards: Path, tmp_path: Path) -> Split:
     shutil.copytree(shards, tmp_path / "copy")
-    return Split(Folder(str(tmp_path / "copy")), read_manifest(Folder(str(tmp_path / "copy"))), "train")
+    return Split(LocalFolder(tmp_path / "copy"), read_manifest(LocalFolder(tmp_path / "copy")), "train")
 
 
 def cut(path: Path) -> None:
@@ -201,10 +201,10 @@ def test_batch_of_the_whole_split_is_allowed(train):
 
 
 def test_empty_split_is_refused(shards):
-    manifest = read_manifest(Folder(str(shards)))
+    manifest = read_manifest(LocalFolder(shards))
     only_train = Manifest(**{**vars(manifest), "shards": manifest.of_split("train")})
     with pytest.raises(InputError, match="the val split is empty"):
-        Split(Folder(str(shards)), only_train, "val")
+        Split(LocalFolder(shards), only_train, "val")
 
 
 def test_held_out_images_come_with_all_of_their_tuples(train):
@@ -232,4 +232,4 @@ def test_a_damaged_index_is_told(shards, tmp_path):
     for path in copy.glob("train/*.index"):
         path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match="damaged"):
-        read_split(Split(Folder(str(copy)), read_manifest(Folder(str(copy))), "train"), 10)
+        read_split(Split(LocalFolder(copy), read_manifest(LocalFolder(copy)), "train"), 10)

@@ -16,7 +16,7 @@ from emojigan.datasets.build.dataset import Source, Task, build_shards
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.build.parts import Part
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder
 from emojigan.datasets.work.processes import IN_FLIGHT, mapper
 
 OPTIONS = BuildOptions(images_per_shard=50)
@@ -55,7 +55,7 @@ def test_two_workers_write_the_bytes_of_one(posts_folder, shards, tmp_path, engi
 def array(posts_folder, tmp_path, monkeypatch):
     """Run one task of a job array of three."""
     monkeypatch.setattr(builder, "CHUNK", 16)
-    source, folder = Source([posts_folder / "posts.jsonl"]), Folder(str(tmp_path / "out"))
+    source, folder = Source([posts_folder / "posts.jsonl"]), LocalFolder(tmp_path / "out")
     return lambda index: build_shards(source, folder, OPTIONS, max_bad=0, workers=1, task=Task(index, 3))
 
 
@@ -93,7 +93,7 @@ def test_source_that_changes_while_it_is_read_is_told(array, posts_folder, tmp_p
     monkeypatch.setattr(builder, "_survey", shorter)
     source = Source([posts_folder / "posts.jsonl"])
     with pytest.raises(InputError, match="changed while they were read"):
-        build_shards(source, Folder(str(tmp_path / "out")), OPTIONS, max_bad=0, workers=1)
+        build_shards(source, LocalFolder(tmp_path / "out"), OPTIONS, max_bad=0, workers=1)
 
 
 def kill_and_finish(posts_folder: Path, shards: Path, out: Path, kills: int, longest: float) -> None:

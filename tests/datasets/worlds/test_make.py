@@ -20,7 +20,7 @@ from emojigan.datasets.posts.read import read_posts
 from emojigan.datasets.worlds import photographs
 from emojigan.datasets.worlds.make import draw, draw_emojis, make_world, shoot, systematic
 from emojigan.datasets.worlds.photographs import EMOJIS, PHOTOGRAPHS, photograph, truth
-from emojigan.launch.commands.world import world
+from emojigan.launch.cli import main
 
 POSTS, SEED = 20, 3
 
@@ -212,6 +212,6 @@ def test_missing_photographs_are_said_before_anything_is_written(
 
 def test_command_says_what_it_made(tmp_path: Path):
     out = tmp_path / "world"
-    result = CliRunner().invoke(world, ["make", "--out", str(out), "--posts", "3", "--workers", "1"])
+    result = CliRunner().invoke(main, ["world", "make", "--out", str(out), "--posts", "3", "--workers", "1"])
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() == f"3 posts of 18 photographs with {len(EMOJIS)} emojis in {out}"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from emojigan.trainer.training.noise import Noise
+from emojigan.trainer.training.noise import Noise, initial_weights
 
 BATCH, COLUMNS = 12, 5
 DRAWS = ("normal", "uniform")
@@ -59,3 +59,15 @@ def test_uniform_rows_fill_0_to_1():
     drawn = Noise(0, 10_000, 0, 1, torch.device("cpu")).uniform("critic", 0, 10)
     assert 0 <= drawn.min() < 0.001 and 0.999 < drawn.max() < 1
     assert abs(drawn.mean() - 0.5) < 0.01
+
+
+def test_initial_weights_depend_on_the_seed_alone_and_disturb_nobody():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    drawn = []
+    for seed in (0, 0, 1):
+        with initial_weights(seed):
+            drawn.append(torch.nn.Linear(2, 2).weight)
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    assert torch.equal(torch.rand(3), expected)

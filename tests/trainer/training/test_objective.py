@@ -11,7 +11,7 @@ from scipy.stats import chi2
 from torch import nn
 from torch.nn.functional import leaky_relu, linear
 
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder
 from emojigan.datasets.stream.reader import Batch
 from emojigan.trainer.config import Config, ModelConfig
 from emojigan.trainer.inputs import read_inputs
@@ -195,7 +195,7 @@ def test_ten_cycles_end_at_the_parameters_of_the_plain_three_forward_loop(
             "run": {"precision": "float32"},
         }
     )
-    inputs = read_inputs(config, Folder(str(shards)), vectors_file)
+    inputs = read_inputs(config, LocalFolder(shards), vectors_file)
     training = build(config, inputs, start(config))
     for module in (training.critic, training.generator):
         module.double()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from emojigan.datasets.emojis.text import all_canonical, display, extract
 from emojigan.datasets.emojis.vectors.captions import tokens
 from emojigan.datasets.emojis.vectors.table import WORD, load_vectors
-from emojigan.launch.commands.vectors import vectors as command
+from emojigan.launch.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +41,13 @@ def posts(tmp_path_factory) -> Path:
 
 
 def arguments(posts: Path, out: Path, *options: str) -> list[str]:
-    return ["build", "--method", "skipgram", "--posts", str(posts), "--out", str(out), *options]
+    return ["vectors", "build", "--method", "skipgram", "--posts", str(posts), "--out", str(out), *options]
 
 
 @pytest.fixture(scope="module")
 def built(posts, tmp_path_factory):
     out = tmp_path_factory.mktemp("vectors") / "vectors.bin"
-    result = CliRunner().invoke(command, arguments(posts, out, "--min-count", "20", "--epochs", "10"))
+    result = CliRunner().invoke(main, arguments(posts, out, "--min-count", "20", "--epochs", "10"))
     assert result.exit_code == 0, result.output
     return out, result.stdout
 
@@ -121,7 +121,7 @@ def test_building_tells_what_was_read(built):
 
 
 def test_another_process_builds_the_same_bytes(built, posts, tmp_path):
-    code = "import sys; from emojigan.launch.commands.vectors import vectors; vectors(sys.argv[1:])"
+    code = "from emojigan.launch.cli import main; main()"
     again = arguments(posts, tmp_path / "again.bin", "--min-count", "20", "--epochs", "10")
     environment = os.environ | {"PYTHONHASHSEED": "1"}
     subprocess.run([sys.executable, "-c", code, *again], env=environment, check=True, timeout=120)
@@ -130,5 +130,5 @@ def test_another_process_builds_the_same_bytes(built, posts, tmp_path):
 
 def test_captions_do_not_stay_behind(posts, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    CliRunner().invoke(command, arguments(posts, tmp_path / "v.bin", "--epochs", "1"))
+    CliRunner().invoke(main, arguments(posts, tmp_path / "v.bin", "--epochs", "1"))
     assert [path.name for path in tmp_path.iterdir()] == ["v.bin"]

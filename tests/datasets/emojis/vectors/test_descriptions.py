@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from emojigan.datasets.emojis.vectors import descriptions as description_vectors
 from emojigan.datasets.emojis.vectors.descriptions import description_loss, fit
 from emojigan.datasets.emojis.vectors.table import keyed, load_vectors, save_vectors
-from emojigan.launch.commands.vectors import vectors as command
+from emojigan.launch.cli import main
 
 WORDS = ("dog", "cat", "pet", "sea", "wave", "Water")
 DESCRIPTIONS = """dog\t🐶
@@ -35,7 +35,7 @@ def files(tmp_path) -> tuple[str, str]:
 def build(method: str, files: tuple[str, str], out: Path, *options: str):
     words, descriptions = files
     arguments = ["--method", method, "--words", words, "--descriptions", descriptions, "--out", str(out)]
-    result = CliRunner().invoke(command, ["build", *arguments, *options])
+    result = CliRunner().invoke(main, ["vectors", "build", *arguments, *options])
     assert result.exit_code == 0, result.output
     return load_vectors(out), result.stdout
 
@@ -63,7 +63,9 @@ def test_what_no_word_vector_is_for_is_told(files, tmp_path):
 
 def test_our_own_names_and_keywords_describe_where_no_file_does(files, tmp_path):
     out = tmp_path / "v.bin"
-    result = CliRunner().invoke(command, ["build", "--method", "sum", "--words", files[0], "--out", str(out)])
+    result = CliRunner().invoke(
+        main, ["vectors", "build", "--method", "sum", "--words", files[0], "--out", str(out)]
+    )
     assert result.exit_code == 0, result.output
     vectors = load_vectors(out)
     assert {"🐶", "🐱", "🌊"} <= set(vectors.emojis)

@@ -10,7 +10,7 @@ from emojigan.datasets.emojis.text import all_canonical
 from emojigan.datasets.emojis.vectors.emoji2vec import clean, fill, never_trained
 from emojigan.datasets.emojis.vectors.names import build_vectors
 from emojigan.datasets.emojis.vectors.table import keyed, load_vectors, match, unit
-from emojigan.launch.commands.vectors import vectors as command
+from emojigan.launch.cli import main
 
 JUNK = ("🇺", "\u200d", "\ue50a")
 UNTRAINED = ("📸", "👍🏽", "👩‍👩‍👧‍👦")
@@ -50,7 +50,7 @@ def file(world, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def completed(file, tmp_path_factory):
     out = tmp_path_factory.mktemp("completed") / "vectors.bin"
-    result = CliRunner().invoke(command, ["build", "--from", str(file), "--out", str(out)])
+    result = CliRunner().invoke(main, ["vectors", "build", "--from", str(file), "--out", str(out)])
     assert result.exit_code == 0, result.output
     return load_vectors(out), result.stdout
 
@@ -134,7 +134,9 @@ def test_building_tells_what_it_did(completed, file):
 
 def test_building_twice_gives_the_same_bytes(completed, file, tmp_path):
     out = tmp_path / "again.bin"
-    assert CliRunner().invoke(command, ["build", "--from", str(file), "--out", str(out)]).exit_code == 0
+    assert (
+        CliRunner().invoke(main, ["vectors", "build", "--from", str(file), "--out", str(out)]).exit_code == 0
+    )
     assert load_vectors(out).sha256 == completed[0].sha256
 
 

@@ -21,7 +21,7 @@ from emojigan.datasets.emojis.vectors.probes import (
 )
 from emojigan.datasets.emojis.vectors.report import examine, format_table, write_page
 from emojigan.datasets.emojis.vectors.table import EmojiVectors, Origin, keyed, save_vectors, unit
-from emojigan.launch.commands.vectors import vectors as command
+from emojigan.launch.cli import main
 
 FILLED = ("🔥", "🥰")
 
@@ -172,7 +172,7 @@ def test_the_command_reports_on_shards(shards, vectors_file, tmp_path):
     save_vectors(keyed(emojis, table(emojis).matrix), tmp_path / "v.bin")
     out = tmp_path / "report.html"
     result = CliRunner().invoke(
-        command, ["report", str(tmp_path / "v.bin"), "--shards", str(shards), "--out", str(out)]
+        main, ["vectors", "report", str(tmp_path / "v.bin"), "--shards", str(shards), "--out", str(out)]
     )
     assert result.exit_code == 0, result.output
     assert "vocabulary: none" in result.output
@@ -190,7 +190,7 @@ def test_the_command_reports_on_shards(shards, vectors_file, tmp_path):
 def test_what_cannot_be_reported_is_refused_in_one_line(tmp_path, monkeypatch, options, message):
     monkeypatch.chdir(tmp_path)
     save_vectors(keyed(["😀", "🔥"], np.eye(2, dtype=np.float32)), tmp_path / "v.bin")
-    result = CliRunner().invoke(command, ["report", *options, "--out", "r.html"])
+    result = CliRunner().invoke(main, ["vectors", "report", *options, "--out", "r.html"])
     assert result.exit_code == 2
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1

@@ -25,7 +25,7 @@ from emojigan.datasets.emojis.vectors.table import (
     save_vectors,
 )
 from emojigan.datasets.errors import InputError
-from emojigan.launch.commands.vectors import vectors as command
+from emojigan.launch.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +233,7 @@ def test_a_damaged_origin_is_refused(tmp_path, damage):
 
 def test_build_without_a_source_writes_the_default_table(built, tmp_path):
     out = tmp_path / "vectors.bin"
-    result = CliRunner().invoke(command, ["build", "--out", str(out)])
+    result = CliRunner().invoke(main, ["vectors", "build", "--out", str(out)])
     assert result.exit_code == 0, result.output
     written, expected = load_vectors(out), load_vectors(built)
     assert (written.emojis, written.origin.method) == (expected.emojis, "names")
@@ -277,7 +277,7 @@ def test_what_cannot_be_built_is_refused_in_one_line(tmp_path, monkeypatch, opti
     Path("one.tsv").write_text("dog\t🐶\n", encoding="utf-8")
     post = {"id": "1", "account": "a", "image": "1.png", "text": "dog 🐶"}
     Path("posts.jsonl").write_text(json.dumps(post) + "\n")
-    result = CliRunner().invoke(command, ["build", *options.split(), "--out", "v.bin"])
+    result = CliRunner().invoke(main, ["vectors", "build", *options.split(), "--out", "v.bin"])
     assert result.exit_code == 2
     assert message in result.stderr
     errors = [line for line in result.stderr.splitlines() if not line.startswith(("reading:", "training:"))]

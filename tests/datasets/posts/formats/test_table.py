@@ -25,7 +25,7 @@ from emojigan.datasets.posts.formats import table
 from emojigan.datasets.posts.parquet import ParquetCell
 from emojigan.datasets.posts.post import ImageFile, Post, Reject
 from emojigan.datasets.posts.read import detect, read_posts
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder
 
 ROW = {"id": "p", "account": "Ann", "image": "a/b.jpg", "text": "hi 😍"}
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -311,7 +311,7 @@ def test_images_of_a_parquet_file_are_built_into_shards(tmp_path):
     rows = pa.table({"image": pa.array(cells, STRUCT), "text": ["😍"] * 5, "account": list("abcde")})
     pq.write_table(rows, tmp_path / "posts.parquet", row_group_size=2)
     options = BuildOptions(min_count=1, val_share=0, test_share=0, images_per_shard=2)
-    source, folder = Source([tmp_path / "posts.parquet"]), Folder(str(tmp_path / "shards"))
+    source, folder = Source([tmp_path / "posts.parquet"]), LocalFolder(tmp_path / "shards")
     manifest = build_shards(source, folder, options, workers=1, max_bad=0)
     assert manifest is not None and manifest.posts == {"read": 5, "used": 5, "without emoji": 0}
 

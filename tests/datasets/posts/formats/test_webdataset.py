@@ -19,7 +19,7 @@ from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.formats.webdataset import TarSlice
 from emojigan.datasets.posts.post import Post, Reject
 from emojigan.datasets.posts.read import detect, read_posts
-from emojigan.datasets.store.folder import Folder
+from emojigan.datasets.store.folder import LocalFolder
 
 IMG2DATASET = Path(__file__).parents[3] / "data" / "img2dataset"
 FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -82,7 +82,7 @@ def test_one_tar_of_img2dataset_is_read():
 
 def test_img2datasets_output_is_built_into_shards(tmp_path):
     options = BuildOptions(min_count=1, val_share=0, test_share=0)
-    folder = Folder(str(tmp_path / "shards"))
+    folder = LocalFolder(tmp_path / "shards")
     manifest = build_shards(Source([IMG2DATASET]), folder, options, workers=1, max_bad=0)
     assert manifest is not None and manifest.posts == {"read": 5, "used": 4, "without emoji": 1}
     assert manifest.vocabulary.keys() == set("🌊😍🐶🍕🔥🎉❤")
@@ -90,7 +90,7 @@ def test_img2datasets_output_is_built_into_shards(tmp_path):
 
 def test_our_own_shards_are_read_with_their_posts_accounts_and_emojis(tmp_path, posts_folder):
     options = BuildOptions(images_per_shard=200, encoding="jpg", val_share=0, test_share=0)
-    source, folder = Source([posts_folder / "posts.jsonl"]), Folder(str(tmp_path / "shards"))
+    source, folder = Source([posts_folder / "posts.jsonl"]), LocalFolder(tmp_path / "shards")
     build_shards(source, folder, options, workers=1, max_bad=0)
     posts = list(read_posts([tmp_path / "shards"]))
     texts = {post.id: post.caption for post in read_posts([posts_folder / "posts.jsonl"])}
