@@ -1,21 +1,51 @@
-"""The folders install as emojigan.*, beside any other `datasets`, and import one another one way."""
+"""The house: folders install as emojigan.*, rooms import one way, and none is crowded."""
 
 import ast
 import os
 import shutil
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MAY_IMPORT = {  # folder: folders of ours
-    "datasets": {"datasets"},
-    "trainer": {"datasets", "trainer"},
-    "launch": {"datasets", "trainer", "launch"},
+FOLDERS = ("datasets", "trainer", "launch")
+MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datasets/errors.py
+    "datasets": "",
+    "datasets/store": "",
+    "datasets/work": "",
+    "datasets/posts": "",
+    "datasets/posts/formats": "datasets/posts",
+    "datasets/emojis": "",
+    "datasets/emojis/vectors": "datasets/store datasets/work datasets/posts datasets/emojis",
+    "datasets/shards": "datasets/store datasets/posts",
+    "datasets/build": "datasets/store datasets/work datasets/posts datasets/emojis datasets/shards",
+    "datasets/stream": "datasets/store datasets/shards",
+    "datasets/care": (
+        "datasets/store datasets/work datasets/posts datasets/posts/formats "
+        "datasets/emojis datasets/shards datasets/build"
+    ),
+    "datasets/worlds": "datasets/store datasets/work",
+    "trainer": ("datasets/store datasets/emojis datasets/emojis/vectors datasets/shards datasets/stream"),
+    "trainer/model": "datasets/store datasets/emojis trainer",
+    "trainer/runtime": "trainer",
+    "trainer/training": (
+        "datasets/store datasets/work datasets/stream trainer trainer/model trainer/runtime"
+    ),
+    "trainer/evaluation": (
+        "datasets/store datasets/work datasets/emojis datasets/emojis/vectors "
+        "datasets/stream datasets/worlds trainer trainer/model trainer/training"
+    ),
+    "trainer/serving": (
+        "datasets/store datasets/posts datasets/emojis datasets/shards trainer trainer/model"
+    ),
 }
-SOURCES = [path for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))]
+ROOMS = {*MAY_IMPORT, "launch", "launch/commands"}
+LISTS_OF_EQUALS = {"datasets/posts/formats", "launch/commands"}
+MOST_FILES = 9
+SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def imports(path: Path) -> list[str]:
@@ -35,21 +65,59 @@ def imports(path: Path) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("folder", MAY_IMPORT)
+def room_of(path: Path) -> str:
+    """The folder of a file of ours, from the root."""
+    return path.relative_to(ROOT).parent.as_posix()
+
+
+def ours_imported(path: Path) -> list[Path]:
+    """The files of ours that a file imports, in functions too."""
+    names = [name.split(".")[1:] for name in imports(path) if name.split(".")[0] == "emojigan"]
+    return [ROOT.joinpath(*name).with_suffix(".py") for name in names]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_a_folder_has_no_init(folder: str):
     assert not list((ROOT / folder).rglob("__init__.py"))
 
 
+def test_the_rooms_are_those_that_are_known():
+    assert {room_of(path) for path in SOURCES} == ROOMS
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_between_folders_point_one_way(path: Path):
-    allowed = MAY_IMPORT[path.relative_to(ROOT).parts[0]]
-    ours = [name.split(".") for name in imports(path) if name.split(".")[0] == "emojigan"]
-    assert {name[1] for name in ours} <= allowed
+def test_a_room_imports_only_those_that_it_may_know(path: Path):
+    room = room_of(path)
+    others = {room_of(other) for other in ours_imported(path)} - {room, "datasets"}
+    may_import = MAY_IMPORT[room].split() if room in MAY_IMPORT else ROOMS  # launch wires all
+    assert others <= {*may_import}
+
+
+def test_only_launch_knows_click():
+    assert not [
+        path for path in SOURCES if "click" in imports(path) and not room_of(path).startswith("launch")
+    ]
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    TopologicalSorter({path: ours_imported(path) for path in SOURCES}).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS - LISTS_OF_EQUALS))
+def test_a_room_is_not_crowded(room: str):
+    assert len(list((ROOT / room).glob("*.py"))) <= MOST_FILES
+
+
+def test_tests_mirror_the_rooms():
+    folders = {
+        path.relative_to(ROOT / "tests").parent.as_posix() for path in (ROOT / "tests").rglob("test_*.py")
+    }
+    assert folders - {"."} <= ROOMS
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_folder_is_imported_by_its_bare_name(path: Path):
-    assert not {name.split(".")[0] for name in imports(path)} & MAY_IMPORT.keys()
+    assert not {name.split(".")[0] for name in imports(path)} & {*FOLDERS}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -66,7 +134,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, other, target = (tmp_path_factory.mktemp(name) for name in ("source", "other", "target"))
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for folder in MAY_IMPORT:
+    for folder in FOLDERS:
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (other / "datasets").mkdir()
     (other / "datasets" / "__init__.py").write_text("WHOSE = 'the stand-in'\n")
@@ -87,7 +155,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_distribution_holds_emojigan_alone(installed: Path):
     names = {path.name for path in installed.iterdir() if not path.name.startswith("datasets")}
     assert {name for name in names if not name.endswith(".dist-info")} == {"emojigan", "bin"}
-    assert {path.name for path in (installed / "emojigan").iterdir()} == {*MAY_IMPORT}
+    assert {path.name for path in (installed / "emojigan").iterdir()} == {*FOLDERS}
 
 
 def test_every_source_and_data_file_is_installed(installed: Path):
@@ -98,7 +166,7 @@ def test_every_source_and_data_file_is_installed(installed: Path):
             if path.is_file() and "__pycache__" not in path.parts
         }
 
-    for folder in MAY_IMPORT:
+    for folder in FOLDERS:
         assert files(installed / "emojigan" / folder) == files(ROOT / folder)
 
 

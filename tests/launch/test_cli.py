@@ -38,6 +38,20 @@ def test_the_help_of_a_command_does_not_wait_for_torch_or_mlflow(command: str):
     assert loaded_by(command, "--help").isdisjoint({"torch", "mlflow", "accelerate", "gensim"})
 
 
+@pytest.mark.parametrize("command", ["stats", "verify"])
+def test_looking_at_a_dataset_does_not_wait_for_torch(command: str, shards: Path):
+    program = (
+        "import json, sys\nfrom emojigan.launch.cli import main\n"
+        "try: main(sys.argv[1:], standalone_mode=False)\nexcept SystemExit: pass\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    words = [sys.executable, "-c", program, "shards", command, str(shards)]
+    words += ["--workers", "1"] if command == "verify" else []
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    modules = set(json.loads(done.stdout.splitlines()[-1]))
+    assert modules.isdisjoint({"torch", "mlflow", "scipy", "pyarrow", "pandas", "sklearn"})
+
+
 def test_the_help_lists_every_command_with_its_line():
     text = CliRunner().invoke(main, ["--help"], terminal_width=110).stdout
     listed = text.split("Commands:\n")[1].splitlines()
