@@ -247,7 +247,7 @@ def _render(report: Report) -> str:
         verdict=verdict(report),
         arrows=ARROWS,
         floor_label=FLOOR,
-        places=_on_canvas(report.embedding.points),
+        points=_on_canvas(report.embedding.points),
     )
 
 

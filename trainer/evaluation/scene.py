@@ -26,7 +26,7 @@ class Scene:
 
     held_out: HeldOut
     support: tuple[str, ...]
-    observed: np.ndarray  # int64 [tuples], place in the support
+    observed: np.ndarray  # int64 [tuples], position in the support
     distance: np.ndarray  # float64 [S, S], between unit vectors
     truth: np.ndarray | None  # float64 [tuples, S]
     groups: np.ndarray | None  # [tuples]
@@ -39,8 +39,8 @@ def set_scene(inputs: Inputs, vector_file: Path, truth: Truth | None) -> Scene:
     true = {emoji for p in truth.probabilities.values() for emoji in p} if truth else set()
     rare = sorted((true | set(held_out.emojis)) - set(inputs.vocabulary))
     support = (*inputs.vocabulary, *rare)
-    place = {emoji: number for number, emoji in enumerate(support)}
-    observed = np.array([place[emoji] for emoji in held_out.emojis], np.int64)
+    position = {emoji: number for number, emoji in enumerate(support)}
+    observed = np.array([position[emoji] for emoji in held_out.emojis], np.int64)
     p = groups = None
     if truth:
         posts = [held_out.posts[row] for row in held_out.image]
@@ -50,7 +50,7 @@ def set_scene(inputs: Inputs, vector_file: Path, truth: Truth | None) -> Scene:
         table = np.zeros((len(names), len(support)))  # [groups, S]
         for row, name in enumerate(names):
             for emoji, probability in truth.probabilities[name].items():
-                table[row, place[emoji]] = probability
+                table[row, position[emoji]] = probability
         p = table[groups]
     return Scene(held_out, support, observed, _distance(vector_file, support), p, groups)
 

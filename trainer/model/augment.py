@@ -24,10 +24,10 @@ def augment(images: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
         float32 [batch, 3, size, size], about [-1, 1].
     """
     batch, _, size, _ = images.shape
-    place = torch.arange(size, device=images.device)
+    pixel = torch.arange(size, device=images.device)
     shift = ((2 * SHIFT + 1) * uniform[:, 1:3]).long() - SHIFT  # [batch, 2]
-    rows = (place + shift[:, :1]).clamp(0, size - 1)  # [batch, size]
-    columns = (place + shift[:, 1:]).clamp(0, size - 1)
+    rows = (pixel + shift[:, :1]).clamp(0, size - 1)  # [batch, size]
+    columns = (pixel + shift[:, 1:]).clamp(0, size - 1)
     columns = torch.where(uniform[:, :1] < 0.5, columns, columns.flip(1))
     each = torch.arange(batch, device=images.device)[:, None, None]
     pixels = images.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]]  # [batch, size, size, 3]

@@ -56,8 +56,8 @@ class EmojiGAN(PythonModel):
         top = np.argsort(-distribution, axis=1, kind="stable")[:, : settings["top_k"]]
         emojis = [display(emoji) for emoji in self.snapshot.facts.vocabulary]
         return [
-            [{"emoji": emojis[place], "p": float(p[place])} for place in places]
-            for p, places in zip(distribution, top, strict=True)
+            [{"emoji": emojis[row], "p": float(p[row])} for row in rows]
+            for p, rows in zip(distribution, top, strict=True)
         ]
 
 

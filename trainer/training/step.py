@@ -132,7 +132,7 @@ def generator_update(training: Training, batch: Batch, number: int) -> torch.Ten
 def _to_device(
     training: Training, batch: Batch, number: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Images as the networks see them, emojis as places in the vocabulary, and the tuples' weights."""
+    """Images as the networks see them, emojis as positions in the vocabulary, and the tuples' weights."""
     device, inputs = training.accelerator.device, training.inputs
     images = batch.images.to(device, non_blocking=True)
     if training.config.data.augment:
