@@ -120,7 +120,7 @@ def fig3(bars: Sequence[Bar]) -> Figure:
 
 def fig4(examples: Sequence[Example]) -> Figure:
     """Each image with its likeliest emojis as bars; a tick at the truth, a ring at what people posted."""
-    columns = min(3, len(examples))
+    columns = min(3, math.ceil(math.sqrt(len(examples))))
     rows = math.ceil(len(examples) / columns)
     figure = Figure(figsize=(5.2 * columns, 3.1 * rows), layout="constrained")
     grid = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[1, 1.5] * columns)
