@@ -1,6 +1,6 @@
 """Draw docs/answers.png: four photographs of the demo, and what its model answers to each.
 
-    python scripts/draw_answers.py demo docs/answers.png
+python scripts/draw_answers.py demo docs/answers.png
 """
 
 import json

@@ -32,7 +32,9 @@ def mlflow_client() -> "MlflowClient":
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of each new database
+    logging.getLogger("mlflow.store.db.utils").setLevel(
+        logging.WARNING
+    )  # else it logs every table of a new database
     mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
     return mlflow.MlflowClient()
 
@@ -46,7 +48,7 @@ class Tracker:
         self._file = open(run / METRICS, "a", encoding="utf-8")  # noqa: SIM115, closed by `close`
         self._waiting: list = []
         self._sent = time.monotonic()
-        self._known = {  # the last step of each metric that MLflow has
+        self._known = {  # of each metric, the last step that MLflow has: it is sent no step twice
             name: max(metric.step for metric in client.get_metric_history(run_id, name))
             for name in client.get_run(run_id).data.metrics
         }
@@ -74,7 +76,7 @@ class Tracker:
 
     def send(self) -> None:
         """Send what waits to MLflow."""
-        for start in range(0, len(self._waiting), 1000):  # the most that one call takes
+        for start in range(0, len(self._waiting), 1000):  # a call takes no more
             self._client.log_batch(self.run_id, metrics=self._waiting[start : start + 1000])
         self._waiting, self._sent = [], time.monotonic()
 
@@ -120,7 +122,9 @@ def _open_run(run: Path, client: "MlflowClient", params: dict[str, str], tags: d
             client.update_run(run_id, status="RUNNING")
             return run_id
         except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # another server: begin anew there
+            if (
+                error.error_code != "RESOURCE_DOES_NOT_EXIST"
+            ):  # the run was begun on another server: begin one here
                 raise
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
     experiment = client.get_experiment_by_name(name)

@@ -12,7 +12,7 @@ from .inputs import Inputs
 
 VAL_IMAGES = 2000
 VAL_SAMPLES = 16  # latents for each image that scores a snapshot
-UNSEEN = 0.01  # spread evenly over the vocabulary, for samples leave zeros
+UNSEEN = 0.01  # of the probability, spread evenly: an emoji that no sample hit must not cost infinity
 
 
 def read_val(inputs: Inputs) -> HeldOut:

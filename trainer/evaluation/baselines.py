@@ -24,7 +24,7 @@ from ..training.noise import Noise, initial_weights
 from ..validation import negative_log_likelihood, read_val
 
 LEARNING_RATE = 1e-3
-LOOKS = 10  # at the val split
+LOOKS = 10  # times that the classifier is scored on the val split, to keep the best
 CHUNK = 256  # images asked about at a time
 
 

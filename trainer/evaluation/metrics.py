@@ -22,7 +22,7 @@ Ids = NDArray[np.integer]
 NUM_SAMPLES = 50  # per image, as in the paper
 MODE = 0.01  # an emoji with at least this probability is a mode of the truth,
 COVERED = 0.2  # and covered if the model gives it at least this share of its probability.
-UNSEEN = 0.001  # spread over all V for the NLL: an emoji outside a model's vocabulary must not cost infinity
+UNSEEN = 0.001  # spread evenly for the NLL: an emoji that a model cannot say must not cost infinity
 
 
 @dataclass(frozen=True)

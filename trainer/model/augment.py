@@ -5,7 +5,7 @@ Without changes everything over-fits 80,000 tuples, a classifier too (flips, shi
 
 import torch
 
-SHIFT = 6  # pixels, of 64
+SHIFT = 6  # pixels to either side, of a picture of 64
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ def predict(model: str, photos: list[Path], *, num_samples: int, top_k: int, see
     import pandas
     from mlflow.exceptions import MlflowException
 
-    logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)  # it advises on how to write models
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)  # else it logs advice for authors of models
     try:
         loaded = mlflow.pyfunc.load_model(model)
     except (MlflowException, OSError) as error:

@@ -75,7 +75,9 @@ def _new_version(
 ) -> str:
     import mlflow
 
-    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it tells that it tries the example
+    logging.getLogger("mlflow.pyfunc").setLevel(
+        logging.WARNING
+    )  # else it logs that it runs the input example
     run_id = run_id_of(run)
     assert run_id is not None, f"{run} was trained without MLflow"
     facts = json.loads((snapshot / "snapshot.json").read_text(encoding="utf-8"))

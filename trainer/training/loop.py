@@ -3,8 +3,9 @@
     shards + vectors ─► inputs ─► build ─► resume ─► (train_step ─► average ─► metrics, and now and then
                                                        a snapshot and a checkpoint) × steps
 
-Accelerate gives the device, DistributedDataParallel, autocast and the collectives. It neither loads the data
-(it would give ranks the wrong share) nor saves the state (not whole when killed).
+Accelerate gives the device, DistributedDataParallel, autocast and the collectives. The data are not loaded by
+it, because its loaders would deal the ranks other shares of a batch than our order does; and the state is not
+saved by it, because what it saves is half there when it is killed meanwhile.
 """
 
 import json

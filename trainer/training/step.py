@@ -39,9 +39,9 @@ class Training:
     noise: Noise
     generator: Generator
     critic: Critic
-    average: Generator  # of the generator's weights; never trained itself
-    generator_loss: torch.nn.Module  # wrapped
-    critic_loss: torch.nn.Module  # wrapped
+    average: Generator  # its weights are a running mean of the generator's; no gradient reaches them
+    generator_loss: torch.nn.Module  # GeneratorLoss, in DistributedDataParallel where there are more ranks
+    critic_loss: torch.nn.Module  # CriticLoss, likewise
     generator_optimizer: torch.optim.Optimizer
     critic_optimizer: torch.optim.Optimizer
 
