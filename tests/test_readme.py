@@ -1,0 +1,105 @@
+"""What the README says can be typed as it stands there."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from accelerate.commands.launch import launch_command_parser
+from torch.distributed.run import get_args_parser
+
+from emojigan.datasets.emojis.text import all_canonical
+from emojigan.datasets.emojis.vectors.names import build_vectors
+from emojigan.datasets.emojis.vectors.table import keyed, save_vectors
+from emojigan.launch.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROGRAMS = ("make", "emojigan", "accelerate", "torchrun", ".")
+
+
+def commands() -> Iterator[list[str]]:
+    """The words of every command in a block of its own, in their order, without what is said of it."""
+    for block in re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True) if "│" not in line and "'" not in line else []
+            if words and words[0] in PROGRAMS:
+                yield words
+
+
+COMMANDS = list(commands())
+OURS = [words for words in COMMANDS if "emojigan" in words]
+
+
+def test_there_are_commands():
+    assert len(OURS) > 10
+
+
+@pytest.mark.parametrize("words", OURS, ids=" ".join)
+def test_a_command_names_what_the_command_line_knows(words: list[str]):
+    """It is parsed to the end, and not run."""
+    command, context, rest = main, click.Context(main), words[words.index("emojigan") + 1 :]
+    while isinstance(command, click.Group):
+        found = command.get_command(context, rest[0])
+        assert found is not None, rest[0]
+        command, rest = found, rest[1:]
+    command.make_context(words[1], rest, parent=context)
+
+
+@pytest.mark.parametrize("words", [words for words in OURS if words[0] != "emojigan"], ids=" ".join)
+def test_a_launcher_knows_its_options(words: list[str]):
+    parsers = {"accelerate": launch_command_parser, "torchrun": get_args_parser}
+    arguments = [word for word in words[1:] if word != "launch"]
+    assert parsers[words[0]]().parse_args(arguments).training_script == "emojigan"
+
+
+def test_make_knows_its_targets():
+    targets = {word for words in COMMANDS if words[0] == "make" for word in words[1:]}
+    assert {"demo", "test"} <= targets
+    subprocess.run(["make", "--dry-run", *targets], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_what_is_sourced_is_where_make_puts_it():
+    (sourced,) = (words[1] for words in COMMANDS if words[0] == ".")
+    venv = re.search(r"^BIN := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert venv and sourced == f"{venv[1]}/activate"
+
+
+@pytest.mark.parametrize("path", re.findall(r"`([\w./-]+/[\w./-]*)`", README))
+def test_a_path_is_there(path: str):
+    assert (ROOT / path).exists() or path.startswith("models:")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, posts_folder: Path, shards: Path) -> Path:
+    """What a reader has: posts, a photograph, somebody's tars, and vectors such as emoji2vec's."""
+    folder = tmp_path_factory.mktemp("reader") / "work"
+    shutil.copytree(posts_folder, folder)
+    posts = (folder / "posts.jsonl").read_text(encoding="utf-8")
+    (folder / "posts.jsonl").write_text(posts.replace('"Ann3"', '"x/ann"'), encoding="utf-8")
+    shutil.copy(folder / "images" / "0.png", folder / "photo.jpg")
+    (folder / "tars").mkdir()
+    for tar in (shards / "train").glob("*.tar"):
+        shutil.copy(tar, folder / "tars")
+    vectors = build_vectors()
+    emojis = [emoji for emoji in all_canonical()[:300] if emoji in vectors]
+    save_vectors(keyed(emojis, vectors[emojis]), folder / "emoji2vec.bin")
+    return folder
+
+
+def test_every_command_runs_as_it_stands_there_in_the_order_of_the_page(folder: Path):
+    """All but those that make the demo and the tests, and those that need GPUs."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    run = [words for words in OURS if words[0] in ("emojigan", "torchrun")]
+    for words in run:
+        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+    assert {path.name for path in (folder / "runs").iterdir()} == {"first", "two"}
+    assert (folder / "vectors.html").exists()
