@@ -31,7 +31,7 @@ from ..shards.encoding import ENCODERS
 from ..shards.layout import members_name, part_name
 from ..store.folder import Folder
 from .duplicates import fingerprint
-from .labels import emojis_of, hash64, hash_account, place_of, splits_of, texts_of
+from .labels import emojis_of, hash64, hash_account, position_of, splits_of, texts_of
 from .options import BuildOptions
 from .parts import Part, read_part
 from .plan import Digest
@@ -154,7 +154,7 @@ def _summary(part: Part, chunk: int, options: BuildOptions) -> Digest:
         outcome=part.outcome,
         is_post=part.is_post,
         id_hash=np.array([hash64(name) for name in part.names], np.uint64),
-        split=splits_of(np.array([place_of(account) for account in part.accounts], np.uint64), options),
+        split=splits_of(np.array([position_of(account) for account in part.accounts], np.uint64), options),
         tuples=np.array([len(emojis) for emojis in part.emojis], np.int32),
         post=part.post,
         content=part.content,
@@ -193,7 +193,7 @@ def _read_pixels(image: ImageSource, options: BuildOptions) -> np.ndarray | str:
     except OSError as error:
         if isinstance(error, FileNotFoundError) or error.errno in MISSING:
             return MISSING_IMAGE
-        if error.errno is None:  # a place in a tar or a table that holds something else
+        if error.errno is None:  # not the system's: a tar or a table has no such image any more
             return UNREADABLE_IMAGE
         raise  # the disk's or the network's trouble is not the image's
 

@@ -52,7 +52,7 @@ def _near_pairs(unique: np.ndarray) -> Iterator[np.ndarray]:
         order = np.argsort(key, kind="stable")
         key = key[order]
         lag = 1
-        live = np.flatnonzero(key[1:] == key[:-1])  # places with a neighbour of the same key, `lag` further
+        live = np.flatnonzero(key[1:] == key[:-1])  # positions whose key comes again `lag` further on
         while len(live):
             pairs = order[[live, live + lag]]
             yield pairs[:, np.bitwise_count(unique[pairs[0]] ^ unique[pairs[1]]) <= NEAR]
@@ -67,8 +67,8 @@ def _spanning(edges: list[np.ndarray]) -> np.ndarray:
     from scipy.sparse.csgraph import connected_components
 
     ends = np.concatenate(edges, axis=1)
-    nodes, places = np.unique(ends, return_inverse=True)
-    rows, columns = places.reshape(ends.shape)
+    nodes, position = np.unique(ends, return_inverse=True)
+    rows, columns = position.reshape(ends.shape)
     graph = coo_array((np.ones(len(rows), np.bool_), (rows, columns)), shape=(len(nodes), len(nodes)))
     component = connected_components(graph, directed=False)[1]
     first = nodes[np.unique(component, return_index=True)[1]]

@@ -53,7 +53,7 @@ class ShardTask:
     split: str
     name: str  # train/000000.tar
     images: int
-    places: np.ndarray  # int32 [samples, 3]: row of the image in the shard, chunk, row in the chunk;
+    samples: np.ndarray  # int32 [samples, 3]: row of the image in the shard, chunk, row in the chunk;
     # by rows of the shard, and first of each row the sample whose image is stored
 
 
@@ -219,15 +219,15 @@ def _cut(
     for number, name in enumerate(SPLITS):
         samples = np.flatnonzero(split == number)
         first = samples[stored[samples] == samples]
-        place = np.searchsorted(first, stored[samples]).astype(np.int32)  # among the images of the split
-        order = np.argsort(place, kind="stable")
-        places = np.empty((len(samples), 3), np.int32)
-        places[:, 0] = place[order]
+        row = np.searchsorted(first, stored[samples]).astype(np.int32)  # among the images of the split
+        order = np.argsort(row, kind="stable")
+        rows = np.empty((len(samples), 3), np.int32)
+        rows[:, 0] = row[order]
         samples = image[samples[order]]
-        places[:, 1] = np.searchsorted(begins, samples, "right") - 1
-        places[:, 2] = samples - begins[places[:, 1]]
-        cuts = np.searchsorted(places[:, 0], range(0, len(first) + size, size))
+        rows[:, 1] = np.searchsorted(begins, samples, "right") - 1
+        rows[:, 2] = samples - begins[rows[:, 1]]
+        cuts = np.searchsorted(rows[:, 0], range(0, len(first) + size, size))
         for shard, (low, high) in enumerate(pairwise(cuts)):
-            here = places[low:high] - np.array([shard * size, 0, 0], np.int32)
+            here = rows[low:high] - np.array([shard * size, 0, 0], np.int32)
             tasks.append(ShardTask(name, tar_name(name, shard), int(here[-1, 0]) + 1, here))
     return tasks

@@ -86,14 +86,14 @@ def write_shard(folder: Folder, options: BuildOptions, task: ShardTask) -> Shard
 def _samples(task: ShardTask, part: Callable[[int], Part]) -> list[_Sample]:
     """The images of a shard in order, each with the labels of all its posts."""
     samples: list[_Sample] = []
-    for place, chunk, row in task.places.tolist():
+    for number, chunk, row in task.samples.tolist():
         here = part(chunk)
         post = here.post[row]
         label = Label(here.names[post], here.accounts[post], tuple(here.emojis[post]))
-        if place == len(samples):
+        if number == len(samples):
             samples.append(_Sample(chunk, row, here.content[row].tobytes().hex(), [label]))
         else:
-            samples[place].labels.append(label)
+            samples[number].labels.append(label)
     assert len(samples) == task.images
     return samples
 

@@ -22,7 +22,7 @@ import numpy as np
 import simplejpeg
 from zlib_ng import zlib_ng
 
-from ..build.labels import emojis_of, hash_account, place_of, splits_of
+from ..build.labels import emojis_of, hash_account, position_of, splits_of
 from ..build.options import OPTIONS, BuildOptions
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
@@ -31,7 +31,7 @@ from ..posts.images import ImageError, read_image
 from ..posts.outcomes import BAD_IMAGE, LEFT_OUT, OTHER_SPLIT, USED, WITHOUT_EMOJI
 from ..posts.post import ImageSource, Post, Reject
 from ..shards.encoding import check_picture
-from ..shards.index import ImagePlace, Label, count_posts, index_rows, read_index
+from ..shards.index import ImageSpan, Label, count_posts, index_rows, read_index
 from ..shards.layout import (
     BUILD_FOLDER,
     MANIFEST,
@@ -49,7 +49,7 @@ from ..store.folder import Folder, is_safe
 from ..work.processes import mapper
 from ..work.progress import progress
 
-Sample = tuple[ImagePlace, Label]
+Sample = tuple[ImageSpan, Label]
 
 
 @dataclass
@@ -127,10 +127,10 @@ def read_adopted(path: Path, name: str, options: BuildOptions) -> Reading:
     content = map_tar(path)
     samples = _read_ours if _is_ours(content) else _read_foreign
     split = split_of(name)
-    for place, labels in samples(content, path, name, options, reading):
+    for span, labels in samples(content, path, name, options, reading):
         splits = [split or _split_of_account(label.account, options) for label in labels]
         first, *others = (label for label, each in zip(labels, splits, strict=True) if each == splits[0])
-        reading.samples[splits[0]].append((place, replace(first, reposts=tuple(others))))
+        reading.samples[splits[0]].append((span, replace(first, reposts=tuple(others))))
         reading.left_out[OTHER_SPLIT] += len(splits) - splits.count(splits[0])
     return reading
 
@@ -196,16 +196,16 @@ def _is_ours(content: np.ndarray) -> bool:
 
 def _read_ours(
     content: np.ndarray, path: Path, name: str, options: BuildOptions, reading: Reading
-) -> Iterator[tuple[ImagePlace, list[Label]]]:
+) -> Iterator[tuple[ImageSpan, list[Label]]]:
     posts = set()
     try:
-        for place, label in read_samples(content):
-            image = content[place.offset : place.offset + place.length]
-            reading.kinds.add(place.extension)
-            check_picture(image, place.extension, options.image_size)
+        for span, label in read_samples(content):
+            image = content[span.offset : span.offset + span.length]
+            reading.kinds.add(span.extension)
+            check_picture(image, span.extension, options.image_size)
             labels = [replace(label, reposts=()), *label.reposts]
             posts |= {each.post for each in labels}
-            yield place, labels
+            yield span, labels
     except ValueError as error:
         raise InputError(
             f"{name} is a shard of ours, and cannot be used: {error}. Copy it again, or give the "
@@ -216,7 +216,7 @@ def _read_ours(
 
 def _read_foreign(
     content: np.ndarray, path: Path, name: str, options: BuildOptions, reading: Reading
-) -> Iterator[tuple[ImagePlace, list[Label]]]:
+) -> Iterator[tuple[ImageSpan, list[Label]]]:
     """Each image with its posts: several where our labels in a tar of others' tell of reposts."""
     for key, entries in groupby(read_tar(path, name), key=itemgetter(0)):
         images: dict[ImageSource, list[Label]] = {}
@@ -229,7 +229,7 @@ def _read_foreign(
         for image, labels in images.items():
             assert isinstance(image, TarSlice)
             member = content[image.offset : image.offset + image.length]
-            yield ImagePlace(key, "", image.offset, image.length, zlib_ng.crc32(member)), labels
+            yield ImageSpan(key, "", image.offset, image.length, zlib_ng.crc32(member)), labels
 
 
 def _label_images(
@@ -270,7 +270,7 @@ def _kind(image: bytes, size: int) -> str:
 
 
 def _split_of_account(account: str, options: BuildOptions) -> str:
-    return SPLITS[splits_of(np.array([place_of(account)], np.uint64), options)[0]]
+    return SPLITS[splits_of(np.array([position_of(account)], np.uint64), options)[0]]
 
 
 def _summarise(folder: Folder, options: BuildOptions, notes: list[_Note]) -> Manifest:

@@ -22,7 +22,7 @@ from zlib_ng import zlib_ng
 
 from ..errors import InputError
 from ..posts.outcomes import FORGOTTEN, USED
-from ..shards.index import ImagePlace, Label, ShardError, read_index
+from ..shards.index import ImageSpan, Label, ShardError, read_index
 from ..shards.layout import REJECTS, index_name, leftovers, next_name
 from ..shards.manifest import Manifest, ShardEntry, is_adopted, read_manifest, write_manifest
 from ..shards.tar import add_sample, index_shard, map_tar
@@ -110,7 +110,7 @@ def _forget_in_shard(folder: Folder, accounts: frozenset[str], dry_run: bool, en
     if not concerned:
         return _Shard(entry, before, False, concerned, 0, 0, frozenset())
     samples = [
-        (place, left) for place, label in index.samples() if (left := _without_accounts(label, accounts))
+        (span, left) for span, label in index.samples() if (left := _without_accounts(label, accounts))
     ]
     left = Counter(emoji for _, label in samples for each in (label, *label.reposts) for emoji in each.emojis)
     new = replace(entry, images=len(samples)) if samples else None
@@ -135,17 +135,17 @@ def _without_accounts(label: Label, accounts: frozenset[str]) -> Label | None:
     return replace(kept[0], reposts=tuple(kept[1:])) if kept else None
 
 
-def _write(folder: Folder, entry: ShardEntry, samples: list[tuple[ImagePlace, Label]]) -> ShardEntry:
+def _write(folder: Folder, entry: ShardEntry, samples: list[tuple[ImageSpan, Label]]) -> ShardEntry:
     """Write a shard of some samples of another, under a new name."""
     name = next_name(entry.name)
     with folder.reading(entry.name) as path, folder.creating(name) as temporary:
         content = map_tar(path)
         with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for place, label in samples:
-                image = content[place.offset : place.offset + place.length]
-                if len(image) < place.length or zlib_ng.crc32(image) != place.crc32:
-                    raise _damaged(folder, entry.name, f"checksum of {place.key} differs")
-                add_sample(tar, place.key, label, place.extension, image.tobytes())
+            for span, label in samples:
+                image = content[span.offset : span.offset + span.length]
+                if len(image) < span.length or zlib_ng.crc32(image) != span.crc32:
+                    raise _damaged(folder, entry.name, f"checksum of {span.key} differs")
+                add_sample(tar, span.key, label, span.extension, image.tobytes())
         index = index_shard(temporary).to_bytes()
         size, digest = temporary.stat().st_size, sha256(temporary)
     folder.write(index_name(name), index)

@@ -23,7 +23,7 @@ from ..build.options import options_of
 from ..errors import InputError
 from ..posts.outcomes import USED
 from ..shards.encoding import check_picture
-from ..shards.index import ImagePlace, Index, Label, ShardError, hash_posts, read_index
+from ..shards.index import ImageSpan, Index, Label, ShardError, hash_posts, read_index
 from ..shards.layout import MANIFEST, REJECTS, SPLITS, statistics_name
 from ..shards.manifest import Manifest, ShardEntry, is_adopted
 from ..shards.tar import end_of, map_tar, read_sample
@@ -157,9 +157,9 @@ def _check_bytes(
         yield None, "checksum differs"
     for index in indexes:
         samples = index.samples()
-        for place, _ in samples:
-            if reason := _check_image(content, place, manifest):
-                yield place.key, reason
+        for span, _ in samples:
+            if reason := _check_image(content, span, manifest):
+                yield span.key, reason
         yield from _check_labels(content, samples) if not is_adopted(manifest) else ()
     if is_adopted(manifest):
         try:
@@ -167,17 +167,17 @@ def _check_bytes(
         except InputError as error:
             yield None, str(error)
             return
-        here = {place: label for samples in found.samples.values() for place, label in samples}
-        for place, label in (sample for index in indexes for sample in index.samples()):
-            if here.get(place) != label:
-                yield place.key, "not as the index tells"
+        here = {span: label for samples in found.samples.values() for span, label in samples}
+        for span, label in (sample for index in indexes for sample in index.samples()):
+            if here.get(span) != label:
+                yield span.key, "not as the index tells"
 
 
-def _check_image(content: np.ndarray, place: ImagePlace, manifest: Manifest) -> str | None:
-    image = content[place.offset : place.offset + place.length]
-    if len(image) < place.length:
+def _check_image(content: np.ndarray, span: ImageSpan, manifest: Manifest) -> str | None:
+    image = content[span.offset : span.offset + span.length]
+    if len(image) < span.length:
         return "cut off"
-    if zlib_ng.crc32(image) != place.crc32:
+    if zlib_ng.crc32(image) != span.crc32:
         return "checksum differs"
     try:
         check_picture(image, manifest.encoding, manifest.image_size)
@@ -187,20 +187,20 @@ def _check_image(content: np.ndarray, place: ImagePlace, manifest: Manifest) -> 
 
 
 def _check_labels(
-    content: np.ndarray, samples: list[tuple[ImagePlace, Label]]
+    content: np.ndarray, samples: list[tuple[ImageSpan, Label]]
 ) -> Iterator[tuple[str | None, str]]:
     """Whether the samples of a tar of ours lie and say what its index does, one behind the other."""
     start = 0
-    for place, label in samples:
+    for span, label in samples:
         try:
             there, told = read_sample(content, start)
         except ValueError as error:
-            yield place.key, str(error)
+            yield span.key, str(error)
         else:
-            if replace(there, crc32=place.crc32) != place:
-                yield place.key, "not where the index says"
+            if replace(there, crc32=span.crc32) != span:
+                yield span.key, "not where the index says"
             elif told != label:
-                yield place.key, "label differs from the index"
-        start = end_of(place)
+                yield span.key, "label differs from the index"
+        start = end_of(span)
     if content[start:].any():
         yield None, "holds more than its index says"

@@ -1,6 +1,6 @@
 """Text -> canonical emojis.
 
-text -> runs of emoji characters -> the longest emoji at each place -> presentation rules -> canonical key
+text -> runs of emoji characters -> the longest emoji at each position -> presentation rules -> canonical key
 
 A canonical emoji is the key everything else counts by: variation selectors removed and, unless variants
 are kept, skin tone and gender folded to the neutral emoji of the same meaning (👩🏽‍🚀 -> 🧑‍🚀, 🏃‍♀️ -> 🏃).
@@ -61,15 +61,15 @@ def _runs() -> re.Pattern[str]:
 
 @lru_cache(2**14)  # people write the same few again and again
 def _emojis_of(run: str, keep_variants: bool) -> tuple[str, ...]:
-    """Leftmost first, the longest emoji at each place; a needless U+FE0F in it changes nothing."""
-    found, place = [], 0
-    while place < len(run):
-        last = min(place + _reach().get(run[place], 0), len(run))
-        keys = ((end, run[place:end].replace(_EMOJI_STYLE, "")) for end in range(last, place, -1))
-        end, key = next(((end, key) for end, key in keys if key in _folds()), (place + 1, None))
-        if key and run[place:end] not in TEXT_UNLESS_STYLED and not run.startswith(_TEXT_STYLE, end):
+    """Leftmost first, the longest emoji at each position; a needless U+FE0F in it changes nothing."""
+    found, position = [], 0
+    while position < len(run):
+        last = min(position + _reach().get(run[position], 0), len(run))
+        keys = ((end, run[position:end].replace(_EMOJI_STYLE, "")) for end in range(last, position, -1))
+        end, key = next(((end, key) for end, key in keys if key in _folds()), (position + 1, None))
+        if key and run[position:end] not in TEXT_UNLESS_STYLED and not run.startswith(_TEXT_STYLE, end):
             found.append(key if keep_variants else _folds()[key])
-        place = end
+        position = end
     return tuple(found)
 
 

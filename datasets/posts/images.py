@@ -87,19 +87,19 @@ def _read_jpeg(source: bytes, size: int) -> np.ndarray:
 
 def _jpeg_segments(source: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, start and end of each segment's content, up to the first scan's header."""
-    place = 2
+    position = 2
     for _ in range(MAX_PARTS + len(source) // 4096):
-        if source[place] != 0xFF:
+        if source[position] != 0xFF:
             break
-        marker = source[place + 1]
+        marker = source[position + 1]
         if marker == 0xFF:  # padding
-            place += 1
+            position += 1
             continue
-        end = place + 2 + int.from_bytes(source[place + 2 : place + 4], "big")
-        yield marker, place + 4, end
+        end = position + 2 + int.from_bytes(source[position + 2 : position + 4], "big")
+        yield marker, position + 4, end
         if marker == 0xDA:
             return
-        place = end
+        position = end
     raise ImageError(UNREADABLE_IMAGE)
 
 
@@ -140,21 +140,21 @@ def _png_essentials(source: bytes) -> tuple[bytes, bytes]:
 
     Pillow would unpack compressed texts and profiles, of a megabyte for each kilobyte.
     """
-    chunks, exif, place = [source[:8]], b"", 8
+    chunks, exif, position = [source[:8]], b"", 8
     for _ in range(MAX_PARTS + len(source) // 4096):
-        length, name = struct.unpack_from(">I4s", source, place)
-        end = place + 12 + length
+        length, name = struct.unpack_from(">I4s", source, position)
+        end = position + 12 + length
         if end > len(source):
             break
         if name == b"IHDR":
-            _check_pixels(*struct.unpack_from(">II", source, place + 8))
+            _check_pixels(*struct.unpack_from(">II", source, position + 8))
         if name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
-            chunks.append(source[place:end])
+            chunks.append(source[position:end])
         elif name == b"eXIf":
-            exif = source[place + 8 : end - 4]
+            exif = source[position + 8 : end - 4]
         if name == b"IEND":
             return b"".join(chunks), exif
-        place = end
+        position = end
     raise ImageError(UNREADABLE_IMAGE)
 
 

@@ -174,9 +174,9 @@ def _map(space: Space, vocabulary: Mapping[str, int] | None) -> tuple[Point, ...
 
     perplexity = min(30.0, (len(space.emojis) - 1) / 3)
     tsne = TSNE(metric="cosine", init="random", perplexity=perplexity, random_state=0, n_jobs=1)
-    places = tsne.fit_transform(space.rows)
-    low, high = places.min(axis=0), places.max(axis=0)
-    scaled = 1000 * (places - low) / np.maximum(high - low, 1e-9)
+    plane = tsne.fit_transform(space.rows)  # [emojis, 2]
+    low, high = plane.min(axis=0), plane.max(axis=0)
+    scaled = 1000 * (plane - low) / np.maximum(high - low, 1e-9)
     return tuple(
         Point(e, float(x), float(y), vocabulary is None or e in vocabulary)
         for e, (x, y) in zip(space.emojis, scaled, strict=True)

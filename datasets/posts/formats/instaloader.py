@@ -65,21 +65,22 @@ def _read_folder(folder: Path) -> Iterator[Post | Reject]:
         return
     metadata = {named[1]: named[0] for name in names if (named := _JSON.fullmatch(name))}
     videos = {name.removesuffix(".mp4") for name in names if name.endswith(".mp4")}
-    images: dict[str, dict[int, str]] = {stem: {} for stem in metadata}  # stem of a post → place → name
+    images: dict[str, dict[int, str]] = {stem: {} for stem in metadata}  # stem of a post → number → name
     for name in names:
         stem, ending = Path(name).stem, Path(name).suffix.lower()
-        place = _place(stem, metadata) if ending in (*_IMAGES, ".txt") else None
-        if place:
-            files = images.setdefault(place[0], {})
+        found = _post_of(stem, metadata) if ending in (*_IMAGES, ".txt") else None
+        if found:
+            post_stem, number = found
+            files = images.setdefault(post_stem, {})
             if ending != ".txt" and stem not in videos:
-                files[place[1]] = name  # one, where it was downloaded in two encodings
+                files[number] = name  # one, where it was downloaded in two encodings
     for stem in sorted(images):
         post = _to_post(folder, stem, metadata.get(stem), images[stem])
         if post:
             yield post
 
 
-def _place(stem: str, metadata: Mapping[str, str]) -> tuple[str, int] | None:
+def _post_of(stem: str, metadata: Mapping[str, str]) -> tuple[str, int] | None:
     """The stem of the post that a file belongs to, and its number there: slides are counted from 1."""
     if stem in metadata:
         return stem, 0
@@ -112,7 +113,7 @@ def _to_post(folder: Path, stem: str, metadata: str | None, images: dict[int, st
 
 
 def _videos(node: Any) -> set[int]:
-    """The numbers of the files that are thumbnails of videos, as `_place` counts."""
+    """The numbers of the files that are thumbnails of videos, as `_post_of` counts."""
     slides = dig(node, "edge_sidecar_to_children", "edges")
     nodes = [node, *(dig(each, "node") for each in (slides if isinstance(slides, list) else []))]
     return {

@@ -27,7 +27,7 @@ from ..outcomes import (
     UNREADABLE_ROW_GROUP,
 )
 from ..parquet import ParquetCell, huggingface_images, open_parquet, read_rows
-from ..paths import files_in, is_clean, place_of, stays_inside
+from ..paths import files_in, is_clean, name_in, stays_inside
 from ..post import ImageFile, ImageSource, Post, Reject
 
 COLUMNS = {  # ours, and what else they are called
@@ -61,11 +61,11 @@ def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
     if not tables:
         raise InputError(f"{source}: a table of posts ends in {', '.join(_READERS)}.")
     for table in [path for path in tables if path.stem == "metadata"] or tables:
-        place, folder = place_of(table, source), str(table.parent)
+        name, folder = name_in(table, source), str(table.parent)
         for number, (line, row) in enumerate(_READERS[table.suffix.lower()](table, names)):
             if not isinstance(row, str):
-                row = _to_post(row, f"{place.removesuffix(table.suffix)}/{number}", folder)
-            yield Reject(f"{place}:{line}", row) if isinstance(row, str) else row
+                row = _to_post(row, f"{name.removesuffix(table.suffix)}/{number}", folder)
+            yield Reject(f"{name}:{line}", row) if isinstance(row, str) else row
 
 
 _Rows = Iterator[tuple[int, Sequence[Any] | str]]
