@@ -236,7 +236,7 @@ def _assemble(
         for result in run(partial(write_shard, folder, options), plan.tasks):
             statistics.append(result)
             bar.update(result.images)
-    manifest = summarise(plan, statistics, options, survey)
+    manifest = manifest_of(plan, statistics, options, survey)
     if not manifest.vocabulary:
         raise InputError(
             f"No emoji comes {options.min_count} times in the train split of {survey.num_posts} posts "
@@ -286,7 +286,7 @@ def _too_bad(
     )
 
 
-def summarise(
+def manifest_of(
     plan: Plan,
     statistics: list[ShardStatistics],
     options: BuildOptions,

@@ -53,7 +53,7 @@ Sample = tuple[ImageSpan, Label]
 
 
 @dataclass
-class Reading:
+class TarContents:
     """What is in a tar."""
 
     samples: dict[str, list[Sample]] = field(default_factory=lambda: {split: [] for split in SPLITS})
@@ -108,7 +108,7 @@ def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
         for note in run(partial(_adopt_tar, folder, options), tars):
             notes.append(note)
             bar.update()
-    manifest = _summarise(folder, options, notes)
+    manifest = _manifest_of(folder, options, notes)
     rejects = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for note in notes for each in note.rejects]
     if rejects:
         folder.write(REJECTS, "".join(rejects))
@@ -117,22 +117,22 @@ def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
     return manifest
 
 
-def read_adopted(path: Path, name: str, options: BuildOptions) -> Reading:
+def read_adopted(path: Path, name: str, options: BuildOptions) -> TarContents:
     """Read the tar that is called `name` in its dataset.
 
     Raises:
         InputError: it is ours, and damaged, or of another image size.
     """
-    reading = Reading()
+    contents = TarContents()
     content = map_tar(path)
     samples = _read_ours if _is_ours(content) else _read_foreign
     split = split_of(name)
-    for span, labels in samples(content, path, name, options, reading):
+    for span, labels in samples(content, path, name, options, contents):
         splits = [split or _split_of_account(label.account, options) for label in labels]
         first, *others = (label for label, each in zip(labels, splits, strict=True) if each == splits[0])
-        reading.samples[splits[0]].append((span, replace(first, reposts=tuple(others))))
-        reading.left_out[OTHER_SPLIT] += len(splits) - splits.count(splits[0])
-    return reading
+        contents.samples[splits[0]].append((span, replace(first, reposts=tuple(others))))
+        contents.left_out[OTHER_SPLIT] += len(splits) - splits.count(splits[0])
+    return contents
 
 
 def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
@@ -144,9 +144,9 @@ def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
         if note := _read_note(folder, name, fingerprint):
             return note
         ours = split_of(name) is not None and _is_ours(map_tar(path))
-        reading = read_adopted(path, name, options)
+        contents = read_adopted(path, name, options)
     entries, emojis = [], []
-    for split, samples in reading.samples.items():
+    for split, samples in contents.samples.items():
         if samples:
             index = index_rows(samples)
             rows, file = (
@@ -165,10 +165,10 @@ def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
         ours=ours,
         entries=entries,
         emojis=emojis,
-        kinds=sorted(reading.kinds),
-        posts=dict(reading.posts),
-        left_out=dict(reading.left_out),
-        rejects=reading.rejects,
+        kinds=sorted(contents.kinds),
+        posts=dict(contents.posts),
+        left_out=dict(contents.left_out),
+        rejects=contents.rejects,
     )
     folder.write(note_name(name), json.dumps(asdict(note), ensure_ascii=False))
     return note
@@ -195,13 +195,13 @@ def _is_ours(content: np.ndarray) -> bool:
 
 
 def _read_ours(
-    content: np.ndarray, path: Path, name: str, options: BuildOptions, reading: Reading
+    content: np.ndarray, path: Path, name: str, options: BuildOptions, contents: TarContents
 ) -> Iterator[tuple[ImageSpan, list[Label]]]:
     posts = set()
     try:
         for span, label in read_samples(content):
             image = content[span.offset : span.offset + span.length]
-            reading.kinds.add(span.extension)
+            contents.kinds.add(span.extension)
             check_picture(image, span.extension, options.image_size)
             labels = [replace(label, reposts=()), *label.reposts]
             posts |= {each.post for each in labels}
@@ -211,21 +211,21 @@ def _read_ours(
             f"{name} is a shard of ours, and cannot be used: {error}. Copy it again, or give the "
             "--image-size that it was built with."
         ) from error
-    reading.posts.update({"read": len(posts), USED: len(posts)})
+    contents.posts.update({"read": len(posts), USED: len(posts)})
 
 
 def _read_foreign(
-    content: np.ndarray, path: Path, name: str, options: BuildOptions, reading: Reading
+    content: np.ndarray, path: Path, name: str, options: BuildOptions, contents: TarContents
 ) -> Iterator[tuple[ImageSpan, list[Label]]]:
     """Each image with its posts: several where our labels in a tar of others' tell of reposts."""
     for key, entries in groupby(read_tar(path, name), key=itemgetter(0)):
         images: dict[ImageSource, list[Label]] = {}
         for _, entry in entries:
-            outcome = _label_images(entry, options, reading, images)
-            reading.posts.update(["read", outcome])
+            outcome = _label_images(entry, options, contents, images)
+            contents.posts.update(["read", outcome])
             if outcome not in (USED, *LEFT_OUT):
                 where = entry.where if isinstance(entry, Reject) else f"post {entry.id}"
-                reading.rejects.append(Reject(where, outcome))
+                contents.rejects.append(Reject(where, outcome))
         for image, labels in images.items():
             assert isinstance(image, TarSlice)
             member = content[image.offset : image.offset + image.length]
@@ -233,7 +233,7 @@ def _read_foreign(
 
 
 def _label_images(
-    entry: Post | Reject, options: BuildOptions, reading: Reading, images: dict[ImageSource, list[Label]]
+    entry: Post | Reject, options: BuildOptions, contents: TarContents, images: dict[ImageSource, list[Label]]
 ) -> str:
     """Add the label of a post to each of its images that can be read; what became of the post."""
     if isinstance(entry, Reject):
@@ -246,14 +246,14 @@ def _label_images(
     for image in entry.images:
         try:
             if image not in images:
-                reading.kinds.add(_kind(image.read(), options.image_size))
+                contents.kinds.add(_kind(image.read(), options.image_size))
                 images[image] = []
             images[image].append(label)
         except ImageError as error:
             bad.append(str(error))
     if len(bad) == len(entry.images):
         return bad[0]
-    reading.left_out[BAD_IMAGE] += len(bad)
+    contents.left_out[BAD_IMAGE] += len(bad)
     return USED
 
 
@@ -273,7 +273,7 @@ def _split_of_account(account: str, options: BuildOptions) -> str:
     return SPLITS[splits_of(np.array([position_of(account)], np.uint64), options)[0]]
 
 
-def _summarise(folder: Folder, options: BuildOptions, notes: list[_Note]) -> Manifest:
+def _manifest_of(folder: Folder, options: BuildOptions, notes: list[_Note]) -> Manifest:
     """The manifest of adopted tars. Raises InputError where they do not make a dataset."""
     kinds = {kind for note in notes for kind in note.kinds}
     if "npy" in kinds and len(kinds) > 1:

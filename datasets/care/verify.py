@@ -44,7 +44,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Report:
+class Verification:
     """What a verification found."""
 
     shards: int  # tars
@@ -65,7 +65,7 @@ class _Checked:
     faults: list[Fault]
 
 
-def verify(folder: Folder, manifest: Manifest, *, workers: int) -> Report:
+def verify(folder: Folder, manifest: Manifest, *, workers: int) -> Verification:
     """Check every checksum and every count of a dataset, and decode every image."""
     by_tar = sorted(manifest.shards, key=attrgetter("name"))
     tars = [tuple(entries) for _, entries in groupby(by_tar, attrgetter("name"))]
@@ -77,7 +77,7 @@ def verify(folder: Folder, manifest: Manifest, *, workers: int) -> Report:
         for result in run(partial(_check_tar, folder, replace(manifest, shards=())), tars):
             checked.append(result)
             bar.update(result.images)
-    return Report(
+    return Verification(
         shards=len(tars),
         images=sum(entry.images for entry in manifest.shards),
         tuples=sum(entry.tuples for entry in manifest.shards),

@@ -89,7 +89,7 @@ class Order:
     def parts(
         self, batch_in_epoch: int, batch_size: int, rank: int, world_size: int
     ) -> list[tuple[int, int, int]]:
-        """Where a rank's slice of a batch lies: of each lane that it meets, number, first position and end."""
+        """Where a rank's slice of a batch lies: the lanes that it meets, and in each the positions from … to …."""
         per_lane, per_rank = batch_size // self.lanes, batch_size // world_size
         parts = []
         for lane in range(rank * per_rank // per_lane, -(-(rank + 1) * per_rank // per_lane)):
