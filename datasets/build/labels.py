@@ -20,7 +20,7 @@ MOST_REPEATS = 1000  # of one emoji in one post: a viral post must not become th
 def hash_account(post: Post) -> str:
     """The pseudonym that stands for an account in everything we write, as 32 hexadecimal digits.
 
-    It keeps names out of the shards; it does not keep out somebody who can guess the name.
+    It keeps names out of the shards. Somebody who guesses a name can still check whether it is there.
     """
     return hashlib.blake2b(post.account.encode(), digest_size=16, person=b"emojigan-account").hexdigest()
 

@@ -1,6 +1,6 @@
 """Parts to one shard.
 
-    task ─► labels of its posts ─► fingerprint: a finished shard of the same one is kept
+    task ─► labels of its posts ─► fingerprint: a finished shard that has the same is kept
          ─► encoded images out of the parts ─► tar ─► index ─► statistics, last
 
 A shard appears under its name only when it is complete.
@@ -99,13 +99,13 @@ def _samples(task: ShardTask, part: Callable[[int], Part]) -> list[_Sample]:
 
 
 def _fingerprint(samples: list[_Sample], options: BuildOptions) -> str:
-    """Names what a shard is made from, wherever that lay."""
+    """A hash of all that a shard is made from; not of where that lay."""
     content = [(sample.content, sample.labels) for sample in samples]
     return hashlib.sha256(repr((CANONICAL_VERSION, options.encoding, content)).encode()).hexdigest()
 
 
 def _images(folder: Folder, samples: list[_Sample], part: Callable[[int], Part]) -> Iterator[bytes]:
-    """The encoded image of each sample; of each part only what lies between its first and its last."""
+    """The encoded image of each sample. Of a chunk's members only the part that holds its samples is read."""
     for chunk, group in groupby(samples, attrgetter("chunk")):
         rows = [sample.row for sample in group]
         here = part(chunk)
@@ -141,8 +141,7 @@ def _read_finished(folder: Folder, name: str, fingerprint: str) -> ShardStatisti
         return None
     if hashlib.sha256(index).hexdigest() != statistics.index_sha256:
         return None
-    if (
-        folder.path is not None and sha256(folder.path / name) != statistics.sha256
-    ):  # a store has its own sums
+    # A tar on an object store is not read again: stores keep checksums of their own.
+    if folder.path is not None and sha256(folder.path / name) != statistics.sha256:
         return None
     return statistics

@@ -3,8 +3,8 @@
     tars ─► adopt_tar, in workers: images read once ─► an index for each split, a note in .build/
          ─► rejects.jsonl ─► manifest, last
 
-Nothing is copied and no tar is changed. An adoption that was killed goes on when it is started again: a tar
-that is noted, and still is what it was, is not read again but for its checksum.
+Nothing is copied and no tar is changed. An adoption that was killed goes on when it is started again: of a
+tar that has a note only the checksum is computed again, to see that it is unchanged.
 """
 
 import hashlib
@@ -65,11 +65,11 @@ class TarContents:
 
 @dataclass(frozen=True)
 class _Note:
-    """An adopted tar."""
+    """What the manifest needs to know of a tar, kept in .build/ until all tars are read."""
 
     fingerprint: str  # of the tar and of the options
     ours: bool  # as we built it: its folder is its split
-    entries: list[ShardEntry]  # their tuples count rare emojis, too
+    entries: list[ShardEntry]  # whose tuples count rare emojis, too, until the vocabulary is known
     emojis: list[dict[str, int]]  # of each entry
     kinds: list[str]
     posts: dict[str, int]
@@ -86,11 +86,11 @@ class _Note:
 def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
     """Make a folder of tars a dataset.
 
-    Accounts are split as by the builder, but each tar is read alone: equal images and repeated ids of
-    several tars are not found.
+    Accounts are split as by the builder. But each tar is read alone: images and ids that are in several tars
+    are not found.
 
     Raises:
-        InputError: a dataset is there already, no tar is, or nothing to train on is in them.
+        InputError: the folder holds a dataset already, or no tars, or nothing to train on is in them.
     """
     if folder.size(MANIFEST) is not None:
         raise InputError(
@@ -217,7 +217,7 @@ def _read_ours(
 def _read_foreign(
     content: np.ndarray, path: Path, name: str, options: BuildOptions, contents: TarContents
 ) -> Iterator[tuple[ImageSpan, list[Label]]]:
-    """Each image with its posts: several where our labels in a tar of others' tell of reposts."""
+    """Each image with the labels of its posts; there are several where a tar has our labels, with reposts."""
     for key, entries in groupby(read_tar(path, name), key=itemgetter(0)):
         images: dict[ImageSource, list[Label]] = {}
         for _, entry in entries:
@@ -235,7 +235,7 @@ def _read_foreign(
 def _label_images(
     entry: Post | Reject, options: BuildOptions, contents: TarContents, images: dict[ImageSource, list[Label]]
 ) -> str:
-    """Add the label of a post to each of its images that can be read; what became of the post."""
+    """Add the label of a post to each of its images that can be read; return what became of the post."""
     if isinstance(entry, Reject):
         return entry.reason
     emojis = emojis_of(entry, options)
@@ -298,7 +298,7 @@ def _manifest_of(folder: Folder, options: BuildOptions, notes: list[_Note]) -> M
     shards.sort(key=lambda entry: SPLITS.index(entry.split))
     kept = {name: getattr(options, name) for name in OPTIONS}
     used = count_posts(read_index(folder, entry) for entry in shards)
-    again = posts.pop(USED) - used  # a post with images in several tars
+    again = posts.pop(USED) - used  # how often posts were counted again, in further tars
     return Manifest(
         image_size=options.image_size,
         encoding=kinds.pop() if len(kinds) == 1 else "foreign",

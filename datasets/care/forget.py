@@ -4,9 +4,9 @@
                                                            ─► rejects.jsonl ─► manifest ─► old files removed
 
 Shards that do not name the account stay byte for byte. The new ones stand beside the old ones until the new
-manifest replaces the old one, so that a reader always finds one dataset or the other, and one that was killed
-goes on when it is started again. The vocabulary keeps its emojis, however few of their tuples are left; only
-one without any leaves it.
+manifest replaces the old one, so that a reader always finds one dataset or the other, and a killed command
+goes on when it is run again. The vocabulary keeps its emojis, however few of their tuples are left; only
+those with none leave it.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from ..work.progress import progress
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What went, or would go."""
+    """What was removed, or would be."""
 
     accounts: frozenset[str]  # hashed: those that were found
     images: int
@@ -130,7 +130,7 @@ def _forget_in_shard(folder: Folder, accounts: frozenset[str], dry_run: bool, en
 
 
 def _without_accounts(label: Label, accounts: frozenset[str]) -> Label | None:
-    """A label without those of some accounts; None where there is no other."""
+    """A label without the posts of some accounts; None where there are no others."""
     kept = [each for each in (replace(label, reposts=()), *label.reposts) if each.account not in accounts]
     return replace(kept[0], reposts=tuple(kept[1:])) if kept else None
 
@@ -183,7 +183,7 @@ def _without(manifest: Manifest, shards: list[_Shard], found: Forgotten) -> Mani
 
 
 def _forget_rejects(folder: Folder, posts: frozenset[str]) -> None:
-    """Drop the lines of some posts: of their bad images, and of others with their ids."""
+    """Drop the lines that name some posts: as rejected for a repeated id, or for a bad image."""
     if folder.size(REJECTS) is None:
         return
     wheres = {f"post {post}" for post in posts}

@@ -3,9 +3,9 @@
     manifest ─► tars, in workers: SHA-256, and of each sample the label, the image's CRC-32, and the picture
              ─► Checked ─► counts of the vocabulary and of the posts ─► Fault
 
-Our own tars hold nothing but labels and images in a fixed order, so that every byte of theirs is accounted
-for, and a damaged header costs one sample's check, not the rest of the tar. Of an adopted tar the posts are
-read again, as when it was adopted.
+Our own tars hold nothing but labels and images in a fixed order, so that every byte is checked, and behind a
+damaged header the check goes on with the next sample. An adopted tar is read again as when it was adopted,
+and its labels are compared.
 """
 
 from collections import Counter
@@ -88,7 +88,7 @@ def verify(folder: Folder, manifest: Manifest, *, workers: int) -> Verification:
 
 
 def _check_counts(manifest: Manifest, checked: list[_Checked]) -> Iterator[Fault]:
-    """The manifest's sums. Indexes that cannot be read are not in them, so a lost one shows here too."""
+    """Compare the manifest's counts with the indexes'. One that cannot be read makes them differ, too."""
     train = sum((result.emojis for result in checked), Counter[str]())
     told = manifest.vocabulary | manifest.rare
     for emoji in told | train:
@@ -102,7 +102,7 @@ def _check_counts(manifest: Manifest, checked: list[_Checked]) -> Iterator[Fault
 
 
 def _unnamed(folder: Folder, manifest: Manifest) -> list[str]:
-    """Files that belong to no shard; beside adopted tars only other tars and indexes."""
+    """Files that belong to no shard; of an adopted folder, which may hold any, only tars and indexes."""
     named = {MANIFEST, REJECTS}
     for shard in manifest.shards:
         named |= {shard.name, shard.index, statistics_name(shard.name)}
@@ -189,7 +189,7 @@ def _check_image(content: np.ndarray, span: ImageSpan, manifest: Manifest) -> st
 def _check_labels(
     content: np.ndarray, samples: list[tuple[ImageSpan, Label]]
 ) -> Iterator[tuple[str | None, str]]:
-    """Whether the samples of a tar of ours lie and say what its index does, one behind the other."""
+    """Yield where the samples of a tar of ours, one behind the other, differ from its index."""
     start = 0
     for span, label in samples:
         try:

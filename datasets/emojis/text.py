@@ -5,9 +5,10 @@ text -> runs of emoji characters -> the longest emoji at each position -> presen
 A canonical emoji is the key everything else counts by: variation selectors removed and, unless variants
 are kept, skin tone and gender folded to the neutral emoji of the same meaning (👩🏽‍🚀 -> 🧑‍🚀, 🏃‍♀️ -> 🏃).
 
-Every form of Unicode's emoji-test.txt gives exactly one canonical emoji but for the three kinds of declared
-misses below. The emojis are those of the `emoji` library; the search is ours, because its `emoji_list` loses
-❤️ before a joiner that joins nothing, and splits 👩️‍🚀 for a selector that it did not need.
+Every form of Unicode's emoji-test.txt gives exactly one canonical emoji, but for COMPONENTS, DEBRIS and
+TEXT_UNLESS_STYLED below, which are left out on purpose. The emojis are those of the `emoji` library; the
+search is ours, because its `emoji_list` loses ❤️ before a joiner that joins nothing, and splits 👩️‍🚀 for a
+selector that it did not need.
 """
 
 import re
@@ -53,7 +54,7 @@ def extract(text: str, *, keep_variants: bool = False) -> list[str]:
 
 @cache
 def _runs() -> re.Pattern[str]:
-    """Whatever can hold emojis, so that the search below walks little else."""
+    """Finds the runs of characters that can hold emojis, so that little else of a text is searched."""
     characters = {*"".join(_folds()), _TEXT_STYLE} - {*"0123456789#*"}
     exact = "".join(sorted(c for c in characters if not "\U0001f000" <= c < "\U00020000"))
     return re.compile(f"[0-9#*]?[{exact}{_EMOJI_STYLE}\U0001f000-\U0001ffff]+")

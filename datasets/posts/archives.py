@@ -20,7 +20,7 @@ from .post import ImageFile, Reject
 
 
 def hidden(identity: str) -> str:
-    """An id for a post whose own id tells whose it is: ids are written as they are, accounts never."""
+    """An id for a post whose own id gives away the account: ids are written as they are, accounts never."""
     return hashlib.blake2b(identity.encode(), digest_size=12).hexdigest()
 
 

@@ -86,7 +86,7 @@ class Index:
                     raise TypeError(f"{name} is {arrays[name].dtype}")
                 rows[name] = arrays[name]
             for name in _TEXTS:
-                "".join(rows[name]).encode()  # all of them texts, that can be written
+                "".join(rows[name]).encode()  # raises where one is no text, or cannot be UTF-8
             return cls(**rows)
         except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"not an index: {error}") from error

@@ -2,7 +2,7 @@
 
     Label, image ─► add_sample ─► tar ─► read_sample ─► ImageSpan, Label ─► index_shard ─► Index
 
-Reading needs no member before it, so that damage to one sample costs no other.
+A sample is read without those before it, so that one that is damaged does not make the next unreadable.
 """
 
 import io

@@ -22,7 +22,7 @@ class Window:
 
     first: int  # position in the lane of its first tuple
     pieces: np.ndarray  # int64 [pieces, 3]: shard, and its tuples from … to …
-    permutation: np.ndarray  # int64 [tuples], in the order of the epoch: which of the pieces' tuples
+    permutation: np.ndarray  # int64 [tuples]: which of the pieces' tuples comes first, second, …
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Lane:
     """One lane of one epoch."""
 
     key: tuple[int, int]  # seed, epoch
-    number: int  # of its first window, counted over all lanes
+    number: int  # of its first window; no two windows of an epoch have the same
     window: int  # shards
     pieces: np.ndarray  # int64 [pieces, 3], as in Window
     first: list[int]  # [windows + 1], position of the first tuple of each window, and the end
@@ -89,7 +89,7 @@ class Order:
     def parts(
         self, batch_in_epoch: int, batch_size: int, rank: int, world_size: int
     ) -> list[tuple[int, int, int]]:
-        """Where a rank's slice of a batch lies: the lanes that it meets, and in each the positions from … to …."""
+        """Where a rank's slice of a batch lies: lanes, and of each the positions from … to …."""
         per_lane, per_rank = batch_size // self.lanes, batch_size // world_size
         parts = []
         for lane in range(rank * per_rank // per_lane, -(-(rank + 1) * per_rank // per_lane)):

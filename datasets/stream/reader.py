@@ -54,24 +54,25 @@ class _Table:
     first: int  # position in the lane of the first tuple
     numbers: list[int]  # [shards], in the split
     shards: list[OpenShard | None]  # [shards], kept open; None where one is lost
-    checked: np.ndarray  # bool [shards]
+    checked: np.ndarray  # bool [shards]: all of its images are
     shard: np.ndarray  # int32 [images], position in `shards`
     row: np.ndarray  # int32 [images], in their shard
     start: np.ndarray  # int64 [images], first byte in the tar
     length: np.ndarray  # int64 [images], bytes
-    memory: (
-        np.ndarray
-    )  # uint8 [bytes, 3·size²]: every run of as many bytes as an image has, see `overlapping`
-    memory_row: np.ndarray  # int64 [images], row of `memory` that ends where the image does
+    memory: np.ndarray  # uint8 [bytes, 3·size²]: a row begins at every byte of the tars, see `overlapping`
+    memory_row: np.ndarray  # int64 [images], row of `memory` that holds the pixels of a npy
     known: np.ndarray  # bool [images]: checked
     good: np.ndarray  # bool [images], as far as they are checked
     image: np.ndarray  # int32 [tuples], row in this table
     emoji: np.ndarray  # int64 [tuples], position in the vocabulary
     settled: tuple[np.ndarray, np.ndarray] | None = None
-    """`image` and `emoji` with the good tuples in the place of damaged ones, when all shards are checked."""
+    """`image` and `emoji` with damaged tuples replaced; None until all shards of the window are checked."""
 
     def replaced(self) -> np.ndarray:
-        """int64 [tuples]: each tuple itself, or if its image is damaged, the next good one of the window."""
+        """The tuple to read for each, int64 [tuples]: itself, or if its image is damaged the next good one.
+
+        Behind the last good tuple of the window comes its first.
+        """
         good = np.flatnonzero(self.good[self.image])
         if not len(good):
             raise InputError("All images of a window are damaged. Copy the shards again.")
@@ -116,12 +117,12 @@ class Reader:
                     emojis.append(emoji)
             self._damage.check_limit()
             pixels = self._pixels(tables, images)
-            if pixels is not None:  # else an image could not be decoded, and is known to be bad now
+            if pixels is not None:  # else an image could not be decoded: it is marked, so try again
                 pixels = torch.from_numpy(pixels.reshape(-1, self._size, self._size, 3))
                 return Batch(pixels.permute(0, 3, 1, 2), torch.from_numpy(np.concatenate(emojis)))
 
     def _table(self, epoch: int, lane: int, window: int) -> _Table:
-        """The table of a window; the one behind it is begun."""
+        """The table of a window; opening the next window is begun."""
         last = window + 1 == self._lane(epoch, lane).num_windows
         wanted = (epoch, lane, window), ((epoch + 1, lane, 0) if last else (epoch, lane, window + 1))
         with self._lock:
@@ -169,7 +170,7 @@ class Reader:
             shard=np.repeat(np.arange(len(numbers), dtype=np.int32), sizes),
             row=np.concatenate([np.arange(size, dtype=np.int32) for size in sizes]),
             memory=memory,
-            memory_row=np.repeat(bases, sizes) + start + length - size,  # of a npy: it ends with its pixels
+            memory_row=np.repeat(bases, sizes) + start + length - size,  # a npy ends with its pixels
             start=start,
             length=length,
             known=np.zeros(begins[-1], bool),
@@ -217,7 +218,7 @@ class Reader:
             if not table.good[table.image[source]].all():
                 source = table.replaced()[start:stop]
             image = table.image[source]
-            for each in image[~table.known[image]].tolist():  # these at once; the others are checked ahead
+            for each in image[~table.known[image]].tolist():  # at once; the others are checked ahead
                 self._check_image(table, each)
             if table.checked.all():
                 source = table.replaced()

@@ -2,8 +2,8 @@
 
     manifest + folder (or its cache) ─► Split ─► open_shard ─► OpenShard: a memory map, its images, its tuples
 
-Nothing that a dataset says is believed: an index must be the one that the manifest counted, and every image
-in it must lie inside its tar.
+What a dataset says of itself is checked first: an index must be the one that the manifest names, and every
+image in it must lie inside its tar.
 """
 
 from contextlib import AbstractContextManager, nullcontext

@@ -124,7 +124,7 @@ def description_loss(vectors: torch.Tensor, fitting: torch.Tensor, other: torch.
 
 
 def _read(words: Path, descriptions: Path | None) -> Descriptions:
-    """Descriptions in the words of a file. A word that it only has in lower case is taken so."""
+    """Descriptions as rows of a file's word vectors. A word that the file lacks is tried in lower case."""
     texts = _read_descriptions(descriptions) if descriptions else _own_descriptions()
     vectors = read_word2vec(words)
     if not np.isfinite(vectors.vectors).all():

@@ -57,7 +57,7 @@ def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
 def repair(text: str) -> str:
     """Undo the exporter's damage; text without it stays as it is.
 
-    Only text that is no character above U+00FF and valid UTF-8 when each is taken as a byte is changed.
+    Text is changed only if all its characters are bytes, up to U+00FF, and the bytes are valid UTF-8.
     """
     try:
         return text.encode("latin-1").decode("utf-8")
@@ -76,7 +76,7 @@ def _find(source: Path) -> list[Path]:
 
 
 def _folder_of(part: Path) -> Path:
-    """The folder of the export that a file of posts lies in; its own where it was taken out."""
+    """The folder of the export that a file of posts lies in; the file's own folder where it was taken out."""
     for name in POST_FOLDERS:
         if part.resolve().parent.as_posix().endswith(f"/{name}"):
             return part.resolve().parents[name.count("/") + 1]

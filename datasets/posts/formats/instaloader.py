@@ -6,8 +6,8 @@
     2023-11-14_22-13-20_UTC_comments.json
 
 An image beside a video is its thumbnail, and left out. Stories, profile pictures and what else Instaloader
-keeps are passed over. Posts of which there is no JSON are known by their names; other patterns for names
-need it, and the format to be named.
+keeps are passed over. A post without its JSON is known by such a name. Where Instaloader was told to name
+files otherwise, the JSON is needed, and this format has to be asked for.
 """
 
 import re
@@ -73,7 +73,7 @@ def _read_folder(folder: Path) -> Iterator[Post | Reject]:
             post_stem, number = found
             files = images.setdefault(post_stem, {})
             if ending != ".txt" and stem not in videos:
-                files[number] = name  # one, where it was downloaded in two encodings
+                files[number] = name  # only the last of an image that was downloaded in two encodings
     for stem in sorted(images):
         post = _to_post(folder, stem, metadata.get(stem), images[stem])
         if post:
@@ -91,7 +91,7 @@ def _post_of(stem: str, metadata: Mapping[str, str]) -> tuple[str, int] | None:
 
 
 def _to_post(folder: Path, stem: str, metadata: str | None, images: dict[int, str]) -> Post | Reject | None:
-    """None for a story, or what else there is a JSON of."""
+    """None where the JSON is of a story, or of something else that is no post."""
     where = stem
     content = read_json(folder / metadata) if metadata else None
     if isinstance(content, Reject):

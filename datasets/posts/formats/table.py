@@ -227,7 +227,8 @@ def _to_reactions(value: Any) -> tuple[tuple[str, int], ...] | None:
         pairs = [(emoji, count) for emoji, count in (value.items() if isinstance(value, dict) else value)]
     except (TypeError, ValueError):
         return None
-    given = [(emoji, count) for emoji, count in pairs if count is not None]  # a Parquet struct has them all
+    # In Parquet's structs each row names every emoji of the table; those that it lacks have no count.
+    given = [(emoji, count) for emoji, count in pairs if count is not None]
     fine = all(isinstance(emoji, str) and type(count) is int and count >= 0 for emoji, count in given)
     return tuple(given) if fine else None
 

@@ -159,7 +159,7 @@ def _to_posts(members: list[_Member], key: str, tar: Path, name: str) -> Iterato
         yield Reject(where, fault)
     elif len(set(extensions)) < len(extensions):
         yield Reject(where, REPEATED_MEMBER)
-    elif not images and dotted:  # to WebDataset v1.2.jpg and v1.3.jpg are one sample, and here they are none
+    elif not images and dotted:  # v1.2.jpg and v1.3.jpg: WebDataset takes them for one sample
         yield from [Reject(where, DOTS_IN_NAME)] * dotted
     elif not images:
         yield Reject(where, NO_ID_OR_IMAGE)
