@@ -244,7 +244,7 @@ def _assemble(
             "or add posts."
         )
     for name in leftovers(folder.names(), {task.name for task in plan.tasks}):
-        folder.remove(name)  # of killed or other builds: who reads `*.tar` would take them for ours
+        folder.remove(name)  # of killed or other builds: `*.tar` would find them, too
     write_manifest(manifest, folder)
     folder.remove_folder(BUILD_FOLDER)
     return manifest

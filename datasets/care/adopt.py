@@ -123,16 +123,16 @@ def read_adopted(path: Path, name: str, options: BuildOptions) -> TarContents:
     Raises:
         InputError: it is ours, and damaged, or of another image size.
     """
-    contents = TarContents()
+    found = TarContents()
     content = map_tar(path)
     samples = _read_ours if _is_ours(content) else _read_foreign
     split = split_of(name)
-    for span, labels in samples(content, path, name, options, contents):
+    for span, labels in samples(content, path, name, options, found):
         splits = [split or _split_of_account(label.account, options) for label in labels]
         first, *others = (label for label, each in zip(labels, splits, strict=True) if each == splits[0])
-        contents.samples[splits[0]].append((span, replace(first, reposts=tuple(others))))
-        contents.left_out[OTHER_SPLIT] += len(splits) - splits.count(splits[0])
-    return contents
+        found.samples[splits[0]].append((span, replace(first, reposts=tuple(others))))
+        found.left_out[OTHER_SPLIT] += len(splits) - splits.count(splits[0])
+    return found
 
 
 def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
@@ -144,9 +144,9 @@ def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
         if note := _read_note(folder, name, fingerprint):
             return note
         ours = split_of(name) is not None and _is_ours(map_tar(path))
-        contents = read_adopted(path, name, options)
+        found = read_adopted(path, name, options)
     entries, emojis = [], []
-    for split, samples in contents.samples.items():
+    for split, samples in found.samples.items():
         if samples:
             index = index_rows(samples)
             rows, file = (
@@ -165,10 +165,10 @@ def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
         ours=ours,
         entries=entries,
         emojis=emojis,
-        kinds=sorted(contents.kinds),
-        posts=dict(contents.posts),
-        left_out=dict(contents.left_out),
-        rejects=contents.rejects,
+        kinds=sorted(found.kinds),
+        posts=dict(found.posts),
+        left_out=dict(found.left_out),
+        rejects=found.rejects,
     )
     folder.write(note_name(name), json.dumps(asdict(note), ensure_ascii=False))
     return note
@@ -195,13 +195,13 @@ def _is_ours(content: np.ndarray) -> bool:
 
 
 def _read_ours(
-    content: np.ndarray, path: Path, name: str, options: BuildOptions, contents: TarContents
+    content: np.ndarray, path: Path, name: str, options: BuildOptions, found: TarContents
 ) -> Iterator[tuple[ImageSpan, list[Label]]]:
     posts = set()
     try:
         for span, label in read_samples(content):
             image = content[span.offset : span.offset + span.length]
-            contents.kinds.add(span.extension)
+            found.kinds.add(span.extension)
             check_picture(image, span.extension, options.image_size)
             labels = [replace(label, reposts=()), *label.reposts]
             posts |= {each.post for each in labels}
@@ -211,21 +211,21 @@ def _read_ours(
             f"{name} is a shard of ours, and cannot be used: {error}. Copy it again, or give the "
             "--image-size that it was built with."
         ) from error
-    contents.posts.update({"read": len(posts), USED: len(posts)})
+    found.posts.update({"read": len(posts), USED: len(posts)})
 
 
 def _read_foreign(
-    content: np.ndarray, path: Path, name: str, options: BuildOptions, contents: TarContents
+    content: np.ndarray, path: Path, name: str, options: BuildOptions, found: TarContents
 ) -> Iterator[tuple[ImageSpan, list[Label]]]:
     """Each image with the labels of its posts; there are several where a tar has our labels, with reposts."""
     for key, entries in groupby(read_tar(path, name), key=itemgetter(0)):
         images: dict[ImageSource, list[Label]] = {}
         for _, entry in entries:
-            outcome = _label_images(entry, options, contents, images)
-            contents.posts.update(["read", outcome])
+            outcome = _label_images(entry, options, found, images)
+            found.posts.update(["read", outcome])
             if outcome not in (USED, *LEFT_OUT):
                 where = entry.where if isinstance(entry, Reject) else f"post {entry.id}"
-                contents.rejects.append(Reject(where, outcome))
+                found.rejects.append(Reject(where, outcome))
         for image, labels in images.items():
             assert isinstance(image, TarSlice)
             member = content[image.offset : image.offset + image.length]
@@ -233,7 +233,7 @@ def _read_foreign(
 
 
 def _label_images(
-    entry: Post | Reject, options: BuildOptions, contents: TarContents, images: dict[ImageSource, list[Label]]
+    entry: Post | Reject, options: BuildOptions, found: TarContents, images: dict[ImageSource, list[Label]]
 ) -> str:
     """Add the label of a post to each of its images that can be read; return what became of the post."""
     if isinstance(entry, Reject):
@@ -246,14 +246,14 @@ def _label_images(
     for image in entry.images:
         try:
             if image not in images:
-                contents.kinds.add(_kind(image.read(), options.image_size))
+                found.kinds.add(_kind(image.read(), options.image_size))
                 images[image] = []
             images[image].append(label)
         except ImageError as error:
             bad.append(str(error))
     if len(bad) == len(entry.images):
         return bad[0]
-    contents.left_out[BAD_IMAGE] += len(bad)
+    found.left_out[BAD_IMAGE] += len(bad)
     return USED
 
 

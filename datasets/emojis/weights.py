@@ -11,9 +11,7 @@ import numpy as np
 from ..errors import InputError
 
 SCHEMES = ("none", "exponential", "tfidf", "tfidf-corpus")
-SMALLEST = float(
-    np.finfo(np.float32).tiny
-)  # weight: training needs it in float32, undoing its square in float64
+SMALLEST = float(np.finfo(np.float32).tiny)  # weight: a normal float32 in training, and undoing squares it
 NUM_SAMPLES = 50  # of a picture, in the paper
 MIN_EFFECTIVE_SAMPLES = 10.0  # that those are worth once the weights are undone; under it the result is noise
 

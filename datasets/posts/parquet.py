@@ -3,7 +3,8 @@
     file ─► read_rows ─► the wanted values of each row; an image's bytes stay where they are, as a
                          ParquetCell ─► read ─► the bytes, when they are wanted
 
-Both go forward through a row group in small batches: of pandas, one can be the whole file.
+Both go forward through a row group in small batches: a group that pandas wrote can be the whole
+file.
 """
 
 import json

@@ -40,7 +40,7 @@ def num_pixel_bytes(size: int) -> int:
 def min_bytes(encoding: str, size: int) -> int:
     """The fewest bytes that an encoded picture can have.
 
-    A reader takes the last bytes of a npy for its pixels, of a shorter one also those that lie before it.
+    A reader takes the last bytes of a npy for its pixels: of a shorter one it would take other bytes, too.
     """
     return num_pixel_bytes(size) if encoding == "npy" else 1
 

@@ -104,7 +104,7 @@ def fit(sums: np.ndarray, emoji: np.ndarray, *, epochs: int, seed: int) -> tuple
             for fitting in torch.randperm(len(texts), generator=generator).split(_BATCH_SIZE):
                 about = owner[fitting]
                 other = (torch.rand(len(about), generator=generator) * (len(texts) - count[about])).long()
-                other += (other >= first[about]) * count[about]  # skips the emoji's own
+                other += (other >= first[about]) * count[about]  # skips the texts of the emoji itself
                 loss = description_loss(vectors[about], texts[fitting], texts[other])
                 optimizer.zero_grad()
                 loss.backward()
