@@ -62,8 +62,8 @@ def tar(images: Sequence[int], encoding: str) -> bytes:
     """A shard as the builder writes it."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as file:
-        for place, image in enumerate(images):
+        for number, image in enumerate(images):
             pixels = np.full((SIZE, SIZE, 3), image, np.uint8)  # grey: JPEG keeps it exactly
             label = Label(f"p{image}", "a", tuple(emojis_of(image)))
-            add_sample(file, f"{place:06d}", label, encoding, ENCODERS[encoding](pixels))
+            add_sample(file, f"{number:06d}", label, encoding, ENCODERS[encoding](pixels))
     return buffer.getvalue()

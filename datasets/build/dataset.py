@@ -1,6 +1,6 @@
 """Posts to a dataset of shards.
 
-    posts ─► survey: how many, and what names them
+    posts ─► survey: how many, and their hashes
           ─► chunks ─► digest_chunk, in workers ─► parts in .build/
                        plan_shards, here
                        write_shard, in workers ─► tars, indexes, statistics
@@ -77,7 +77,7 @@ class Survey:
 
     num_posts: int
     fingerprints: list[str]  # of the chunks
-    content: str  # names the posts, wherever they lie
+    content: str  # hash of the posts without their paths: a copy of them elsewhere has the same
 
 
 def build_shards(
@@ -95,7 +95,7 @@ def build_shards(
     Args:
         folder: becomes a dataset when its manifest.json is there.
         max_bad: the share of the posts that may be rejected, 0 to 1.
-        workers, engine: who does the work, see workers.py; the bytes do not depend on it.
+        workers, engine: who does the work, see `mapper`; the bytes do not depend on it.
         task: this process's share of a job array's work.
 
     Returns:
@@ -173,7 +173,7 @@ def _other_dataset(folder: Folder) -> str:
 
 
 def _survey(source: Source, options: BuildOptions, max_bad: float) -> Survey:
-    """Count the posts, so that the work has an end in sight; the source's own rejects may end it here."""
+    """Count and hash the posts. Raises InputError where too many of the entries are no posts at all."""
     content = hashlib.sha256()
     fingerprints = []
     num_posts = 0
@@ -201,7 +201,7 @@ def _digest_all(
     num_posts: int,
     max_bad: float,
 ) -> Iterator[Digest]:
-    """Digest chunks, in their order; given up when far too many posts are bad."""
+    """Digest chunks, in their order. Raises InputError early, once far more are bad than --max-bad allows."""
     bad: Counter[str] = Counter()
     seen = 0
     with progress(num_posts, "posts", "posts") as bar:
@@ -236,7 +236,7 @@ def _assemble(
         for result in run(partial(write_shard, folder, options), plan.tasks):
             statistics.append(result)
             bar.update(result.images)
-    manifest = summarise(plan, statistics, options, survey)
+    manifest = manifest_of(plan, statistics, options, survey)
     if not manifest.vocabulary:
         raise InputError(
             f"No emoji comes {options.min_count} times in the train split of {survey.num_posts} posts "
@@ -244,7 +244,7 @@ def _assemble(
             "or add posts."
         )
     for name in leftovers(folder.names(), {task.name for task in plan.tasks}):
-        folder.remove(name)  # of killed builds, and of other posts or options: `*.tar` would find them
+        folder.remove(name)  # of killed or other builds: `*.tar` would find them, too
     write_manifest(manifest, folder)
     folder.remove_folder(BUILD_FOLDER)
     return manifest
@@ -264,7 +264,11 @@ def _write_rejects(run: Mapper, folder: Folder, plan: Plan) -> list[Reject]:
 
 
 def rejects_of(folder: Folder, chunk: tuple[int, list[int]]) -> list[Reject]:
-    """The rejects of a chunk, given by its number and the rows whose id came before; then its bad images."""
+    """The rejects of a chunk: its bad posts, then the bad images of others.
+
+    Args:
+        chunk: its number, and the rows of posts whose id an earlier post had.
+    """
     number, duplicates = chunk
     part = read_part(folder, number)
     rejects = []
@@ -286,7 +290,7 @@ def _too_bad(
     )
 
 
-def summarise(
+def manifest_of(
     plan: Plan,
     statistics: list[ShardStatistics],
     options: BuildOptions,

@@ -3,7 +3,7 @@
     a file, one entry a line ─► DenyList ─► digest
 
 An entry is an emoji, an `@account`, or a word or phrase (whole words, in any case). Empty lines and lines
-that begin with `#` say nothing.
+that begin with `#` are skipped.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ class DenyList:
     words: tuple[str, ...] = ()  # folded
 
     def fingerprint(self) -> str | None:
-        """Names what is denied without saying it, for it may hold names of people; None for nothing."""
+        """A hash of the entries, for the manifest: they may be names of people. None without entries."""
         if not (self.emojis or self.accounts or self.words):
             return None
         return hashlib.sha256(repr((self.emojis, self.accounts, self.words)).encode()).hexdigest()
@@ -40,7 +40,7 @@ class DenyList:
         return bool(self.words) and self._words.search(text.casefold()) is not None
 
     def has_emoji(self, emoji: str) -> bool:
-        """Whether a canonical emoji is listed; one without skin tone and gender stands for all of them."""
+        """Whether a canonical emoji is listed; an entry without skin tone and gender denies all variants."""
         return emoji in self.emojis or canonical(emoji) in self.emojis
 
     @cached_property

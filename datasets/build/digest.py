@@ -3,7 +3,8 @@
     chunk ─► emojis of its posts, without what is denied ─► images, small and encoded ─► members
                                                          ─► rows of posts and images ─► part, last
 
-A part is whole or absent, and names what it was made from: a build that was killed keeps it.
+A part is whole or absent, and holds a hash of what it was made from, so that a build that goes on after a
+kill knows which parts it can keep.
 """
 
 import errno
@@ -31,7 +32,7 @@ from ..shards.encoding import ENCODERS
 from ..shards.layout import members_name, part_name
 from ..store.folder import Folder
 from .duplicates import fingerprint
-from .labels import emojis_of, hash64, hash_account, place_of, splits_of, texts_of
+from .labels import emojis_of, hash64, hash_account, position_of, splits_of, texts_of
 from .options import BuildOptions
 from .parts import Part, read_part
 from .plan import Digest
@@ -47,12 +48,12 @@ class Chunk:
     entries: tuple[Post | Reject, ...]
 
     def fingerprint(self, options: BuildOptions) -> str:
-        """Names what a part is made from: a finished part of the same fingerprint is kept."""
+        """A hash of all that a part is made from: a finished part of the same fingerprint is kept."""
         content = (CANONICAL_VERSION, options.of_digest(), self.entries)
         return hashlib.sha256(repr(content).encode()).hexdigest()
 
     def content(self) -> bytes:
-        """All of the posts, to be hashed: they are the same wherever their images lie."""
+        """What the posts say, to be hashed: the same wherever their images lie."""
         return "".join(repr(_content(entry)) for entry in self.entries).encode()
 
 
@@ -70,7 +71,7 @@ def digest_chunk(folder: Folder, options: BuildOptions, chunk: Chunk) -> Digest:
     posts = [_digest_post(entry, options) for entry in chunk.entries]
     part = _to_part(posts, chunk.fingerprint(options))
     members = b"".join(image.encoded for post in posts for image in post.images)
-    folder.remove(part_name(chunk.number))  # never beside the members of another
+    folder.remove(part_name(chunk.number))  # an old part must not stand beside new members
     folder.write(members_name(chunk.number), members)
     folder.write(part_name(chunk.number), part.to_bytes())
     return _summary(part, chunk.number, options)
@@ -154,7 +155,7 @@ def _summary(part: Part, chunk: int, options: BuildOptions) -> Digest:
         outcome=part.outcome,
         is_post=part.is_post,
         id_hash=np.array([hash64(name) for name in part.names], np.uint64),
-        split=splits_of(np.array([place_of(account) for account in part.accounts], np.uint64), options),
+        split=splits_of(np.array([position_of(account) for account in part.accounts], np.uint64), options),
         tuples=np.array([len(emojis) for emojis in part.emojis], np.int32),
         post=part.post,
         content=part.content,
@@ -163,7 +164,10 @@ def _summary(part: Part, chunk: int, options: BuildOptions) -> Digest:
 
 
 def _read_kept(folder: Folder, options: BuildOptions, chunk: Chunk) -> Part | None:
-    """The finished part of this very chunk, unless an image that it lacks can be read now."""
+    """The finished part of a chunk, if it is still right.
+
+    Images that could not be read then are tried again: where one can be read now, the part is out of date.
+    """
     try:
         part = read_part(folder, chunk.number)
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -193,9 +197,9 @@ def _read_pixels(image: ImageSource, options: BuildOptions) -> np.ndarray | str:
     except OSError as error:
         if isinstance(error, FileNotFoundError) or error.errno in MISSING:
             return MISSING_IMAGE
-        if error.errno is None:  # a place in a tar or a table that holds something else
+        if error.errno is None:  # raised by our own readers, of a tar or table that has no such image
             return UNREADABLE_IMAGE
-        raise  # the disk's or the network's trouble is not the image's
+        raise  # the disk or the network failed: the image may be good
 
 
 def _hash_pixels(pixels: np.ndarray) -> bytes:

@@ -1,7 +1,7 @@
 """What is known of a post without its images: its emojis, who posted it, and the split of that account.
 
 Post ─► emojis_of
-     ─► hash_account ─► place_of ─► splits_of
+     ─► hash_account ─► position_of ─► splits_of
 """
 
 import hashlib
@@ -20,12 +20,12 @@ MOST_REPEATS = 1000  # of one emoji in one post: a viral post must not become th
 def hash_account(post: Post) -> str:
     """The pseudonym that stands for an account in everything we write, as 32 hexadecimal digits.
 
-    It keeps names out of the shards; it does not keep out somebody who can guess the name.
+    It keeps names out of the shards. Somebody who guesses a name can still check whether it is there.
     """
     return hashlib.blake2b(post.account.encode(), digest_size=16, person=b"emojigan-account").hexdigest()
 
 
-def place_of(account: str) -> int:
+def position_of(account: str) -> int:
     """Where a hashed account lies between 0 and 2^64, which decides its split."""
     return hash64(account)
 
@@ -58,16 +58,16 @@ def hash64(text: str) -> int:
     return int(hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), 16)
 
 
-def splits_of(place: np.ndarray, options: BuildOptions) -> np.ndarray:
+def splits_of(position: np.ndarray, options: BuildOptions) -> np.ndarray:
     """The splits of accounts, by their hash alone, so that nobody is in two and more posts move nobody.
 
     Args:
-        place: uint64 [accounts], where the accounts lie between 0 and 2^64.
+        position: uint64 [accounts], where the accounts lie between 0 and 2^64.
 
     Returns:
         uint8 [accounts], positions in SPLITS.
     """
-    share = place / 2.0**64
+    share = position / 2.0**64
     in_test = share < options.test_share
     in_val = ~in_test & (share < options.test_share + options.val_share)
     return np.select([in_test, in_val], [SPLITS.index("test"), SPLITS.index("val")], 0).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The options of a dataset: those of a build, and the fewer that an adoption heeds."""
+"""The options of a dataset: those of a build, and the fewer that matter to an adoption."""
 
 from dataclasses import asdict, dataclass, field
 
@@ -24,16 +24,16 @@ class BuildOptions:
     deny: DenyList = field(default=DenyList())
 
     def of_digest(self) -> tuple:
-        """Those that decide a part."""
+        """The options that a part depends on."""
         return (self.image_size, self.encoding, self.keep_variants, self.texts, self.repeat, self.deny)
 
     def to_json(self) -> dict:
-        """For the manifest: of what is denied only a hash, for it may hold names."""
+        """For the manifest. Of the deny list only a hash is in it, for the list may hold names of people."""
         return {**asdict(self), "texts": list(self.texts), "deny": self.deny.fingerprint()}
 
 
 OPTIONS = ("image_size", "min_count", "keep_variants", "val_share", "test_share", "repeat")
-"""Of BuildOptions: those that an adoption heeds."""
+"""The fields of BuildOptions that matter to an adoption."""
 
 
 def options_of(manifest: Manifest) -> BuildOptions:

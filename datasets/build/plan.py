@@ -40,7 +40,7 @@ class Digest:
     is_post: np.ndarray  # bool [posts], false for what could not be read as one
     id_hash: np.ndarray  # uint64 [posts]
     split: np.ndarray  # uint8 [posts], of the account, position in SPLITS
-    tuples: np.ndarray  # int32 [posts], with each image of the post
+    tuples: np.ndarray  # int32 [posts], that each image of the post gives
     post: np.ndarray  # int32 [images], row of the post
     content: np.ndarray  # uint64 [images, 2], hash of the pixels
     near: np.ndarray  # uint64 [images], fingerprint, close for images that look alike
@@ -53,8 +53,9 @@ class ShardTask:
     split: str
     name: str  # train/000000.tar
     images: int
-    places: np.ndarray  # int32 [samples, 3]: row of the image in the shard, chunk, row in the chunk;
-    # by rows of the shard, and first of each row the sample whose image is stored
+    samples: np.ndarray  # int32 [samples, 3]: number of the image in the shard, chunk, row in the chunk.
+    # Sorted by that number. A repost has the number of the image that it repeats: of samples with the same
+    # number, the bytes of the first are stored.
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Plan:
     posts: dict[str, int]  # how many were read, used, left out and rejected, by reason
     bad: Counter[str]  # those of them that were rejected
     left_out: dict[str, int]  # what posts lost, by reason
-    rejects: list[tuple[int, list[int]]]  # chunks with something bad, and their rows whose id came before
+    rejects: list[tuple[int, list[int]]]  # chunks with something bad, and their rows with a repeated id
 
 
 def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
@@ -76,7 +77,7 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
     so that nobody, and nothing that looks alike, is in two splits.
 
     Args:
-        digests: of all chunks, in order; they are not kept.
+        digests: of all chunks, in order; none is kept once the next is asked for.
     """
     chunks, column = _gather(digests)
     duplicate = _duplicates(column["is_post"], column.pop("id_hash"))
@@ -144,7 +145,7 @@ _COLUMNS = (
 
 
 def _duplicates(is_post: np.ndarray, id_hash: np.ndarray) -> np.ndarray:
-    """Whether a post's id came before, bool [posts]."""
+    """Whether an earlier post has the same id, bool [posts]."""
     post = np.flatnonzero(is_post)
     order = post[np.argsort(id_hash[post], kind="stable")]
     id_hash = id_hash[order]
@@ -154,7 +155,7 @@ def _duplicates(is_post: np.ndarray, id_hash: np.ndarray) -> np.ndarray:
 
 
 def _number(content: np.ndarray) -> np.ndarray:
-    """Number the distinct rows of uint64 [images, 2], int32 [images]."""
+    """Numbers for the rows of uint64 [images, 2], the same for equal rows: int32 [images]."""
     order = np.lexsort(content.T)
     content = content[order]
     number = np.zeros(len(order), np.int32)
@@ -163,14 +164,14 @@ def _number(content: np.ndarray) -> np.ndarray:
 
 
 def _first_of_each(number: np.ndarray) -> np.ndarray:
-    """The first position of each number from 0 to the largest, int32; any where there is none."""
+    """Where each number from 0 to the largest first occurs, int32; arbitrary for those that do not occur."""
     first = np.empty(number.max(initial=-1) + 1, np.int32)
     first[number[::-1]] = np.arange(len(number), dtype=np.int32)[::-1]
     return first
 
 
 def _stays(cluster: np.ndarray, split: np.ndarray, tuples: np.ndarray, post: np.ndarray) -> np.ndarray:
-    """Whether a sample is in the split of most of the tuples of its cluster, bool [samples]."""
+    """Whether a sample stays, bool [samples]: its split is where most tuples of its near-duplicates are."""
     together = np.flatnonzero((np.bincount(cluster) > 1)[cluster])
     near, split = np.unique(cluster[together], return_inverse=True)[1], split[together]
     votes = np.bincount(len(SPLITS) * near + split, tuples[post[together]], len(SPLITS) * len(together))
@@ -189,7 +190,7 @@ def _count(
         here = slice(start, start := start + chunk.posts)
         numbers = np.bincount(outcome[here][~duplicate[here] & ~used[here]], minlength=len(chunk.reasons))
         counts.update(dict(zip(chunk.reasons, numbers.tolist(), strict=True)))
-    counts[NEAR_DUPLICATE] = counts.pop(USED, 0)  # the images of the others are in other splits
+    counts[NEAR_DUPLICATE] = counts.pop(USED, 0)  # good posts, none of whose images stays in their split
     counts[DUPLICATE_ID] += int(duplicate.sum())
     counts = +counts  # without zeros
     bad = Counter({reason: count for reason, count in counts.items() if reason not in LEFT_OUT})
@@ -212,22 +213,22 @@ def _cut(
     chunks: list[_Chunk], image: np.ndarray, same: np.ndarray, split: np.ndarray, options: BuildOptions
 ) -> list[ShardTask]:
     """Cut each split into shards, in the order of the source; all arguments are [samples that stay]."""
-    stored = _first_of_each(same)[same]  # of each sample, which one's image is stored
+    stored = _first_of_each(same)[same]  # [samples], the sample whose bytes are stored for it
     begins = np.cumsum([0, *(chunk.images for chunk in chunks)])
     size = options.images_per_shard
     tasks = []
     for number, name in enumerate(SPLITS):
         samples = np.flatnonzero(split == number)
         first = samples[stored[samples] == samples]
-        place = np.searchsorted(first, stored[samples]).astype(np.int32)  # among the images of the split
-        order = np.argsort(place, kind="stable")
-        places = np.empty((len(samples), 3), np.int32)
-        places[:, 0] = place[order]
+        row = np.searchsorted(first, stored[samples]).astype(np.int32)  # the image's number in the split
+        order = np.argsort(row, kind="stable")
+        rows = np.empty((len(samples), 3), np.int32)  # ShardTask.samples, numbered through the split
+        rows[:, 0] = row[order]
         samples = image[samples[order]]
-        places[:, 1] = np.searchsorted(begins, samples, "right") - 1
-        places[:, 2] = samples - begins[places[:, 1]]
-        cuts = np.searchsorted(places[:, 0], range(0, len(first) + size, size))
+        rows[:, 1] = np.searchsorted(begins, samples, "right") - 1
+        rows[:, 2] = samples - begins[rows[:, 1]]
+        cuts = np.searchsorted(rows[:, 0], range(0, len(first) + size, size))
         for shard, (low, high) in enumerate(pairwise(cuts)):
-            here = places[low:high] - np.array([shard * size, 0, 0], np.int32)
+            here = rows[low:high] - np.array([shard * size, 0, 0], np.int32)
             tasks.append(ShardTask(name, tar_name(name, shard), int(here[-1, 0]) + 1, here))
     return tasks

@@ -1,6 +1,6 @@
 """Parts to one shard.
 
-    task ─► labels of its posts ─► fingerprint: a finished shard of the same one is kept
+    task ─► labels of its posts ─► fingerprint: a finished shard that has the same is kept
          ─► encoded images out of the parts ─► tar ─► index ─► statistics, last
 
 A shard appears under its name only when it is complete.
@@ -86,26 +86,26 @@ def write_shard(folder: Folder, options: BuildOptions, task: ShardTask) -> Shard
 def _samples(task: ShardTask, part: Callable[[int], Part]) -> list[_Sample]:
     """The images of a shard in order, each with the labels of all its posts."""
     samples: list[_Sample] = []
-    for place, chunk, row in task.places.tolist():
+    for number, chunk, row in task.samples.tolist():
         here = part(chunk)
         post = here.post[row]
         label = Label(here.names[post], here.accounts[post], tuple(here.emojis[post]))
-        if place == len(samples):
+        if number == len(samples):
             samples.append(_Sample(chunk, row, here.content[row].tobytes().hex(), [label]))
         else:
-            samples[place].labels.append(label)
+            samples[number].labels.append(label)
     assert len(samples) == task.images
     return samples
 
 
 def _fingerprint(samples: list[_Sample], options: BuildOptions) -> str:
-    """Names what a shard is made from, wherever that lay."""
+    """A hash of all that a shard is made from; not of where that lay."""
     content = [(sample.content, sample.labels) for sample in samples]
     return hashlib.sha256(repr((CANONICAL_VERSION, options.encoding, content)).encode()).hexdigest()
 
 
 def _images(folder: Folder, samples: list[_Sample], part: Callable[[int], Part]) -> Iterator[bytes]:
-    """The encoded image of each sample; of each part only what lies between its first and its last."""
+    """The encoded image of each sample. Of a chunk's members only the part that holds its samples is read."""
     for chunk, group in groupby(samples, attrgetter("chunk")):
         rows = [sample.row for sample in group]
         here = part(chunk)
@@ -141,8 +141,7 @@ def _read_finished(folder: Folder, name: str, fingerprint: str) -> ShardStatisti
         return None
     if hashlib.sha256(index).hexdigest() != statistics.index_sha256:
         return None
-    if (
-        folder.path is not None and sha256(folder.path / name) != statistics.sha256
-    ):  # a store has its own sums
+    # A tar on an object store is not read again: stores keep checksums of their own.
+    if folder.path is not None and sha256(folder.path / name) != statistics.sha256:
         return None
     return statistics

@@ -3,8 +3,8 @@
     tars ─► adopt_tar, in workers: images read once ─► an index for each split, a note in .build/
          ─► rejects.jsonl ─► manifest, last
 
-Nothing is copied and no tar is changed. An adoption that was killed goes on when it is started again: a tar
-that is noted, and still is what it was, is not read again but for its checksum.
+Nothing is copied and no tar is changed. An adoption that was killed goes on when it is started again: of a
+tar that has a note only the checksum is computed again, to see that it is unchanged.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ import numpy as np
 import simplejpeg
 from zlib_ng import zlib_ng
 
-from ..build.labels import emojis_of, hash_account, place_of, splits_of
+from ..build.labels import emojis_of, hash_account, position_of, splits_of
 from ..build.options import OPTIONS, BuildOptions
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
@@ -31,7 +31,7 @@ from ..posts.images import ImageError, read_image
 from ..posts.outcomes import BAD_IMAGE, LEFT_OUT, OTHER_SPLIT, USED, WITHOUT_EMOJI
 from ..posts.post import ImageSource, Post, Reject
 from ..shards.encoding import check_picture
-from ..shards.index import ImagePlace, Label, count_posts, index_rows, read_index
+from ..shards.index import ImageSpan, Label, count_posts, index_rows, read_index
 from ..shards.layout import (
     BUILD_FOLDER,
     MANIFEST,
@@ -49,11 +49,11 @@ from ..store.folder import Folder, is_safe
 from ..work.processes import mapper
 from ..work.progress import progress
 
-Sample = tuple[ImagePlace, Label]
+Sample = tuple[ImageSpan, Label]
 
 
 @dataclass
-class Reading:
+class TarContents:
     """What is in a tar."""
 
     samples: dict[str, list[Sample]] = field(default_factory=lambda: {split: [] for split in SPLITS})
@@ -65,11 +65,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class _Note:
-    """An adopted tar."""
+    """What the manifest needs to know of a tar, kept in .build/ until all tars are read."""
 
     fingerprint: str  # of the tar and of the options
     ours: bool  # as we built it: its folder is its split
-    entries: list[ShardEntry]  # their tuples count rare emojis, too
+    entries: list[ShardEntry]  # whose tuples count rare emojis, too, until the vocabulary is known
     emojis: list[dict[str, int]]  # of each entry
     kinds: list[str]
     posts: dict[str, int]
@@ -86,11 +86,11 @@ class _Note:
 def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
     """Make a folder of tars a dataset.
 
-    Accounts are split as by the builder, but each tar is read alone: equal images and repeated ids of
-    several tars are not found.
+    Accounts are split as by the builder. But each tar is read alone: images and ids that are in several tars
+    are not found.
 
     Raises:
-        InputError: a dataset is there already, no tar is, or nothing to train on is in them.
+        InputError: the folder holds a dataset already, or no tars, or nothing to train on is in them.
     """
     if folder.size(MANIFEST) is not None:
         raise InputError(
@@ -108,7 +108,7 @@ def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
         for note in run(partial(_adopt_tar, folder, options), tars):
             notes.append(note)
             bar.update()
-    manifest = _summarise(folder, options, notes)
+    manifest = _manifest_of(folder, options, notes)
     rejects = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for note in notes for each in note.rejects]
     if rejects:
         folder.write(REJECTS, "".join(rejects))
@@ -117,22 +117,22 @@ def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
     return manifest
 
 
-def read_adopted(path: Path, name: str, options: BuildOptions) -> Reading:
+def read_adopted(path: Path, name: str, options: BuildOptions) -> TarContents:
     """Read the tar that is called `name` in its dataset.
 
     Raises:
         InputError: it is ours, and damaged, or of another image size.
     """
-    reading = Reading()
+    found = TarContents()
     content = map_tar(path)
     samples = _read_ours if _is_ours(content) else _read_foreign
     split = split_of(name)
-    for place, labels in samples(content, path, name, options, reading):
+    for span, labels in samples(content, path, name, options, found):
         splits = [split or _split_of_account(label.account, options) for label in labels]
         first, *others = (label for label, each in zip(labels, splits, strict=True) if each == splits[0])
-        reading.samples[splits[0]].append((place, replace(first, reposts=tuple(others))))
-        reading.left_out[OTHER_SPLIT] += len(splits) - splits.count(splits[0])
-    return reading
+        found.samples[splits[0]].append((span, replace(first, reposts=tuple(others))))
+        found.left_out[OTHER_SPLIT] += len(splits) - splits.count(splits[0])
+    return found
 
 
 def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
@@ -144,9 +144,9 @@ def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
         if note := _read_note(folder, name, fingerprint):
             return note
         ours = split_of(name) is not None and _is_ours(map_tar(path))
-        reading = read_adopted(path, name, options)
+        found = read_adopted(path, name, options)
     entries, emojis = [], []
-    for split, samples in reading.samples.items():
+    for split, samples in found.samples.items():
         if samples:
             index = index_rows(samples)
             rows, file = (
@@ -165,10 +165,10 @@ def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
         ours=ours,
         entries=entries,
         emojis=emojis,
-        kinds=sorted(reading.kinds),
-        posts=dict(reading.posts),
-        left_out=dict(reading.left_out),
-        rejects=reading.rejects,
+        kinds=sorted(found.kinds),
+        posts=dict(found.posts),
+        left_out=dict(found.left_out),
+        rejects=found.rejects,
     )
     folder.write(note_name(name), json.dumps(asdict(note), ensure_ascii=False))
     return note
@@ -195,47 +195,47 @@ def _is_ours(content: np.ndarray) -> bool:
 
 
 def _read_ours(
-    content: np.ndarray, path: Path, name: str, options: BuildOptions, reading: Reading
-) -> Iterator[tuple[ImagePlace, list[Label]]]:
+    content: np.ndarray, path: Path, name: str, options: BuildOptions, found: TarContents
+) -> Iterator[tuple[ImageSpan, list[Label]]]:
     posts = set()
     try:
-        for place, label in read_samples(content):
-            image = content[place.offset : place.offset + place.length]
-            reading.kinds.add(place.extension)
-            check_picture(image, place.extension, options.image_size)
+        for span, label in read_samples(content):
+            image = content[span.offset : span.offset + span.length]
+            found.kinds.add(span.extension)
+            check_picture(image, span.extension, options.image_size)
             labels = [replace(label, reposts=()), *label.reposts]
             posts |= {each.post for each in labels}
-            yield place, labels
+            yield span, labels
     except ValueError as error:
         raise InputError(
             f"{name} is a shard of ours, and cannot be used: {error}. Copy it again, or give the "
             "--image-size that it was built with."
         ) from error
-    reading.posts.update({"read": len(posts), USED: len(posts)})
+    found.posts.update({"read": len(posts), USED: len(posts)})
 
 
 def _read_foreign(
-    content: np.ndarray, path: Path, name: str, options: BuildOptions, reading: Reading
-) -> Iterator[tuple[ImagePlace, list[Label]]]:
-    """Each image with its posts: several where our labels in a tar of others' tell of reposts."""
+    content: np.ndarray, path: Path, name: str, options: BuildOptions, found: TarContents
+) -> Iterator[tuple[ImageSpan, list[Label]]]:
+    """Each image with the labels of its posts; there are several where a tar has our labels, with reposts."""
     for key, entries in groupby(read_tar(path, name), key=itemgetter(0)):
         images: dict[ImageSource, list[Label]] = {}
         for _, entry in entries:
-            outcome = _label_images(entry, options, reading, images)
-            reading.posts.update(["read", outcome])
+            outcome = _label_images(entry, options, found, images)
+            found.posts.update(["read", outcome])
             if outcome not in (USED, *LEFT_OUT):
                 where = entry.where if isinstance(entry, Reject) else f"post {entry.id}"
-                reading.rejects.append(Reject(where, outcome))
+                found.rejects.append(Reject(where, outcome))
         for image, labels in images.items():
             assert isinstance(image, TarSlice)
             member = content[image.offset : image.offset + image.length]
-            yield ImagePlace(key, "", image.offset, image.length, zlib_ng.crc32(member)), labels
+            yield ImageSpan(key, "", image.offset, image.length, zlib_ng.crc32(member)), labels
 
 
 def _label_images(
-    entry: Post | Reject, options: BuildOptions, reading: Reading, images: dict[ImageSource, list[Label]]
+    entry: Post | Reject, options: BuildOptions, found: TarContents, images: dict[ImageSource, list[Label]]
 ) -> str:
-    """Add the label of a post to each of its images that can be read; what became of the post."""
+    """Add the label of a post to each of its images that can be read; return what became of the post."""
     if isinstance(entry, Reject):
         return entry.reason
     emojis = emojis_of(entry, options)
@@ -246,14 +246,14 @@ def _label_images(
     for image in entry.images:
         try:
             if image not in images:
-                reading.kinds.add(_kind(image.read(), options.image_size))
+                found.kinds.add(_kind(image.read(), options.image_size))
                 images[image] = []
             images[image].append(label)
         except ImageError as error:
             bad.append(str(error))
     if len(bad) == len(entry.images):
         return bad[0]
-    reading.left_out[BAD_IMAGE] += len(bad)
+    found.left_out[BAD_IMAGE] += len(bad)
     return USED
 
 
@@ -270,10 +270,10 @@ def _kind(image: bytes, size: int) -> str:
 
 
 def _split_of_account(account: str, options: BuildOptions) -> str:
-    return SPLITS[splits_of(np.array([place_of(account)], np.uint64), options)[0]]
+    return SPLITS[splits_of(np.array([position_of(account)], np.uint64), options)[0]]
 
 
-def _summarise(folder: Folder, options: BuildOptions, notes: list[_Note]) -> Manifest:
+def _manifest_of(folder: Folder, options: BuildOptions, notes: list[_Note]) -> Manifest:
     """The manifest of adopted tars. Raises InputError where they do not make a dataset."""
     kinds = {kind for note in notes for kind in note.kinds}
     if "npy" in kinds and len(kinds) > 1:
@@ -298,7 +298,7 @@ def _summarise(folder: Folder, options: BuildOptions, notes: list[_Note]) -> Man
     shards.sort(key=lambda entry: SPLITS.index(entry.split))
     kept = {name: getattr(options, name) for name in OPTIONS}
     used = count_posts(read_index(folder, entry) for entry in shards)
-    again = posts.pop(USED) - used  # a post with images in several tars
+    again = posts.pop(USED) - used  # how often posts were counted again, in further tars
     return Manifest(
         image_size=options.image_size,
         encoding=kinds.pop() if len(kinds) == 1 else "foreign",

@@ -4,9 +4,9 @@
                                                            ─► rejects.jsonl ─► manifest ─► old files removed
 
 Shards that do not name the account stay byte for byte. The new ones stand beside the old ones until the new
-manifest replaces the old one, so that a reader always finds one dataset or the other, and one that was killed
-goes on when it is started again. The vocabulary keeps its emojis, however few of their tuples are left; only
-one without any leaves it.
+manifest replaces the old one, so that a reader always finds one dataset or the other, and a killed command
+goes on when it is run again. The vocabulary keeps its emojis, however few of their tuples are left; only
+those with none leave it.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from zlib_ng import zlib_ng
 
 from ..errors import InputError
 from ..posts.outcomes import FORGOTTEN, USED
-from ..shards.index import ImagePlace, Label, ShardError, read_index
+from ..shards.index import ImageSpan, Label, ShardError, read_index
 from ..shards.layout import REJECTS, index_name, leftovers, next_name
 from ..shards.manifest import Manifest, ShardEntry, is_adopted, read_manifest, write_manifest
 from ..shards.tar import add_sample, index_shard, map_tar
@@ -34,7 +34,7 @@ from ..work.progress import progress
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What went, or would go."""
+    """What was removed, or would be."""
 
     accounts: frozenset[str]  # hashed: those that were found
     images: int
@@ -110,7 +110,7 @@ def _forget_in_shard(folder: Folder, accounts: frozenset[str], dry_run: bool, en
     if not concerned:
         return _Shard(entry, before, False, concerned, 0, 0, frozenset())
     samples = [
-        (place, left) for place, label in index.samples() if (left := _without_accounts(label, accounts))
+        (span, left) for span, label in index.samples() if (left := _without_accounts(label, accounts))
     ]
     left = Counter(emoji for _, label in samples for each in (label, *label.reposts) for emoji in each.emojis)
     new = replace(entry, images=len(samples)) if samples else None
@@ -130,22 +130,22 @@ def _forget_in_shard(folder: Folder, accounts: frozenset[str], dry_run: bool, en
 
 
 def _without_accounts(label: Label, accounts: frozenset[str]) -> Label | None:
-    """A label without those of some accounts; None where there is no other."""
+    """A label without the posts of some accounts; None where there are no others."""
     kept = [each for each in (replace(label, reposts=()), *label.reposts) if each.account not in accounts]
     return replace(kept[0], reposts=tuple(kept[1:])) if kept else None
 
 
-def _write(folder: Folder, entry: ShardEntry, samples: list[tuple[ImagePlace, Label]]) -> ShardEntry:
+def _write(folder: Folder, entry: ShardEntry, samples: list[tuple[ImageSpan, Label]]) -> ShardEntry:
     """Write a shard of some samples of another, under a new name."""
     name = next_name(entry.name)
     with folder.reading(entry.name) as path, folder.creating(name) as temporary:
         content = map_tar(path)
         with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for place, label in samples:
-                image = content[place.offset : place.offset + place.length]
-                if len(image) < place.length or zlib_ng.crc32(image) != place.crc32:
-                    raise _damaged(folder, entry.name, f"checksum of {place.key} differs")
-                add_sample(tar, place.key, label, place.extension, image.tobytes())
+            for span, label in samples:
+                image = content[span.offset : span.offset + span.length]
+                if len(image) < span.length or zlib_ng.crc32(image) != span.crc32:
+                    raise _damaged(folder, entry.name, f"checksum of {span.key} differs")
+                add_sample(tar, span.key, label, span.extension, image.tobytes())
         index = index_shard(temporary).to_bytes()
         size, digest = temporary.stat().st_size, sha256(temporary)
     folder.write(index_name(name), index)
@@ -183,7 +183,7 @@ def _without(manifest: Manifest, shards: list[_Shard], found: Forgotten) -> Mani
 
 
 def _forget_rejects(folder: Folder, posts: frozenset[str]) -> None:
-    """Drop the lines of some posts: of their bad images, and of others with their ids."""
+    """Drop the lines that name some posts: as rejected for a repeated id, or for a bad image."""
     if folder.size(REJECTS) is None:
         return
     wheres = {f"post {post}" for post in posts}

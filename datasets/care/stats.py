@@ -1,6 +1,6 @@
 """What is in a dataset: splits, vocabulary, and what became of the posts.
 
-manifest ─► summarise ─► a mapping for JSON ─► describe: a page of text
+manifest ─► summarise ─► a mapping for JSON ─► page: lines of text
 """
 
 from collections import Counter
@@ -63,7 +63,7 @@ def _summarise_splits(manifest: Manifest) -> dict[str, dict[str, float]]:
     return splits
 
 
-def describe(manifest: Manifest) -> str:
+def page(manifest: Manifest) -> str:
     """A page about a dataset."""
     figures = summarise(manifest)
     lines = [

@@ -3,9 +3,9 @@
     manifest ─► tars, in workers: SHA-256, and of each sample the label, the image's CRC-32, and the picture
              ─► Checked ─► counts of the vocabulary and of the posts ─► Fault
 
-Our own tars hold nothing but labels and images in a fixed order, so that every byte of theirs is accounted
-for, and a damaged header costs one sample's check, not the rest of the tar. Of an adopted tar the posts are
-read again, as when it was adopted.
+Our own tars hold nothing but labels and images in a fixed order, so that every byte is checked, and behind a
+damaged header the check goes on with the next sample. An adopted tar is read again as when it was adopted,
+and its labels are compared.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from ..build.options import options_of
 from ..errors import InputError
 from ..posts.outcomes import USED
 from ..shards.encoding import check_picture
-from ..shards.index import ImagePlace, Index, Label, ShardError, hash_posts, read_index
+from ..shards.index import ImageSpan, Index, Label, ShardError, hash_posts, read_index
 from ..shards.layout import MANIFEST, REJECTS, SPLITS, statistics_name
 from ..shards.manifest import Manifest, ShardEntry, is_adopted
 from ..shards.tar import end_of, map_tar, read_sample
@@ -44,7 +44,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Report:
+class Verification:
     """What a verification found."""
 
     shards: int  # tars
@@ -65,7 +65,7 @@ class _Checked:
     faults: list[Fault]
 
 
-def verify(folder: Folder, manifest: Manifest, *, workers: int) -> Report:
+def verify(folder: Folder, manifest: Manifest, *, workers: int) -> Verification:
     """Check every checksum and every count of a dataset, and decode every image."""
     by_tar = sorted(manifest.shards, key=attrgetter("name"))
     tars = [tuple(entries) for _, entries in groupby(by_tar, attrgetter("name"))]
@@ -77,7 +77,7 @@ def verify(folder: Folder, manifest: Manifest, *, workers: int) -> Report:
         for result in run(partial(_check_tar, folder, replace(manifest, shards=())), tars):
             checked.append(result)
             bar.update(result.images)
-    return Report(
+    return Verification(
         shards=len(tars),
         images=sum(entry.images for entry in manifest.shards),
         tuples=sum(entry.tuples for entry in manifest.shards),
@@ -88,7 +88,7 @@ def verify(folder: Folder, manifest: Manifest, *, workers: int) -> Report:
 
 
 def _check_counts(manifest: Manifest, checked: list[_Checked]) -> Iterator[Fault]:
-    """The manifest's sums. Indexes that cannot be read are not in them, so a lost one shows here too."""
+    """Compare the manifest's counts with the indexes'. One that cannot be read makes them differ, too."""
     train = sum((result.emojis for result in checked), Counter[str]())
     told = manifest.vocabulary | manifest.rare
     for emoji in told | train:
@@ -102,7 +102,7 @@ def _check_counts(manifest: Manifest, checked: list[_Checked]) -> Iterator[Fault
 
 
 def _unnamed(folder: Folder, manifest: Manifest) -> list[str]:
-    """Files that belong to no shard; beside adopted tars only other tars and indexes."""
+    """Files that belong to no shard; of an adopted folder, which may hold any, only tars and indexes."""
     named = {MANIFEST, REJECTS}
     for shard in manifest.shards:
         named |= {shard.name, shard.index, statistics_name(shard.name)}
@@ -157,9 +157,9 @@ def _check_bytes(
         yield None, "checksum differs"
     for index in indexes:
         samples = index.samples()
-        for place, _ in samples:
-            if reason := _check_image(content, place, manifest):
-                yield place.key, reason
+        for span, _ in samples:
+            if reason := _check_image(content, span, manifest):
+                yield span.key, reason
         yield from _check_labels(content, samples) if not is_adopted(manifest) else ()
     if is_adopted(manifest):
         try:
@@ -167,17 +167,17 @@ def _check_bytes(
         except InputError as error:
             yield None, str(error)
             return
-        here = {place: label for samples in found.samples.values() for place, label in samples}
-        for place, label in (sample for index in indexes for sample in index.samples()):
-            if here.get(place) != label:
-                yield place.key, "not as the index tells"
+        here = {span: label for samples in found.samples.values() for span, label in samples}
+        for span, label in (sample for index in indexes for sample in index.samples()):
+            if here.get(span) != label:
+                yield span.key, "not as the index tells"
 
 
-def _check_image(content: np.ndarray, place: ImagePlace, manifest: Manifest) -> str | None:
-    image = content[place.offset : place.offset + place.length]
-    if len(image) < place.length:
+def _check_image(content: np.ndarray, span: ImageSpan, manifest: Manifest) -> str | None:
+    image = content[span.offset : span.offset + span.length]
+    if len(image) < span.length:
         return "cut off"
-    if zlib_ng.crc32(image) != place.crc32:
+    if zlib_ng.crc32(image) != span.crc32:
         return "checksum differs"
     try:
         check_picture(image, manifest.encoding, manifest.image_size)
@@ -187,20 +187,20 @@ def _check_image(content: np.ndarray, place: ImagePlace, manifest: Manifest) -> 
 
 
 def _check_labels(
-    content: np.ndarray, samples: list[tuple[ImagePlace, Label]]
+    content: np.ndarray, samples: list[tuple[ImageSpan, Label]]
 ) -> Iterator[tuple[str | None, str]]:
-    """Whether the samples of a tar of ours lie and say what its index does, one behind the other."""
+    """Yield where the samples of a tar of ours, one behind the other, differ from its index."""
     start = 0
-    for place, label in samples:
+    for span, label in samples:
         try:
             there, told = read_sample(content, start)
         except ValueError as error:
-            yield place.key, str(error)
+            yield span.key, str(error)
         else:
-            if replace(there, crc32=place.crc32) != place:
-                yield place.key, "not where the index says"
+            if replace(there, crc32=span.crc32) != span:
+                yield span.key, "not where the index says"
             elif told != label:
-                yield place.key, "label differs from the index"
-        start = end_of(place)
+                yield span.key, "label differs from the index"
+        start = end_of(span)
     if content[start:].any():
         yield None, "holds more than its index says"

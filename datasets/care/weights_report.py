@@ -2,9 +2,9 @@
 
     manifest ─► counts of the train split ─► a grid of schemes and k ─► the effect of each ─► a table, or JSON
 
-The shift is that of the marginal, p → p·w: of what a model says of a picture that tells it nothing. A picture
-that tells more is shifted among the emojis that it leaves open. Training leaves out the emojis without a
-vector, which changes these numbers by as much as those weigh.
+Weights move what a model learns from p to p·w. The shift told here is that of the marginal, the shares of the
+emojis in all tuples: so far a model moves on an image that tells it nothing. On one that does, the shift is
+among the emojis that suit it. Emojis without a vector count here, but training leaves them out.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from ..errors import InputError
 from ..shards.manifest import Manifest
 
 KS = (1.0, 10.0, 100.0)
-SHARES = (0.5, 0.1)  # of the tuples that the weighted ones are worth: the k of each is solved for
+SHARES = (0.5, 0.1)  # what the weighted tuples are worth, as a share of all: the k that gives each is shown
 LISTED = 10  # emojis that gain most, and that lose most
 BAR = 10  # characters of the longest bar
 
@@ -36,12 +36,12 @@ class Effect:
     scheme: str
     k: float | None  # of the exponential scheme
     largest_over_smallest: float
-    effective_share: float  # of the tuples, what the weighted ones are worth
+    effective_share: float  # what the weighted tuples are worth, as a share of all
     effective_tuples: float
     total_variation: float  # between the marginal and the shifted one
     gain: dict[str, float]  # canonical emoji → what its share of the marginal gains; the ten that gain most
     lose: dict[str, float]  # the ten that lose most; negative
-    samples_left: float  # of 50 samples of the shifted marginal, once they are undone
+    samples_left: float  # what 50 samples of the shifted marginal are worth, once the weights are undone
     can_be_undone: bool
 
 
@@ -59,7 +59,7 @@ def effects(manifest: Manifest, ks: Sequence[float] = ()) -> list[Effect | Refus
 
     Args:
         manifest: of the dataset.
-        ks: to look at; none for 1, 10 and 100, and those where the tuples are worth a half and a tenth.
+        ks: to look at; if empty, 1, 10, 100, and those with which the tuples are worth a half and a tenth.
 
     Raises:
         InputError: the dataset has no vocabulary.
@@ -136,7 +136,7 @@ def _effect(
 ) -> Effect:
     share = effective_sample_size(weight, counts)
     marginal = counts / counts.sum()
-    shift = marginal * (weight - 1)  # the mean of the weights is 1, so Z is
+    shift = marginal * (weight - 1)  # p·w sums to 1, since the weights have mean 1
     left = float(samples_after_undoing((marginal * weight)[None], weight)[0])
 
     def most(sign: int) -> dict[str, float]:

@@ -1,13 +1,14 @@
 """Text -> canonical emojis.
 
-text -> runs of emoji characters -> the longest emoji at each place -> presentation rules -> canonical key
+text -> runs of emoji characters -> the longest emoji at each position -> presentation rules -> canonical key
 
 A canonical emoji is the key everything else counts by: variation selectors removed and, unless variants
 are kept, skin tone and gender folded to the neutral emoji of the same meaning (👩🏽‍🚀 -> 🧑‍🚀, 🏃‍♀️ -> 🏃).
 
-Every form of Unicode's emoji-test.txt gives exactly one canonical emoji but for the three kinds of declared
-misses below. The emojis are those of the `emoji` library; the search is ours, because its `emoji_list` loses
-❤️ before a joiner that joins nothing, and splits 👩️‍🚀 for a selector that it did not need.
+Every form of Unicode's emoji-test.txt gives exactly one canonical emoji, but for COMPONENTS, DEBRIS and
+TEXT_UNLESS_STYLED below, which are left out on purpose. The emojis are those of the `emoji` library; the
+search is ours, because its `emoji_list` loses ❤️ before a joiner that joins nothing, and splits 👩️‍🚀 for a
+selector that it did not need.
 """
 
 import re
@@ -53,7 +54,7 @@ def extract(text: str, *, keep_variants: bool = False) -> list[str]:
 
 @cache
 def _runs() -> re.Pattern[str]:
-    """Whatever can hold emojis, so that the search below walks little else."""
+    """Finds the runs of characters that can hold emojis, so that little else of a text is searched."""
     characters = {*"".join(_folds()), _TEXT_STYLE} - {*"0123456789#*"}
     exact = "".join(sorted(c for c in characters if not "\U0001f000" <= c < "\U00020000"))
     return re.compile(f"[0-9#*]?[{exact}{_EMOJI_STYLE}\U0001f000-\U0001ffff]+")
@@ -61,15 +62,15 @@ def _runs() -> re.Pattern[str]:
 
 @lru_cache(2**14)  # people write the same few again and again
 def _emojis_of(run: str, keep_variants: bool) -> tuple[str, ...]:
-    """Leftmost first, the longest emoji at each place; a needless U+FE0F in it changes nothing."""
-    found, place = [], 0
-    while place < len(run):
-        last = min(place + _reach().get(run[place], 0), len(run))
-        keys = ((end, run[place:end].replace(_EMOJI_STYLE, "")) for end in range(last, place, -1))
-        end, key = next(((end, key) for end, key in keys if key in _folds()), (place + 1, None))
-        if key and run[place:end] not in TEXT_UNLESS_STYLED and not run.startswith(_TEXT_STYLE, end):
+    """Leftmost first, the longest emoji at each position; a needless U+FE0F in it changes nothing."""
+    found, position = [], 0
+    while position < len(run):
+        last = min(position + _reach().get(run[position], 0), len(run))
+        keys = ((end, run[position:end].replace(_EMOJI_STYLE, "")) for end in range(last, position, -1))
+        end, key = next(((end, key) for end, key in keys if key in _folds()), (position + 1, None))
+        if key and run[position:end] not in TEXT_UNLESS_STYLED and not run.startswith(_TEXT_STYLE, end):
             found.append(key if keep_variants else _folds()[key])
-        place = end
+        position = end
     return tuple(found)
 
 

@@ -2,8 +2,8 @@
 
     counts of the vocabulary ─► weights [V], mean 1 over the tuples ─► the shift they cause, and its undoing
 
-Weights in both updates move the optimum from p(e|y) to p(e|y)·w(e)/Z(y); the serving side divides by w.
-Everything is in float64 and in log space: k = 750 overflows otherwise.
+Weights in the updates of both networks move the optimum from p(e|y) to p(e|y)·w(e)/Z(y); the serving side
+divides by w. Everything is in float64 and in log space: k = 750 overflows otherwise.
 """
 
 import numpy as np
@@ -11,9 +11,9 @@ import numpy as np
 from ..errors import InputError
 
 SCHEMES = ("none", "exponential", "tfidf", "tfidf-corpus")
-SMALLEST = float(np.finfo(np.float32).tiny)  # weight that training can hold, and that undoing can square
+SMALLEST = float(np.finfo(np.float32).tiny)  # weight: a normal float32 in training, and undoing squares it
 NUM_SAMPLES = 50  # of a picture, in the paper
-MIN_EFFECTIVE_SAMPLES = 10.0  # of those, corrected; under it the correction is noise
+MIN_EFFECTIVE_SAMPLES = 10.0  # that those are worth once the weights are undone; under it the result is noise
 
 
 def weights(scheme: str, counts: np.ndarray, *, k: float, num_posts: int) -> np.ndarray:
@@ -70,7 +70,8 @@ def effective_sample_size(weight: np.ndarray, counts: np.ndarray) -> float:
 def samples_after_undoing(distribution: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """How many of 50 samples of each weighted distribution are left once it is undone, [n, V] → [n].
 
-    (Σ 1/w)² / Σ 1/w² over samples of q, expected: 50 (Σ q/w)² / Σ q/w².
+    Each sample of q then counts 1/w, which makes them worth (Σ 1/w)² / Σ 1/w² samples. With the sums replaced
+    by their expected values this is 50 (Σ q/w)² / Σ q/w².
     """
     corrected = distribution / weight
     return NUM_SAMPLES * corrected.sum(axis=1) ** 2 / (corrected / weight).sum(axis=1)

@@ -20,7 +20,7 @@ from .post import ImageFile, Reject
 
 
 def hidden(identity: str) -> str:
-    """An id for a post whose own id tells whose it is: ids are written as they are, accounts never."""
+    """An id for a post whose own id gives away the account: ids are written as they are, accounts never."""
     return hashlib.blake2b(identity.encode(), digest_size=12).hexdigest()
 
 
@@ -60,7 +60,7 @@ def read_list(path: Path, *keys: str, after: bytes = b"") -> Iterator[tuple[str,
 
 
 def dig(value: Any, *path: str | int) -> Any:
-    """What lies at a path of keys and places within JSON; None where the path leads nowhere."""
+    """What lies at a path of keys and positions within JSON; None where the path leads nowhere."""
     for step in path:
         if isinstance(step, str):
             value = value.get(step) if isinstance(value, dict) else None

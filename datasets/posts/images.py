@@ -23,10 +23,10 @@ from .outcomes import IMAGE_TOO_LARGE, UNREADABLE_IMAGE
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
-MAX_PARTS = 1000  # segments or chunks of a file, beside one for each 4 KiB of it; each costs a microsecond
-MAX_SCANS = 100  # of a progressive JPEG: each goes over all pixels, and none that is meant has over 20
+MAX_PARTS = 1000  # segments or chunks of a file, and one more for each 4 KiB; each costs a microsecond
+MAX_SCANS = 100  # of a progressive JPEG: each goes over all pixels, and real ones have 20 at most
 UNIT = 2**13  # weights are whole multiples of 1/UNIT
-BAND = 4  # parts that are averaged at once: they touch few pixels, and products so small start no threads
+BAND = 4  # parts that are averaged in one product: so small that it starts no threads
 
 
 Bands = tuple[tuple[slice, np.ndarray], ...]
@@ -87,19 +87,19 @@ def _read_jpeg(source: bytes, size: int) -> np.ndarray:
 
 def _jpeg_segments(source: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, start and end of each segment's content, up to the first scan's header."""
-    place = 2
+    position = 2
     for _ in range(MAX_PARTS + len(source) // 4096):
-        if source[place] != 0xFF:
+        if source[position] != 0xFF:
             break
-        marker = source[place + 1]
+        marker = source[position + 1]
         if marker == 0xFF:  # padding
-            place += 1
+            position += 1
             continue
-        end = place + 2 + int.from_bytes(source[place + 2 : place + 4], "big")
-        yield marker, place + 4, end
+        end = position + 2 + int.from_bytes(source[position + 2 : position + 4], "big")
+        yield marker, position + 4, end
         if marker == 0xDA:
             return
-        place = end
+        position = end
     raise ImageError(UNREADABLE_IMAGE)
 
 
@@ -138,23 +138,23 @@ def _can_read_heif() -> bool:
 def _png_essentials(source: bytes) -> tuple[bytes, bytes]:
     """The PNG without what its picture does not need, and its EXIF.
 
-    Pillow would unpack compressed texts and profiles, of a megabyte for each kilobyte.
+    Pillow would unpack compressed texts and profiles, up to a megabyte from each kilobyte.
     """
-    chunks, exif, place = [source[:8]], b"", 8
+    chunks, exif, position = [source[:8]], b"", 8
     for _ in range(MAX_PARTS + len(source) // 4096):
-        length, name = struct.unpack_from(">I4s", source, place)
-        end = place + 12 + length
+        length, name = struct.unpack_from(">I4s", source, position)
+        end = position + 12 + length
         if end > len(source):
             break
         if name == b"IHDR":
-            _check_pixels(*struct.unpack_from(">II", source, place + 8))
+            _check_pixels(*struct.unpack_from(">II", source, position + 8))
         if name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
-            chunks.append(source[place:end])
+            chunks.append(source[position:end])
         elif name == b"eXIf":
-            exif = source[place + 8 : end - 4]
+            exif = source[position + 8 : end - 4]
         if name == b"IEND":
             return b"".join(chunks), exif
-        place = end
+        position = end
     raise ImageError(UNREADABLE_IMAGE)
 
 
@@ -192,7 +192,7 @@ def _average(pixels: np.ndarray, down: Bands, across: Bands) -> np.ndarray:
     """Weighted means of rows and then of columns: uint8 [size, size, 3].
 
     All sums are of whole numbers below 2^24, which float32 adds without error in any order: neither the
-    processor nor the library's threads can change a byte. Between the two, means are kept to a quarter.
+    processor nor the library's threads can change a byte. Between the two, means are rounded to quarters.
     """
     height, width, _ = pixels.shape
     flat = pixels.reshape(height, -1).astype(np.float32)
@@ -221,10 +221,11 @@ def _bands(length: int, start: float, stop: float, size: int, smooth: bool) -> B
 def _weights(length: int, start: float, stop: float, size: int, smooth: bool) -> np.ndarray:
     """What each of `length` pixels adds to each of `size` equal parts of [start, stop]: [size, length].
 
-    The running sum of a row of pixels is known at their edges. Straight lines between make each part the mean
-    of its exact area. If `smooth`, the curve there is cubic, with the mean of two neighbours for the slope at
-    their common edge: still exact in whole pixels, but within one it follows its neighbours. For means
-    over blocks, as the DCT scales give, this is 4 dB nearer to the area of what they were made from.
+    A part is the difference between the running sums of the pixels at its two ends. At the pixels' edges the
+    running sum is exact; within a pixel it has to be interpolated. A straight line gives each part the mean
+    of its exact area. If `smooth`, a cubic curve is taken, whose slope at an edge is the mean of the two
+    pixels there, so that brightness changes gradually within a pixel. For pixels that are means over blocks
+    themselves, as of a reduced JPEG, the result is 4 dB nearer to averaging the full image.
     """
     edges = np.linspace(start, stop, size + 1)
     pixel = np.minimum(edges.astype(int), length - 1)
@@ -244,7 +245,7 @@ def _weights(length: int, start: float, stop: float, size: int, smooth: bool) ->
 
 
 def _orientation(exif: bytes) -> int:
-    """The orientation that EXIF tells, 1 to 8; 1 where it tells none, or is odd, which costs no picture."""
+    """The orientation that EXIF tells, 1 to 8; 1 where it tells none or is broken: no reason to reject."""
     exif = exif.removeprefix(b"Exif\0\0")
     order = ">" if exif.startswith(b"MM") else "<"
     try:

@@ -3,7 +3,8 @@
     file ─► read_rows ─► the wanted values of each row; an image's bytes stay where they are, as a
                          ParquetCell ─► read ─► the bytes, when they are wanted
 
-Both go forward through a row group in small batches, for one that pandas wrote can be the whole file.
+Both go forward through a row group in small batches: a group that pandas wrote can be the whole
+file.
 """
 
 import json
@@ -61,12 +62,12 @@ def _open_column(path: str, column: str) -> "_Column":
 
 
 class _Column:
-    """A column whose cells are read in order, as builders do; going back costs the row group's beginning."""
+    """A column whose cells are read in order, as builders do. To go back, it reads the row group anew."""
 
     def __init__(self, path: str, name: str) -> None:
         self.file, self.name = open_parquet(Path(path)), name
         self.firsts = [0, *accumulate(_group_sizes(self.file))]  # the first row of each group, and the end
-        self.start = self.stop = 0  # the rows of the batch, and of the batches behind it
+        self.start = self.stop = 0  # the first row of the batch, and the end of its row group
         self.batch: Sequence = ()
         self.batches: Iterator[pa.RecordBatch] = iter(())
         self.lock = Lock()
@@ -108,13 +109,13 @@ def read_rows(
 ) -> Iterator[tuple[Any, ...] | None]:
     """Yield the values of some columns of each row, and None for a row that is lost in a damaged group.
 
-    Args:
-        columns: their names; None gives None.
-        image: the one of them with images. Where they are not paths, a ParquetCell stands for each, be it
-            there or not: whether it is would be known by reading it, or by statistics, and pyarrow ends the
-            process where damaged ones are asked for.
+    A value that cannot be decoded, such as a text that is not UTF-8, is bytes.
 
-    What is no UTF-8 stays bytes.
+    Args:
+        columns: their names; a None among them gives the value None.
+        image: the one of them with images. Where its cells hold the images themselves, each row gives a
+            ParquetCell, even for an empty cell. To know which are empty we would have to read the images, or
+            ask pyarrow for the column's statistics: where these are damaged, it ends the process.
     """
     import pyarrow as pa
 
@@ -123,7 +124,7 @@ def read_rows(
     first = 0
     for group, size in enumerate(_group_sizes(file)):
         row = first
-        with suppress(OSError, pa.ArrowException):  # what it lacks is told below
+        with suppress(OSError, pa.ArrowException):  # the rows that this leaves out come as None below
             for batch in _batches(file, group, wanted, ROWS_WITH_IMAGES if layout == "lists" else ROWS):
                 values = {name: _values(batch.column(name)) for name in wanted if name != image}
                 cells = [ParquetCell(str(path), image, row + number) for number in range(len(batch))]

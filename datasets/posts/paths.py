@@ -16,7 +16,7 @@ def files_in(source: Path, endings: Collection[str]) -> list[Path]:
     return []
 
 
-def place_of(path: Path, source: Path) -> str:
+def name_in(path: Path, source: Path) -> str:
     """How a file of a source is called in ids and rejects: its name, or its path in the folder."""
     name = path.name if path == source else path.relative_to(source).as_posix()
     return name.encode(errors="backslashreplace").decode()

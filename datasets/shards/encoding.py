@@ -1,4 +1,4 @@
-"""How the pixels of an image lie in a sample. It is known here alone.
+"""How the pixels of an image are stored in a sample. No other file knows it.
 
 npy       a .npy file of uint8 [size, size, 3]: its header, and the pixels, with which it ends
 jpg       a JPEG of as many pixels: 4:4:4, quality 95
@@ -38,7 +38,10 @@ def num_pixel_bytes(size: int) -> int:
 
 
 def min_bytes(encoding: str, size: int) -> int:
-    """Bytes that an encoded picture has at least: of a shorter npy a reader would take others' for pixels."""
+    """The fewest bytes that an encoded picture can have.
+
+    A reader takes the last bytes of a npy for its pixels: of a shorter one it would take other bytes, too.
+    """
     return num_pixel_bytes(size) if encoding == "npy" else 1
 
 

@@ -54,7 +54,7 @@ class Index:
         first = np.searchsorted(self.image, np.arange(len(self.keys)))
         return [self.posts[row] for row in self.post[first]]
 
-    def samples(self) -> "list[tuple[ImagePlace, Label]]":
+    def samples(self) -> "list[tuple[ImageSpan, Label]]":
         """What `index_rows` made the rows from."""
         labels: list[list[Label]] = [[] for _ in self.keys]
         rows = np.stack([self.image, self.post, self.emoji], axis=1).tolist()
@@ -62,10 +62,10 @@ class Index:
             emojis = tuple(self.emojis[emoji] for *_, emoji in tuples)
             labels[image].append(Label(self.posts[post], self.accounts[post], emojis))
         columns = (self.offset.tolist(), self.length.tolist(), self.crc32.tolist())
-        places = map(ImagePlace, self.keys, self.extensions, *columns)
+        spans = map(ImageSpan, self.keys, self.extensions, *columns)
         return [
-            (place, replace(first, reposts=tuple(others)))
-            for place, (first, *others) in zip(places, labels, strict=True)
+            (span, replace(first, reposts=tuple(others)))
+            for span, (first, *others) in zip(spans, labels, strict=True)
         ]
 
     def to_bytes(self) -> bytes:
@@ -86,7 +86,7 @@ class Index:
                     raise TypeError(f"{name} is {arrays[name].dtype}")
                 rows[name] = arrays[name]
             for name in _TEXTS:
-                "".join(rows[name]).encode()  # all of them texts, that can be written
+                "".join(rows[name]).encode()  # raises where one is no text, or cannot be UTF-8
             return cls(**rows)
         except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"not an index: {error}") from error
@@ -112,7 +112,7 @@ class Label:
 
 
 @dataclass(frozen=True)
-class ImagePlace:
+class ImageSpan:
     """Where the image of a sample lies in a tar."""
 
     key: str
@@ -122,9 +122,9 @@ class ImagePlace:
     crc32: int
 
 
-def index_rows(samples: list[tuple[ImagePlace, Label]]) -> Index:
+def index_rows(samples: list[tuple[ImageSpan, Label]]) -> Index:
     """The index of samples, in the order in which they lie."""
-    places = [place for place, _ in samples]
+    spans = [span for span, _ in samples]
     labels = [(row, each) for row, (_, label) in enumerate(samples) for each in (label, *label.reposts)]
     posts: dict[tuple[str, str], int] = {}
     for _, label in labels:
@@ -138,14 +138,14 @@ def index_rows(samples: list[tuple[ImagePlace, Label]]) -> Index:
     ]
     image, emoji, post = np.array(tuples, np.int32).reshape(-1, 3).T
     return Index(
-        keys=tuple(place.key for place in places),
-        extensions=tuple(place.extension for place in places),
+        keys=tuple(span.key for span in spans),
+        extensions=tuple(span.extension for span in spans),
         posts=tuple(post for post, _ in posts),
         accounts=tuple(account for _, account in posts),
         emojis=tuple(emojis),
-        offset=np.array([place.offset for place in places], np.int64),
-        length=np.array([place.length for place in places], np.int64),
-        crc32=np.array([place.crc32 for place in places], np.uint32),
+        offset=np.array([span.offset for span in spans], np.int64),
+        length=np.array([span.length for span in spans], np.int64),
+        crc32=np.array([span.crc32 for span in spans], np.uint32),
         image=image,
         emoji=emoji,
         post=post,

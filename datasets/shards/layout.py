@@ -1,4 +1,4 @@
-"""What a dataset is on disk. The names of its files are known here alone.
+"""What a dataset is on disk. No other file knows how its files are called.
 
     shards/
       manifest.json              written last: a folder without it is no dataset yet
@@ -78,15 +78,16 @@ def is_begun(names: Iterable[str]) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file is none that anybody put there: an unfinished one, or macOS's notes."""
+    """Whether nobody put a file there, by the dot of its name: an unfinished one, or macOS's notes."""
     return name.rpartition("/")[2].startswith(".")
 
 
 def leftovers(names: Iterable[str], tars: Collection[str]) -> list[str]:
     """The files of shards that are not among `tars`, and temporary ones, in the order of their removal.
 
-    A tar is known as ours by what is beside it, or by its number alone: another may be somebody's who put it
-    there. So it goes first: after a kill, what is beside it still tells.
+    A tar is ours if an index or statistics lie beside it, or if its name is only a number. Any other may be
+    somebody's who put it there, and stays. A tar is removed before what lies beside it: after a kill between,
+    the rest is still known as ours.
     """
     names = list(names)
     found = {name: match for name in names if (match := _OF_SHARD.fullmatch(name)) and not is_hidden(name)}

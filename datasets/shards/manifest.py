@@ -20,7 +20,7 @@ MAX_SIZE = 1024  # pixels, of a side
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """The samples of one split in one tar: all of them, but in a foreign tar whose splits share it."""
+    """The samples of one split in one tar. A tar of others can hold several splits: an entry for each."""
 
     name: str  # of the tar, relative to the dataset
     index: str  # of the index, relative to the dataset

@@ -1,8 +1,8 @@
 """A sample in a tar of ours: the JSON of its label, then its image, and nothing else.
 
-    Label, image ─► add_sample ─► tar ─► read_sample ─► ImagePlace, Label ─► index_shard ─► Index
+    Label, image ─► add_sample ─► tar ─► read_sample ─► ImageSpan, Label ─► index_shard ─► Index
 
-Reading needs no member before it, so that damage to one sample costs no other.
+A sample is read without those before it, so that one that is damaged does not make the next unreadable.
 """
 
 import io
@@ -15,7 +15,7 @@ import numpy as np
 from zlib_ng import zlib_ng
 
 from .encoding import ENCODERS
-from .index import ImagePlace, Index, Label, index_rows
+from .index import ImageSpan, Index, Label, index_rows
 
 BLOCK = 512  # bytes: what members of a tar are padded to
 
@@ -29,7 +29,7 @@ def add_sample(tar: tarfile.TarFile, key: str, label: Label, extension: str, ima
         tar.addfile(_header(name, len(content)), io.BytesIO(content))
 
 
-def read_sample(content: np.ndarray, start: int) -> tuple[ImagePlace, Label]:
+def read_sample(content: np.ndarray, start: int) -> tuple[ImageSpan, Label]:
     """Read the sample that begins at a byte of a tar.
 
     Args:
@@ -56,16 +56,16 @@ def read_sample(content: np.ndarray, start: int) -> tuple[ImagePlace, Label]:
     extension = name.removeprefix(f"{key}.")
     if extension not in ENCODERS:
         raise ValueError("no image behind the label")
-    return ImagePlace(key, extension, end + BLOCK, len(image), zlib_ng.crc32(image)), label
+    return ImageSpan(key, extension, end + BLOCK, len(image), zlib_ng.crc32(image)), label
 
 
-def read_samples(content: np.ndarray) -> Iterator[tuple[ImagePlace, Label]]:
+def read_samples(content: np.ndarray) -> Iterator[tuple[ImageSpan, Label]]:
     """Read all samples of a tar. Raises ValueError where it is not ours or damaged."""
     start = 0
     while content[start : start + BLOCK].any():
-        place, label = read_sample(content, start)
-        yield place, label
-        start = end_of(place)
+        span, label = read_sample(content, start)
+        yield span, label
+        start = end_of(span)
 
 
 def index_shard(shard: Path) -> Index:
@@ -78,9 +78,9 @@ def map_tar(path: Path) -> np.ndarray:
     return np.asarray(np.memmap(path, np.uint8, "r")) if path.stat().st_size else np.empty(0, np.uint8)
 
 
-def end_of(place: ImagePlace) -> int:
+def end_of(span: ImageSpan) -> int:
     """Where the sample behind this one begins, in bytes."""
-    return _padded(place.offset + place.length)
+    return _padded(span.offset + span.length)
 
 
 def _read_member(content: np.ndarray, start: int) -> tuple[str, np.ndarray, int]:
@@ -107,5 +107,5 @@ def _header(name: str, size: int) -> tarfile.TarInfo:
     return member
 
 
-def _padded(place: int) -> int:
-    return -(-place // BLOCK) * BLOCK
+def _padded(position: int) -> int:
+    return -(-position // BLOCK) * BLOCK

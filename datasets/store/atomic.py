@@ -14,7 +14,7 @@ SUMS = "SHA256SUMS"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes the name `path`, on any error it goes."""
+    """Yield a temporary path beside `path`: on success it is renamed to `path`, on any error removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:

@@ -1,8 +1,8 @@
 """Shards of a store, kept on this machine while they are read.
 
 A file lies under the SHA-256 that the manifest gives it, so it is whole or absent, and any number of ranks
-and runs can share one folder. The oldest go when the folder is full; a shard that is memory-mapped can go,
-too: its bytes stay until it is closed.
+and runs can share one folder. When it is full, the files that were asked for longest ago are removed, also
+while they are memory-mapped: the system keeps their bytes until they are unmapped.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ from .folder import StoreFolder
 
 @dataclass(frozen=True)
 class ShardCache:
-    """A folder of at most `max_bytes`, but for the file that was fetched last."""
+    """A folder of at most `max_bytes`; the file that was asked for last stays, however large it is."""
 
     path: Path
     max_bytes: int

@@ -3,7 +3,8 @@
     url ─► open_folder ─► LocalFolder | StoreFolder: one protocol
 
 Names are relative and stay inside the folder: they come out of manifests, which somebody else may have
-written. Of fsspec's protocols only plain stores are allowed: others run programs, or chain.
+written. Of fsspec's protocols only plain stores are allowed: others start programs, or wrap further
+protocols.
 """
 
 import re
@@ -34,7 +35,7 @@ class Folder(Protocol):
         ...
 
     def absolute(self) -> "Folder":
-        """The same folder, wherever a process works that is told of it."""
+        """The same folder, with a path that holds for processes in any working directory."""
         ...
 
     def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
@@ -167,7 +168,7 @@ class StoreFolder:
     def _reaching(self, name: str | None = None) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
         """The store, and the path of a file there, or of the folder itself.
 
-        What botocore refuses is no OSError (s3fs lets it through): no credentials, no such host.
+        s3fs lets errors of botocore through, which are no OSErrors: no credentials, no such host.
         """
         store, root = self._opened
         path = root if name is None else f"{root}/{_checked(name)}"

@@ -9,8 +9,8 @@ import numpy as np
 def overlapping(maps: list[np.ndarray], size: int) -> tuple[int, np.ndarray]:
     """All memory from the first to the last of some maps, as rows of `size` bytes that begin at every byte.
 
-    So that one index gathers images from any of them. Only rows that lie in a map may be looked at. The maps
-    stay mapped as long as the rows are there.
+    So one array of row numbers gathers images from any of them. Only rows that lie in a map may be looked at.
+    The maps stay mapped as long as the rows are there.
 
     Args:
         maps: uint8 [bytes] each.
@@ -28,7 +28,7 @@ def overlapping(maps: list[np.ndarray], size: int) -> tuple[int, np.ndarray]:
 class _Memory:
     """Every run of `size` bytes that begins within `length` bytes of an address, as rows that overlap.
 
-    The array that NumPy makes of it refers to it, and it to the maps.
+    NumPy's array keeps a reference to it, and it keeps one to the maps, so that they stay mapped.
     """
 
     def __init__(self, maps: list[np.ndarray], address: int, length: int, size: int) -> None:

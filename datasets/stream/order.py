@@ -22,7 +22,7 @@ class Window:
 
     first: int  # position in the lane of its first tuple
     pieces: np.ndarray  # int64 [pieces, 3]: shard, and its tuples from … to …
-    permutation: np.ndarray  # int64 [tuples]: place among the pieces laid end to end, in the order of coming
+    permutation: np.ndarray  # int64 [tuples]: which of the pieces' tuples comes first, second, …
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Lane:
     """One lane of one epoch."""
 
     key: tuple[int, int]  # seed, epoch
-    number: int  # of its first window, counted over all lanes
+    number: int  # of its first window; no two windows of an epoch have the same
     window: int  # shards
     pieces: np.ndarray  # int64 [pieces, 3], as in Window
     first: list[int]  # [windows + 1], position of the first tuple of each window, and the end
@@ -86,14 +86,16 @@ class Order:
             first=[*first[:-1][:: self.window].tolist(), int(first[-1])],
         )
 
-    def parts(self, place: int, batch_size: int, rank: int, world_size: int) -> list[tuple[int, int, int]]:
-        """What a rank takes of an epoch's batch number `place`: lanes, and positions in them from … to …."""
+    def parts(
+        self, batch_in_epoch: int, batch_size: int, rank: int, world_size: int
+    ) -> list[tuple[int, int, int]]:
+        """Where a rank's slice of a batch lies: lanes, and of each the positions from … to …."""
         per_lane, per_rank = batch_size // self.lanes, batch_size // world_size
         parts = []
         for lane in range(rank * per_rank // per_lane, -(-(rank + 1) * per_rank // per_lane)):
             start = max(rank * per_rank - lane * per_lane, 0)
             stop = min((rank + 1) * per_rank - lane * per_lane, per_lane)
-            parts.append((lane, place * per_lane + start, place * per_lane + stop))
+            parts.append((lane, batch_in_epoch * per_lane + start, batch_in_epoch * per_lane + stop))
         return parts
 
     def locate(self, epoch: int, start: int, stop: int, lane: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -103,8 +105,8 @@ class Order:
         for number in whole.windows(start, stop):
             window = whole.open(number)
             rows = [np.stack([np.full(b - a, shard), np.arange(a, b)]) for shard, a, b in window.pieces]
-            places = np.concatenate(rows, axis=1)[:, window.permutation]
-            found.append(places[:, max(start - window.first, 0) : stop - window.first])
+            tuples = np.concatenate(rows, axis=1)[:, window.permutation]
+            found.append(tuples[:, max(start - window.first, 0) : stop - window.first])
         shard, row = np.concatenate(found, axis=1)
         return shard, row
 

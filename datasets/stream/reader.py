@@ -54,24 +54,25 @@ class _Table:
     first: int  # position in the lane of the first tuple
     numbers: list[int]  # [shards], in the split
     shards: list[OpenShard | None]  # [shards], kept open; None where one is lost
-    checked: np.ndarray  # bool [shards]
-    shard: np.ndarray  # int32 [images], place in `shards`
+    checked: np.ndarray  # bool [shards]: all of its images are
+    shard: np.ndarray  # int32 [images], position in `shards`
     row: np.ndarray  # int32 [images], in their shard
     start: np.ndarray  # int64 [images], first byte in the tar
     length: np.ndarray  # int64 [images], bytes
-    memory: (
-        np.ndarray
-    )  # uint8 [bytes, 3·size²]: every run of as many bytes as an image has, see `overlapping`
-    place: np.ndarray  # int64 [images], row of `memory` that ends where the image does
+    memory: np.ndarray  # uint8 [bytes, 3·size²]: a row begins at every byte of the tars, see `overlapping`
+    memory_row: np.ndarray  # int64 [images], row of `memory` that holds the pixels of a npy
     known: np.ndarray  # bool [images]: checked
     good: np.ndarray  # bool [images], as far as they are checked
     image: np.ndarray  # int32 [tuples], row in this table
     emoji: np.ndarray  # int64 [tuples], position in the vocabulary
     settled: tuple[np.ndarray, np.ndarray] | None = None
-    """`image` and `emoji` with the good tuples in the place of damaged ones, when all shards are checked."""
+    """`image` and `emoji` with damaged tuples replaced; None until all shards of the window are checked."""
 
     def replaced(self) -> np.ndarray:
-        """int64 [tuples]: each tuple itself, or if its image is damaged, the next good one of the window."""
+        """The tuple to read for each, int64 [tuples]: itself, or if its image is damaged the next good one.
+
+        Behind the last good tuple of the window comes its first.
+        """
         good = np.flatnonzero(self.good[self.image])
         if not len(good):
             raise InputError("All images of a window are damaged. Copy the shards again.")
@@ -101,9 +102,9 @@ class Reader:
         Raises:
             InputError: too much is damaged.
         """
-        epoch, place = divmod(number, self._per_epoch)
+        epoch, batch_in_epoch = divmod(number, self._per_epoch)
         reading = self._reading
-        parts = reading.order.parts(place, reading.batch_size, reading.rank, reading.world_size)
+        parts = reading.order.parts(batch_in_epoch, reading.batch_size, reading.rank, reading.world_size)
         while True:
             tables, images, emojis = [], [], []
             for lane, start, stop in parts:
@@ -116,12 +117,12 @@ class Reader:
                     emojis.append(emoji)
             self._damage.check_limit()
             pixels = self._pixels(tables, images)
-            if pixels is not None:  # else an image could not be decoded, and is known to be bad now
+            if pixels is not None:  # else an image could not be decoded: it is marked, so try again
                 pixels = torch.from_numpy(pixels.reshape(-1, self._size, self._size, 3))
                 return Batch(pixels.permute(0, 3, 1, 2), torch.from_numpy(np.concatenate(emojis)))
 
     def _table(self, epoch: int, lane: int, window: int) -> _Table:
-        """The table of a window; the one behind it is begun."""
+        """The table of a window; opening the next window is begun."""
         last = window + 1 == self._lane(epoch, lane).num_windows
         wanted = (epoch, lane, window), ((epoch + 1, lane, 0) if last else (epoch, lane, window + 1))
         with self._lock:
@@ -153,11 +154,11 @@ class Reader:
             else (np.full(b - a, begin), np.zeros(b - a))
             for shard, begin, (_, a, b) in zip(shards, begins, window.pieces.tolist(), strict=False)
         ]
-        places = [
+        spans = [
             np.stack([shard.offset, shard.length]) if shard else np.zeros((2, size), np.int64)
             for shard, size in zip(shards, sizes, strict=True)
         ]
-        start, length = np.concatenate(places, axis=1)
+        start, length = np.concatenate(spans, axis=1)
         size = num_pixel_bytes(self._size)
         low, memory = overlapping([shard.content for shard in shards if shard], size)
         bases = [shard.content.ctypes.data - low if shard else 0 for shard in shards]
@@ -169,7 +170,7 @@ class Reader:
             shard=np.repeat(np.arange(len(numbers), dtype=np.int32), sizes),
             row=np.concatenate([np.arange(size, dtype=np.int32) for size in sizes]),
             memory=memory,
-            place=np.repeat(bases, sizes) + start + length - size,  # of a npy: it ends with its pixels
+            memory_row=np.repeat(bases, sizes) + start + length - size,  # a npy ends with its pixels
             start=start,
             length=length,
             known=np.zeros(begins[-1], bool),
@@ -188,24 +189,24 @@ class Reader:
     def _check_all(self, opened: Future[_Table]) -> None:
         """Check a window ahead, unless it is so wide that this would be a pass of its own over the data."""
         table = opened.result()
-        for place in range(len(table.shards) if len(table.shards) <= OPEN_SHARDS else 0):
+        for position in range(len(table.shards) if len(table.shards) <= OPEN_SHARDS else 0):
             if self._closed:
                 return
-            self._check(table, place)
+            self._check(table, position)
 
-    def _check(self, table: _Table, place: int) -> None:
+    def _check(self, table: _Table, position: int) -> None:
         """Note in a table which images of one of its shards are damaged."""
-        first, end = np.searchsorted(table.shard, [place, place + 1]).tolist()
-        for row in self._damage.of(table.numbers[place], table.shards[place]):
+        first, end = np.searchsorted(table.shard, [position, position + 1]).tolist()
+        for row in self._damage.of(table.numbers[position], table.shards[position]):
             table.good[first + row] = False
         table.known[first:end] = True
-        table.checked[place] = True
+        table.checked[position] = True
 
     def _check_image(self, table: _Table, image: int) -> None:
-        place = int(table.shard[image])
-        number, shard = table.numbers[place], table.shards[place]
+        position = int(table.shard[image])
+        number, shard = table.numbers[position], table.shards[position]
         if shard is None:
-            self._check(table, place)
+            self._check(table, position)
         else:
             table.good[image] &= not self._damage.has(number, shard, int(table.row[image]))
             table.known[image] = True
@@ -217,7 +218,7 @@ class Reader:
             if not table.good[table.image[source]].all():
                 source = table.replaced()[start:stop]
             image = table.image[source]
-            for each in image[~table.known[image]].tolist():  # these at once; the others are checked ahead
+            for each in image[~table.known[image]].tolist():  # at once; the others are checked ahead
                 self._check_image(table, each)
             if table.checked.all():
                 source = table.replaced()
@@ -231,20 +232,22 @@ class Reader:
         """The pixels of images, uint8 [images, …]; None if one of them turns out to be damaged."""
         size, encoding = self._size, self._split.manifest.encoding
         if encoding == "npy":
-            parts = [table.memory[table.place[chosen]] for table, chosen in zip(tables, images, strict=True)]
+            parts = [
+                table.memory[table.memory_row[chosen]] for table, chosen in zip(tables, images, strict=True)
+            ]
             return parts[0] if len(parts) == 1 else np.concatenate(parts)
         pixels = np.empty((sum(map(len, images)), size, size, 3), np.uint8)
         out = iter(pixels)
         whole = True
         for table, chosen in zip(tables, images, strict=True):
             columns = (each[chosen].tolist() for each in (table.shard, table.start, table.length))
-            for image, place, start, length in zip(chosen.tolist(), *columns, strict=True):
-                shard = table.shards[place]
+            for image, position, start, length in zip(chosen.tolist(), *columns, strict=True):
+                shard = table.shards[position]
                 assert shard is not None
                 try:
                     decode(shard.content[start : start + length], encoding, next(out))
                 except ValueError as error:
-                    self._damage.lose_image(table.numbers[place], shard, int(table.row[image]), str(error))
+                    self._damage.lose_image(table.numbers[position], shard, int(table.row[image]), str(error))
                     table.good[image] = whole = False
                     table.settled = None
         return pixels if whole else None

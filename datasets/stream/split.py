@@ -1,9 +1,9 @@
 """One split of a dataset, and its shards opened for reading.
 
-    manifest + folder (or its cache) ─► Split ─► open_shard ─► OpenShard: a memory map, places, tuples
+    manifest + folder (or its cache) ─► Split ─► open_shard ─► OpenShard: a memory map, its images, its tuples
 
-Nothing that a dataset says is believed: an index must be the one that the manifest counted, and every place
-in it must lie inside its tar.
+What a dataset says of itself is checked first: an index must be the one that the manifest names, and every
+image in it must lie inside its tar.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -72,8 +72,8 @@ class Split:
         return sum(self.tuples)
 
     @cached_property
-    def _places(self) -> dict[str, int]:
-        return {emoji: place for place, emoji in enumerate(self.manifest.vocabulary)}
+    def _positions(self) -> dict[str, int]:
+        return {emoji: position for position, emoji in enumerate(self.manifest.vocabulary)}
 
     def check(self) -> None:
         """Refuse a local folder in which shards are missing or cut short, before the work starts."""
@@ -98,7 +98,7 @@ class Split:
         shard, index = self.shards[number], self.read_index(number)
         if not fits(index, shard):
             raise ShardError("index does not fit the manifest")
-        emoji = np.array([self._places.get(each, -1) for each in index.emojis], np.int32)[index.emoji]
+        emoji = np.array([self._positions.get(each, -1) for each in index.emojis], np.int32)[index.emoji]
         known = emoji >= 0
         if known.sum() != shard.tuples:
             raise ShardError("index does not fit the manifest")

@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class Mapper(Protocol):
-    """`map`, with the work done elsewhere; items are taken as there is room for them."""
+    """Like `map`, but other processes do the work, and items are only taken a few ahead of it."""
 
     def __call__(self, function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]: ...
 
@@ -40,7 +40,7 @@ def mapper(engine: str, workers: int) -> Iterator[Mapper]:
     Args:
         engine: "local": spawned processes, or this one when `workers` is 1. "ray": tasks on the cluster at
             RAY_ADDRESS; without one, on this machine.
-        workers: processes on this machine; a cluster has as many as it has.
+        workers: processes on this machine; a cluster uses all that it has.
     """
     assert engine in ENGINES
     if engine == "ray":
@@ -105,7 +105,7 @@ def _call(function: Callable[[Item], Result], item: Item) -> Result:
 
 
 def _ahead(started: Iterable[Item], most: int) -> Iterator[Item]:
-    """The same things, while at most so many more of them have been taken."""
+    """Yield what `started` yields, but take up to `most` ahead: taking one starts its work."""
     waiting: deque[Item] = deque()
     for each in started:
         waiting.append(each)
@@ -120,13 +120,13 @@ def worker_pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _follow_parent() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"  # the processes are the parallelism; read when a library is loaded
+    os.environ["OMP_NUM_THREADS"] = "1"  # one thread each: there are processes enough
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent stops, and then its pool
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
 def _exit_with_parent() -> None:
-    """Else the workers of a killed process would wait for work for ever."""
+    """End when the parent does: if it is killed, its workers would wait for work for ever."""
     parent = parent_process()
     assert parent is not None
     parent.join()

@@ -102,10 +102,8 @@ def shoot(post: WorldPost) -> Image.Image:
 
     width = rng.uniform(*CROP) * min(photo.width, photo.height * aspect)
     height = width / aspect
-    left, top = rng.beta(2, 2, size=2) * (
-        photo.width - width,
-        photo.height - height,
-    )  # rather from the middle
+    # Beta, not uniform: a crop from the middle is likelier than one from a corner.
+    left, top = rng.beta(2, 2, size=2) * (photo.width - width, photo.height - height)
     picture = photo.crop((round(left), round(top), round(left + width), round(top + height)))
     if rng.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)

@@ -132,7 +132,7 @@ def build(
     from ...datasets.build.dataset import Source, Task, build_shards
     from ...datasets.build.deny import DenyList, read_deny_list
     from ...datasets.build.options import BuildOptions
-    from ...datasets.care.stats import describe
+    from ...datasets.care.stats import page
 
     if task_index >= task_count:
         raise click.BadParameter("tasks are numbered from 0 to --task-count − 1.", param_hint="--task-index")
@@ -151,7 +151,7 @@ def build(
         task=Task(task_index, task_count),
     )
     if manifest:
-        click.echo(describe(manifest))
+        click.echo(page(manifest))
 
 
 @shards.command(context_settings={"show_default": True})
@@ -171,10 +171,10 @@ def index(folder: Folder, image_size: str, workers: int, **options: Any) -> None
     """
     from ...datasets.build.options import BuildOptions
     from ...datasets.care.adopt import adopt
-    from ...datasets.care.stats import describe
+    from ...datasets.care.stats import page
 
     manifest = adopt(folder.absolute(), BuildOptions(image_size=int(image_size), **options), workers=workers)
-    click.echo(describe(manifest))
+    click.echo(page(manifest))
 
 
 @shards.command()
@@ -222,11 +222,11 @@ def stats(folder: Folder, as_json: bool) -> None:
     \b
     emojigan shards stats shards
     """
-    from ...datasets.care.stats import describe, summarise
+    from ...datasets.care.stats import page, summarise
     from ...datasets.shards.manifest import read_manifest
 
     manifest = read_manifest(folder)
-    figures = json.dumps(summarise(manifest), ensure_ascii=False, indent=1) if as_json else describe(manifest)
+    figures = json.dumps(summarise(manifest), ensure_ascii=False, indent=1) if as_json else page(manifest)
     click.echo(figures)
 
 

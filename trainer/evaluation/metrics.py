@@ -164,7 +164,8 @@ def sampling_floor(p: Floats, num_samples: int) -> Floats:
     """Expected total variation between p and a histogram of `num_samples` draws from p itself. -> [n]
 
     Exact: N_v is binomial, and by De Moivre E|N_v − np| = 2 k (1 − p) P(N_v = k) with k = ⌊np⌋ + 1 (Diaconis
-    & Zabell 1991). A model that is only sampled, however good, has no lower expected value by merit.
+    & Zabell 1991). This is the distance that even a perfect model shows when it is known by
+    `num_samples` samples only: a lower one is chance.
     """
     k = np.floor(num_samples * p) + 1  # [n, V]
     return (k * (1 - p) * binom.pmf(k, num_samples, p)).sum(-1) / num_samples

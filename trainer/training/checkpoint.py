@@ -48,7 +48,7 @@ class TrainState:
 def save_checkpoint(folder: Path, step: int, state: TrainState, identity: Identity) -> None:
     """Write the state after `step` steps, then remove all but it and the one before.
 
-    One of a later step was damaged, or the training would have gone on from it.
+    Those of later steps go, too: training went on from the newest that was whole, so they are damaged.
     """
     path = folder / step_name(step)
     with creating_folder(path) as temporary:

@@ -104,7 +104,7 @@ def fit(sums: np.ndarray, emoji: np.ndarray, *, epochs: int, seed: int) -> tuple
             for fitting in torch.randperm(len(texts), generator=generator).split(_BATCH_SIZE):
                 about = owner[fitting]
                 other = (torch.rand(len(about), generator=generator) * (len(texts) - count[about])).long()
-                other += (other >= first[about]) * count[about]  # skips the emoji's own
+                other += (other >= first[about]) * count[about]  # skips the texts of the emoji itself
                 loss = description_loss(vectors[about], texts[fitting], texts[other])
                 optimizer.zero_grad()
                 loss.backward()
@@ -124,7 +124,7 @@ def description_loss(vectors: torch.Tensor, fitting: torch.Tensor, other: torch.
 
 
 def _read(words: Path, descriptions: Path | None) -> Descriptions:
-    """Descriptions in the words of a file. A word that it only has in lower case is taken so."""
+    """Descriptions as rows of a file's word vectors. A word that the file lacks is tried in lower case."""
     texts = _read_descriptions(descriptions) if descriptions else _own_descriptions()
     vectors = read_word2vec(words)
     if not np.isfinite(vectors.vectors).all():

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gensim.models import KeyedVectors
 
 _ALPHAS = (0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 4.0)
-_HELD_OUT = 5  # one trained emoji of so many chooses alpha
+_HELD_OUT = 5  # one trained emoji of so many is held out to choose alpha
 _FEWEST = 50  # trained emojis that a regression can learn from
 
 
@@ -58,7 +58,7 @@ class Fit:
 def complete(path: Path) -> tuple[KeyedVectors, Origin]:
     """Clean a file of trained vectors; estimate one for every folded emoji that it lacks from its words.
 
-    A variant that was not trained is left out: its emoji's vector stands for it (`vectors.resolve`).
+    A variant that was not trained is left out: its emoji's vector stands for it (`resolve` in table.py).
     """
     cleaned = clean(path)
     known = [e for e in all_canonical() if e in cleaned.rows]

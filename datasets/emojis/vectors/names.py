@@ -36,7 +36,7 @@ def build_vectors() -> KeyedVectors:
 
     LSI is fitted on the folded emojis alone, lest a word count six times because its emoji comes in five
     tones; variants are projected. An emoji that shares no word with another is left out. Two builds with
-    with the same packages on the same kind of machine are equal bit for bit.
+    the same packages on the same kind of machine are equal bit for bit.
     """
     return keyed(*_from_names())
 

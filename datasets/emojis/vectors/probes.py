@@ -18,7 +18,7 @@ import numpy as np
 from ..text import canonical, without_tone
 from .table import EmojiVectors, resolve, unit
 
-NEIGHBOURS = 10  # whose lists hubs are in
+NEIGHBOURS = 10  # of each emoji; a hub is among those of very many
 DUPLICATE = 0.999  # cosine
 _ZWJ = "\u200d"
 
@@ -110,7 +110,7 @@ class Riddle:
 class Hubs:
     """How unevenly emojis are among the 10 nearest of others."""
 
-    skew: float  # of the number of lists an emoji is in; 0 is even, above 1 is hubby
+    skew: float  # of the number of lists an emoji is in; 0 is even, above 1 a few emojis are near everything
     skew_centred: float
     most: tuple[tuple[str, int], ...]  # the emojis in most lists, and in how many
     in_none: int  # emojis that are in no list

@@ -1,7 +1,7 @@
 """A table of emoji vectors as a page for people and a few lines for the terminal.
 
-EmojiVectors (+ vocabulary of shards) ─► probes ─► Report ─┬─► report.html.j2 ─► one page
-                                                           └─► format_table ─► text
+EmojiVectors (+ vocabulary of shards) ─► probes ─► VectorReport ─┬─► report.html.j2 ─► one page
+                                                                 └─► format_table ─► text
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Report:
+class VectorReport:
     """What the page shows."""
 
     file: str
@@ -69,7 +69,7 @@ class Report:
     duplicates: tuple[tuple[str, ...], ...]
 
 
-def examine(vectors: EmojiVectors, file: str, vocabulary: Mapping[str, int] | None) -> Report:
+def examine(vectors: EmojiVectors, file: str, vocabulary: Mapping[str, int] | None) -> VectorReport:
     """Probe a table.
 
     Args:
@@ -80,7 +80,7 @@ def examine(vectors: EmojiVectors, file: str, vocabulary: Mapping[str, int] | No
     if len(folded.emojis) < _FEWEST:
         raise InputError(f"{file} has vectors of {len(folded.emojis)} emojis: a report needs {_FEWEST}.")
     shown = [e for e in vocabulary or _POPULAR if e in folded.index][:_CARDS]
-    return Report(
+    return VectorReport(
         file,
         vectors,
         frozenset(vectors.origin.filled if vectors.origin else ()),
@@ -97,7 +97,7 @@ def examine(vectors: EmojiVectors, file: str, vocabulary: Mapping[str, int] | No
     )
 
 
-def format_table(report: Report) -> str:
+def format_table(report: VectorReport) -> str:
     """The report as a few aligned lines."""
     count, dimension = report.vectors.matrix.shape
     filled = f", {len(report.filled)} filled" if report.filled else ""
@@ -127,7 +127,7 @@ LOOKUPS = {
 """How an emoji of a vocabulary gets its vector: in short, and in full."""
 
 
-def riddle_sets(report: Report) -> dict[str, tuple[Riddle, ...]]:
+def riddle_sets(report: VectorReport) -> dict[str, tuple[Riddle, ...]]:
     """The riddles by what they are."""
     return {
         "analogies": report.analogies,
@@ -136,7 +136,7 @@ def riddle_sets(report: Report) -> dict[str, tuple[Riddle, ...]]:
     }
 
 
-def write_page(report: Report, path: Path) -> None:
+def write_page(report: VectorReport, path: Path) -> None:
     """Write the page, which needs no other file and no network."""
     import jinja2
 
@@ -174,9 +174,9 @@ def _map(space: Space, vocabulary: Mapping[str, int] | None) -> tuple[Point, ...
 
     perplexity = min(30.0, (len(space.emojis) - 1) / 3)
     tsne = TSNE(metric="cosine", init="random", perplexity=perplexity, random_state=0, n_jobs=1)
-    places = tsne.fit_transform(space.rows)
-    low, high = places.min(axis=0), places.max(axis=0)
-    scaled = 1000 * (places - low) / np.maximum(high - low, 1e-9)
+    plane = tsne.fit_transform(space.rows)  # [emojis, 2]
+    low, high = plane.min(axis=0), plane.max(axis=0)
+    scaled = 1000 * (plane - low) / np.maximum(high - low, 1e-9)
     return tuple(
         Point(e, float(x), float(y), vocabulary is None or e in vocabulary)
         for e, (x, y) in zip(space.emojis, scaled, strict=True)

@@ -18,7 +18,7 @@ from ..outcomes import BROKEN_ENTRY
 from ..paths import is_clean
 from ..post import ImageFile, Post, Reject
 
-PLACES = ("your_instagram_activity/media", "your_instagram_activity/content", "content")
+POST_FOLDERS = ("your_instagram_activity/media", "your_instagram_activity/content", "content")
 """Where exports of different years have their posts."""
 
 _PART = re.compile(r"posts_(\d+)\.(json|html)")
@@ -41,7 +41,7 @@ def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
     """
     parts = _find(source)
     if not parts:
-        raise InputError(f"{source}: no posts_1.json in {', '.join(PLACES)}.")
+        raise InputError(f"{source}: no posts_1.json in {', '.join(POST_FOLDERS)}.")
     if all(part.suffix == ".html" for part in parts):
         raise InputError(f"{source}: an export as HTML. Request it from Instagram as JSON.")
     folder = _folder_of(source) if source.is_file() else source
@@ -57,7 +57,7 @@ def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
 def repair(text: str) -> str:
     """Undo the exporter's damage; text without it stays as it is.
 
-    Only text that is no character above U+00FF and valid UTF-8 when each is taken as a byte is changed.
+    Text is changed only if all its characters are bytes, up to U+00FF, and the bytes are valid UTF-8.
     """
     try:
         return text.encode("latin-1").decode("utf-8")
@@ -66,20 +66,20 @@ def repair(text: str) -> str:
 
 
 def _find(source: Path) -> list[Path]:
-    """The files of posts, by place and number."""
+    """The files of posts, by folder and number."""
     refuse_zip(source)
     if source.is_file():
         return [source] if _PART.fullmatch(source.name) else []
-    folders = [source / place for place in PLACES if (source / place).is_dir()]
+    folders = [source / name for name in POST_FOLDERS if (source / name).is_dir()]
     found = [(path, named) for f in folders for path in f.iterdir() if (named := _PART.fullmatch(path.name))]
     return [path for path, named in sorted(found, key=lambda each: (each[0].parent, int(each[1][1])))]
 
 
 def _folder_of(part: Path) -> Path:
-    """The folder of the export that a file of posts lies in; its own where it was taken out."""
-    for place in PLACES:
-        if part.resolve().parent.as_posix().endswith(f"/{place}"):
-            return part.resolve().parents[place.count("/") + 1]
+    """The folder of the export that a file of posts lies in; the file's own folder where it was taken out."""
+    for name in POST_FOLDERS:
+        if part.resolve().parent.as_posix().endswith(f"/{name}"):
+            return part.resolve().parents[name.count("/") + 1]
     return part.parent
 
 

@@ -6,8 +6,8 @@
     2023-11-14_22-13-20_UTC_comments.json
 
 An image beside a video is its thumbnail, and left out. Stories, profile pictures and what else Instaloader
-keeps are passed over. Posts of which there is no JSON are known by their names; other patterns for names
-need it, and the format to be named.
+keeps are passed over. A post without its JSON is known by such a name. Where Instaloader was told to name
+files otherwise, the JSON is needed, and this format has to be asked for.
 """
 
 import re
@@ -65,21 +65,22 @@ def _read_folder(folder: Path) -> Iterator[Post | Reject]:
         return
     metadata = {named[1]: named[0] for name in names if (named := _JSON.fullmatch(name))}
     videos = {name.removesuffix(".mp4") for name in names if name.endswith(".mp4")}
-    images: dict[str, dict[int, str]] = {stem: {} for stem in metadata}  # stem of a post → place → name
+    images: dict[str, dict[int, str]] = {stem: {} for stem in metadata}  # stem of a post → number → name
     for name in names:
         stem, ending = Path(name).stem, Path(name).suffix.lower()
-        place = _place(stem, metadata) if ending in (*_IMAGES, ".txt") else None
-        if place:
-            files = images.setdefault(place[0], {})
+        found = _post_of(stem, metadata) if ending in (*_IMAGES, ".txt") else None
+        if found:
+            post_stem, number = found
+            files = images.setdefault(post_stem, {})
             if ending != ".txt" and stem not in videos:
-                files[place[1]] = name  # one, where it was downloaded in two encodings
+                files[number] = name  # only the last of an image that was downloaded in two encodings
     for stem in sorted(images):
         post = _to_post(folder, stem, metadata.get(stem), images[stem])
         if post:
             yield post
 
 
-def _place(stem: str, metadata: Mapping[str, str]) -> tuple[str, int] | None:
+def _post_of(stem: str, metadata: Mapping[str, str]) -> tuple[str, int] | None:
     """The stem of the post that a file belongs to, and its number there: slides are counted from 1."""
     if stem in metadata:
         return stem, 0
@@ -90,7 +91,7 @@ def _place(stem: str, metadata: Mapping[str, str]) -> tuple[str, int] | None:
 
 
 def _to_post(folder: Path, stem: str, metadata: str | None, images: dict[int, str]) -> Post | Reject | None:
-    """None for a story, or what else there is a JSON of."""
+    """None where the JSON is of a story, or of something else that is no post."""
     where = stem
     content = read_json(folder / metadata) if metadata else None
     if isinstance(content, Reject):
@@ -112,7 +113,7 @@ def _to_post(folder: Path, stem: str, metadata: str | None, images: dict[int, st
 
 
 def _videos(node: Any) -> set[int]:
-    """The numbers of the files that are thumbnails of videos, as `_place` counts."""
+    """The numbers of the files that are thumbnails of videos, as `_post_of` counts."""
     slides = dig(node, "edge_sidecar_to_children", "edges")
     nodes = [node, *(dig(each, "node") for each in (slides if isinstance(slides, list) else []))]
     return {

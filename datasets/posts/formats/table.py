@@ -27,7 +27,7 @@ from ..outcomes import (
     UNREADABLE_ROW_GROUP,
 )
 from ..parquet import ParquetCell, huggingface_images, open_parquet, read_rows
-from ..paths import files_in, is_clean, place_of, stays_inside
+from ..paths import files_in, is_clean, name_in, stays_inside
 from ..post import ImageFile, ImageSource, Post, Reject
 
 COLUMNS = {  # ours, and what else they are called
@@ -61,11 +61,11 @@ def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
     if not tables:
         raise InputError(f"{source}: a table of posts ends in {', '.join(_READERS)}.")
     for table in [path for path in tables if path.stem == "metadata"] or tables:
-        place, folder = place_of(table, source), str(table.parent)
+        name, folder = name_in(table, source), str(table.parent)
         for number, (line, row) in enumerate(_READERS[table.suffix.lower()](table, names)):
             if not isinstance(row, str):
-                row = _to_post(row, f"{place.removesuffix(table.suffix)}/{number}", folder)
-            yield Reject(f"{place}:{line}", row) if isinstance(row, str) else row
+                row = _to_post(row, f"{name.removesuffix(table.suffix)}/{number}", folder)
+            yield Reject(f"{name}:{line}", row) if isinstance(row, str) else row
 
 
 _Rows = Iterator[tuple[int, Sequence[Any] | str]]
@@ -227,7 +227,8 @@ def _to_reactions(value: Any) -> tuple[tuple[str, int], ...] | None:
         pairs = [(emoji, count) for emoji, count in (value.items() if isinstance(value, dict) else value)]
     except (TypeError, ValueError):
         return None
-    given = [(emoji, count) for emoji, count in pairs if count is not None]  # a Parquet struct has them all
+    # In Parquet's structs each row names every emoji of the table; those that it lacks have no count.
+    given = [(emoji, count) for emoji, count in pairs if count is not None]
     fine = all(isinstance(emoji, str) and type(count) is int and count >= 0 for emoji, count in given)
     return tuple(given) if fine else None
 

@@ -29,7 +29,7 @@ from ..outcomes import (
     TEXT_TOO_LONG,
     UNSAFE_NAME,
 )
-from ..paths import files_in, is_clean, place_of
+from ..paths import files_in, is_clean, name_in
 from ..post import Post, Reject
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "gif")
@@ -86,18 +86,18 @@ def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
     if not tars:
         raise InputError(f"{source}: no .tar is there.")
     for tar in tars:
-        for _, entry in read_tar(tar, place_of(tar, source)):
+        for _, entry in read_tar(tar, name_in(tar, source)):
             yield entry
 
 
-def read_tar(tar: Path, place: str) -> Iterator[tuple[str, Post | Reject]]:
-    """Yield a post for each sample of a tar that is called `place`, with the sample's name in the tar."""
+def read_tar(tar: Path, name: str) -> Iterator[tuple[str, Post | Reject]]:
+    """Yield a post for each sample of a tar that is called `name`, with the sample's name in the tar."""
     try:
         for key, members in groupby(_read_members(tar), key=lambda member: member.key):
-            for entry in _to_posts(list(members), key, tar, place):
+            for entry in _to_posts(list(members), key, tar, name):
                 yield key, entry
     except _DamagedError as error:
-        yield "", Reject(f"{place}, {error}", DAMAGED_TAR)
+        yield "", Reject(f"{name}, {error}", DAMAGED_TAR)
 
 
 def _read_members(path: Path) -> Iterator[_Member]:
@@ -147,24 +147,24 @@ def _to_member(info: tarfile.TarInfo, file: BinaryIO) -> _Member:
     return _Member(folder + slash + stem, extension, info.offset_data, info.size, text, fault)
 
 
-def _to_posts(members: list[_Member], key: str, tar: Path, place: str) -> Iterator[Post | Reject]:
+def _to_posts(members: list[_Member], key: str, tar: Path, name: str) -> Iterator[Post | Reject]:
     """The post of a sample, and those that our own tars name as its reposts; or why there is none."""
-    where = f"{place}:{key}".encode(errors="backslashreplace").decode()
+    where = f"{name}:{key}".encode(errors="backslashreplace").decode()
     extensions = [member.extension for member in members]
     images = tuple(
         TarSlice(str(tar), member.offset, member.length) for member in members if member.extension in IMAGES
     )
-    dotted = sum("." in name and name.rpartition(".")[2] in IMAGES for name in extensions)
+    dotted = sum("." in each and each.rpartition(".")[2] in IMAGES for each in extensions)
     if fault := next((member.fault for member in members if member.fault), ""):
         yield Reject(where, fault)
     elif len(set(extensions)) < len(extensions):
         yield Reject(where, REPEATED_MEMBER)
-    elif not images and dotted:  # to WebDataset v1.2.jpg and v1.3.jpg are one sample, and here they are none
+    elif not images and dotted:  # v1.2.jpg and v1.3.jpg: WebDataset takes them for one sample
         yield from [Reject(where, DOTS_IN_NAME)] * dotted
     elif not images:
         yield Reject(where, NO_ID_OR_IMAGE)
     else:
-        for post in _read_texts(members, f"{place.removesuffix(Path(place).suffix)}/{key}", images):
+        for post in _read_texts(members, f"{name.removesuffix(Path(name).suffix)}/{key}", images):
             yield Reject(where, post) if isinstance(post, str) else post
 
 

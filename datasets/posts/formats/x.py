@@ -21,7 +21,7 @@ from ..post import ImageFile, Post, Reject
 
 _PART = re.compile(r"tweets?(?:-part(\d+))?\.js")
 _LAST_LINK = re.compile(r"https://t\.co/\w+\Z")
-_SHORTEST_NOTE = 100  # characters that a tweet and its long text share at least; they are cut near 280
+_SHORTEST_NOTE = 100  # characters that a tweet and its long text share at least; tweets are cut near 280
 
 
 def recognises(source: Path) -> bool:

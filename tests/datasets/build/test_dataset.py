@@ -21,7 +21,7 @@ from emojigan.datasets.build import dataset as builder
 from emojigan.datasets.build import digest
 from emojigan.datasets.build import shard as assemble
 from emojigan.datasets.build.dataset import Source, build_shards
-from emojigan.datasets.build.labels import hash_account, place_of, splits_of
+from emojigan.datasets.build.labels import hash_account, position_of, splits_of
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.emojis.text import extract
 from emojigan.datasets.errors import InputError
@@ -189,7 +189,9 @@ def test_nobody_is_in_two_splits(posts_folder, shards):
 
 
 def splits(accounts: list[str], options: BuildOptions) -> list[str]:
-    return [SPLITS[split] for split in splits_of(np.array(list(map(place_of, accounts)), np.uint64), options)]
+    return [
+        SPLITS[split] for split in splits_of(np.array(list(map(position_of, accounts)), np.uint64), options)
+    ]
 
 
 @given(st.text(min_size=1), st.floats(0, 0.5), st.floats(0, 0.5))

@@ -130,7 +130,7 @@ def plan_one_by_one(posts) -> tuple[dict[str, list[list[tuple[int, int]]]], dict
     return {split: list(images.values()) for split, images in shards.items()}, Counter(outcome)
 
 
-def places(plan: Plan, digests: list[Digest], posts) -> dict[str, list[list[tuple[int, int]]]]:
+def images_of(plan: Plan, digests: list[Digest], posts) -> dict[str, list[list[tuple[int, int]]]]:
     first_post = np.cumsum([0, *(len(digest.outcome) for digest in digests)])
     found: dict[str, list[list[tuple[int, int]]]] = {split: [] for split in SPLITS}
     for number, task in enumerate(plan.tasks):
@@ -138,10 +138,10 @@ def places(plan: Plan, digests: list[Digest], posts) -> dict[str, list[list[tupl
             enumerate(each.split for each in plan.tasks)
         ).get(number + 1)
         images: list[list[tuple[int, int]]] = [[] for _ in range(task.images)]
-        for place, chunk, row in task.places.tolist():
+        for image, chunk, row in task.samples.tolist():
             digest = digests[chunk]
             post = int(first_post[chunk] + digest.post[row])
-            images[place].append((post, int(digest.content[row, 1])))
+            images[image].append((post, int(digest.content[row, 1])))
         found[task.split] += images
     return found
 
@@ -152,7 +152,7 @@ def test_plan_is_that_of_one_post_after_the_other(posts):
     digests = to_digests(posts)
     plan = plan_shards(digests, OPTIONS)
     expected, outcome = plan_one_by_one(posts)
-    assert places(plan, digests, posts) == expected
+    assert images_of(plan, digests, posts) == expected
     counts = {"read": len(posts), "used": outcome["used"], "without emoji": outcome["without emoji"]}
     near, duplicate = outcome["near"], outcome["duplicate id"]
     counts |= {"near-duplicate in another split": near} if near else {}

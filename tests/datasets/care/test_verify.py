@@ -51,9 +51,9 @@ def change(folder: Path, **changes: object) -> None:
     write_manifest(replace(read_manifest(dataset), **changes), dataset)
 
 
-def damage(path: Path, place: int) -> None:
+def damage(path: Path, position: int) -> None:
     content = bytearray(path.read_bytes())
-    content[place] ^= 1
+    content[position] ^= 1
     path.write_bytes(content)
 
 
@@ -102,14 +102,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("tiny"), [5]).folder.path or Path()
 
 
-@given(place=st.integers(0), bit=st.integers(0, 7))
+@given(position=st.integers(0), bit=st.integers(0, 7))
 @settings(max_examples=200, deadline=None)
-def test_any_flipped_bit_of_a_tar_is_found_where_it_is(tiny, place, bit):
+def test_any_flipped_bit_of_a_tar_is_found_where_it_is(tiny, position, bit):
     tar = tiny / "000000.tar"
     whole = tar.read_bytes()
     content = bytearray(whole)
-    place %= len(content)
-    content[place] ^= 1 << bit
+    position %= len(content)
+    content[position] ^= 1 << bit
     tar.write_bytes(content)
     try:
         checksum, *others = (fault for fault in faults(tiny) if fault.file == tar.name)
@@ -117,7 +117,7 @@ def test_any_flipped_bit_of_a_tar_is_found_where_it_is(tiny, place, bit):
         tar.write_bytes(whole)
     index = Index.from_bytes((tiny / "000000.index").read_bytes())
     ends = [-(-end // 512) * 512 for end in (index.offset + index.length).tolist()]
-    key = next((key for key, end in zip(index.keys, ends, strict=True) if place < end), None)
+    key = next((key for key, end in zip(index.keys, ends, strict=True) if position < end), None)
     assert checksum == Fault(tar.name, None, "checksum differs")
     assert {fault.key for fault in others} == {key}
 

@@ -196,7 +196,7 @@ MANY = st.lists(st.integers(1, 10**4), min_size=2, max_size=20)
 
 def dataset(counts: list[int]) -> Manifest:
     """A manifest whose emojis have these counts."""
-    vocabulary = {chr(ord("😀") + place): count for place, count in enumerate(sorted(counts)[::-1])}
+    vocabulary = {chr(ord("😀") + rank): count for rank, count in enumerate(sorted(counts)[::-1])}
     shard = ShardEntry("0.tar", "0.index", "train", sum(counts), sum(counts), 1, "", "")
     return Manifest(64, "npy", "", {}, vocabulary, {}, {"used": sum(counts)}, (shard,))
 

@@ -47,9 +47,9 @@ def jpeg_claiming(width: int, height: int, **options) -> bytes:
 
 def gif_claiming(screen: tuple[int, int], frame: tuple[int, int]) -> bytes:
     content = bytearray(encoded(Image.new("L", (16, 16)), "GIF"))
-    place = content.index(b",\0\0\0\0")
+    position = content.index(b",\0\0\0\0")
     content[6:10] = struct.pack("<HH", *screen)
-    content[place + 5 : place + 9] = struct.pack("<HH", *frame)
+    content[position + 5 : position + 9] = struct.pack("<HH", *frame)
     return bytes(content)
 
 

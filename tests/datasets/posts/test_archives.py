@@ -304,12 +304,12 @@ def test_other_folder_is_not_recognised_and_refused_or_empty(tmp_path, form):
             list(read_posts([tmp_path], form))
 
 
-def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
+def paths(value: Any, path: tuple = ()) -> Iterator[tuple]:
     """The path of every value within a document."""
     yield path
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, each in inner:
-        yield from places(each, (*path, key))
+        yield from paths(each, (*path, key))
 
 
 def changed(document: Any, path: tuple, value: Any) -> Any:
@@ -351,7 +351,7 @@ def test_any_value_in_any_place_gives_posts_and_rejects(folders, name, document,
     export, folder = EXPORTS[name], folders[name]
     whole = export.documents[document]
     untouched = list(read_posts([folder], name))
-    path = data.draw(st.sampled_from(list(places(whole))))
+    path = data.draw(st.sampled_from(list(paths(whole))))
     try:
         export.write_document(folder, document, changed(whole, path, data.draw(VALUES)))
         found = list(read_posts([folder], name))

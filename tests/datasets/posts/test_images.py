@@ -48,8 +48,8 @@ def photograph(width: int, height: int) -> Image.Image:
 def quarters() -> Image.Image:
     """A square of four colours, so that every orientation looks different."""
     image = Image.new("RGB", (64, 64))
-    for place, colour in zip([(0, 0), (32, 0), (0, 32), (32, 32)], (RED, GREEN, BLUE, WHITE), strict=True):
-        image.paste(colour, (*place, place[0] + 32, place[1] + 32))
+    for corner, colour in zip([(0, 0), (32, 0), (0, 32), (32, 32)], (RED, GREEN, BLUE, WHITE), strict=True):
+        image.paste(colour, (*corner, corner[0] + 32, corner[1] + 32))
     return image
 
 
@@ -481,7 +481,7 @@ def test_fingerprints_of_other_codings_are_near_and_of_other_crops_far(shots):
         for old, other in zip(found, others, strict=True)
     ]
     assert np.mean(again) > 0.95
-    assert not any(near(a, b) for place, a in enumerate(found) for b in found[:place])
+    assert not any(near(a, b) for number, a in enumerate(found) for b in found[:number])
 
 
 @pytest.mark.parametrize("size", [32, 64, 100])

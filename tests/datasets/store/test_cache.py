@@ -30,13 +30,13 @@ def local(tmp_path: Path) -> Split:
 @pytest.fixture
 def remote(local: Split, tmp_path: Path) -> Split:
     """The same dataset on a store, behind a cache that holds about three of its six shards."""
-    place = f"memory://{tmp_path.name}"
+    url = f"memory://{tmp_path.name}"
     store = fsspec.filesystem("memory")
     assert local.folder.path is not None
     for path in local.folder.path.iterdir():
         store.pipe_file(f"/{tmp_path.name}/{path.name}", path.read_bytes())
     largest = max(shard.bytes for shard in local.shards)
-    return Split(open_folder(place), local.manifest, "train", ShardCache(tmp_path / "cache", 3 * largest))
+    return Split(open_folder(url), local.manifest, "train", ShardCache(tmp_path / "cache", 3 * largest))
 
 
 def read(split: Split, batches: int, **options) -> list[list[tuple[int, int]]]:

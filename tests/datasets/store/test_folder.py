@@ -69,8 +69,8 @@ def folder(request, tmp_path) -> Folder:
     if request.param == "s3":
         request.getfixturevalue("store")
     name = tmp_path.name
-    places = {"disk": f"{tmp_path}/x", "file": f"file://{tmp_path}/x", "memory": f"memory://{name}"}
-    return open_folder({**places, "s3": f"s3://bucket/{name}"}[request.param])
+    urls = {"disk": f"{tmp_path}/x", "file": f"file://{tmp_path}/x", "memory": f"memory://{name}"}
+    return open_folder({**urls, "s3": f"s3://bucket/{name}"}[request.param])
 
 
 def test_what_is_written_is_read(folder):
@@ -122,12 +122,12 @@ def test_name_that_might_leave_the_folder_is_refused(folder, name):
 
 
 @pytest.mark.parametrize(
-    "place",
+    "url",
     ["pipe:cat x", "ftp://host/x", "simplecache::s3://b/x", "ssh://host/x", "zip://a::s3://b", "x://y"],
 )
-def test_place_that_is_no_plain_store_is_refused(place):
+def test_url_that_is_no_plain_store_is_refused(url):
     with pytest.raises(InputError, match="not a place for shards"):
-        open_folder(place)
+        open_folder(url)
 
 
 def test_absolute_folder_is_the_same_from_elsewhere(tmp_path, monkeypatch):
@@ -172,8 +172,8 @@ def test_build_to_a_store_puts_the_bytes_of_a_folder_there(store, posts_folder, 
     ],
 )
 def test_store_that_cannot_be_reached_is_told_in_one_line(store, posts_folder, change, message):
-    place = f"s3://{change.get('bucket', 'bucket')}/x"
-    words = [sys.executable, "-c", BUILD, *build(posts_folder, place)]
+    url = f"s3://{change.get('bucket', 'bucket')}/x"
+    words = [sys.executable, "-c", BUILD, *build(posts_folder, url)]
     result = subprocess.run(words, env={**os.environ, **store, **change}, capture_output=True, text=True)
     assert result.returncode == 2
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]

@@ -20,7 +20,7 @@ def maps_of(folder: Path, rng: np.random.Generator) -> list[np.ndarray]:
     return maps
 
 
-def test_a_row_is_the_bytes_at_its_place_in_any_map(tmp_path: Path):
+def test_a_row_is_the_bytes_at_its_position_in_any_map(tmp_path: Path):
     maps = maps_of(tmp_path, np.random.default_rng(0))
     low, rows = overlapping(maps, SIZE)
     for each in maps:

@@ -50,10 +50,10 @@ def test_positions_are_int64_even_of_an_empty_slice(order):
 @settings(deadline=None)
 def test_a_window_is_finished_before_the_next_begins(order, epoch):
     shards = [shard for shard, _ in epoch_of(order, epoch)]
-    last_seen = {shard: place for place, shard in enumerate(shards)}
-    first_seen = {shard: place for place, shard in reversed(list(enumerate(shards)))}
-    for place in range(len(shards)):
-        opened = sum(first_seen[shard] <= place <= last_seen[shard] for shard in first_seen)
+    last_seen = {shard: position for position, shard in enumerate(shards)}
+    first_seen = {shard: position for position, shard in reversed(list(enumerate(shards)))}
+    for position in range(len(shards)):
+        opened = sum(first_seen[shard] <= position <= last_seen[shard] for shard in first_seen)
         assert opened <= order.window
 
 
@@ -64,9 +64,9 @@ def test_a_window_of_all_shards_mixes_them_all():
         assert (np.abs(counts - 250) < 80).all()  # 5.8 standard deviations
 
 
-def test_every_place_of_a_tuple_is_equally_likely():
-    places = [epoch_of(Order(0, (5,), 1), epoch).index((0, 0)) for epoch in range(5000)]
-    assert (np.abs(np.bincount(places, minlength=5) - 1000) < 160).all()  # 5.7 standard deviations
+def test_every_position_of_a_tuple_is_equally_likely():
+    positions = [epoch_of(Order(0, (5,), 1), epoch).index((0, 0)) for epoch in range(5000)]
+    assert (np.abs(np.bincount(positions, minlength=5) - 1000) < 160).all()  # 5.7 standard deviations
 
 
 def test_epochs_differ():

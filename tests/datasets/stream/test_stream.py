@@ -65,7 +65,7 @@ def stored(split: Split) -> dict[tuple[int, int], tuple[bytes, str]]:
             pixels = [np.load(BytesIO(tar.extractfile(f"{key}.npy").read())).tobytes() for key in index.keys]
         pairs = zip(index.image, index.emoji, strict=True)
         known = [(row, index.emojis[e]) for row, e in pairs if index.emojis[e] in split.manifest.vocabulary]
-        found |= {(number, place): (pixels[row], emoji) for place, (row, emoji) in enumerate(known)}
+        found |= {(number, position): (pixels[row], emoji) for position, (row, emoji) in enumerate(known)}
     return found
 
 
@@ -89,8 +89,8 @@ def test_batches_are_what_the_order_says_and_the_tar_holds(train):
     order, content = Order(SEED, train.tuples, WINDOW), stored(train)
     per_epoch = batches_per_epoch(train, BATCH)
     for number, batch in enumerate(batches(train, 2 * per_epoch)):
-        epoch, place = divmod(number, per_epoch)
-        shard, row = order.locate(epoch, place * BATCH, (place + 1) * BATCH)
+        epoch, batch_in_epoch = divmod(number, per_epoch)
+        shard, row = order.locate(epoch, batch_in_epoch * BATCH, (batch_in_epoch + 1) * BATCH)
         expected = [content[each] for each in zip(shard.tolist(), row.tolist(), strict=True)]
         assert named(batch, train.manifest) == expected
 
@@ -139,7 +139,9 @@ def test_emojis_outside_the_vocabulary_are_not_seen(posts_folder, tmp_path):
     seen = Counter()
     for batch in islice(stream(split, seed=0, window=9, batch_size=1, start=0), split.num_tuples):
         seen.update(batch.emoji.tolist())
-    assert [seen[place] for place in range(len(manifest.vocabulary))] == list(manifest.vocabulary.values())
+    assert [seen[position] for position in range(len(manifest.vocabulary))] == list(
+        manifest.vocabulary.values()
+    )
 
 
 def threads() -> list[threading.Thread]:

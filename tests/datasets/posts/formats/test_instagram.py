@@ -1,4 +1,4 @@
-"""Instagram's own export: captions repaired, media that are images, and the places of different years."""
+"""Instagram's own export: captions repaired, media that are images, and the folders of different years."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.archives import hidden
-from emojigan.datasets.posts.formats.instagram import PLACES, repair
+from emojigan.datasets.posts.formats.instagram import POST_FOLDERS, repair
 from emojigan.datasets.posts.post import ImageFile, Post, Reject
 from emojigan.datasets.posts.read import read_posts
 
@@ -36,10 +36,10 @@ def medium(uri: str = "media/posts/202401/a.jpg", title: str = "") -> dict:
 def read(tmp_path: Path) -> Callable[..., list[Post | Reject]]:
     """Write posts_1.json into a folder that is called as Instagram does, and read it."""
 
-    def write_and_read(*posts, place: str = PLACES[0]) -> list[Post | Reject]:
+    def write_and_read(*posts, within: str = POST_FOLDERS[0]) -> list[Post | Reject]:
         folder = tmp_path / "instagram-ann.b-2024-05-01-x1Y2"
-        (folder / place).mkdir(parents=True, exist_ok=True)
-        (folder / place / "posts_1.json").write_text(json.dumps(posts))  # pure ASCII, as theirs
+        (folder / within).mkdir(parents=True, exist_ok=True)
+        (folder / within / "posts_1.json").write_text(json.dumps(posts))  # pure ASCII, as theirs
         return list(read_posts([folder]))
 
     return write_and_read
@@ -105,9 +105,9 @@ def test_account_of_a_renamed_folder_is_its_name(tmp_path):
     assert post.account == "instagram/mine"
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_posts_are_found_in_the_places_of_every_year(read, place):
-    assert len(read({"media": [medium()]}, place=place)) == 1
+@pytest.mark.parametrize("folder", POST_FOLDERS)
+def test_posts_are_found_in_the_folders_of_every_year(read, folder):
+    assert len(read({"media": [medium()]}, within=folder)) == 1
 
 
 def test_parts_come_by_number(tmp_path):
@@ -152,7 +152,7 @@ def test_post_whose_media_are_gone_is_a_post(read):
     "entry",
     [7, {}, {"media": {}}, {"media": [medium()], "title": 3}, {"media": [{"title": "x"}]}, {"media": []}],
 )
-def test_broken_entry_is_rejected_with_its_place(read, entry):
+def test_broken_entry_is_rejected_with_where_it_stands(read, entry):
     first, second = read({"media": [medium()]}, entry)
     assert isinstance(first, Post)
     assert second == Reject("posts_1.json[1]", "broken entry")
@@ -164,7 +164,7 @@ def test_medium_outside_of_the_export_is_rejected(read, uri):
 
 
 def test_export_as_html_is_refused_with_what_to_do(tmp_path):
-    (tmp_path / PLACES[0]).mkdir(parents=True)
-    (tmp_path / PLACES[0] / "posts_1.html").write_text("<html>")
+    (tmp_path / POST_FOLDERS[0]).mkdir(parents=True)
+    (tmp_path / POST_FOLDERS[0] / "posts_1.html").write_text("<html>")
     with pytest.raises(InputError, match=r"as HTML\. Request it from Instagram as JSON"):
         list(read_posts([tmp_path]))

@@ -158,7 +158,7 @@ def test_post_without_an_actor_is_its_own_account(read):
         create() | {"type": 3},
     ],
 )
-def test_broken_entry_is_rejected_with_its_place(read, item):
+def test_broken_entry_is_rejected_with_where_it_stands(read, item):
     first, second = read(create(), item)
     assert isinstance(first, Post)
     assert second == Reject("outbox.json[1]", "broken entry")

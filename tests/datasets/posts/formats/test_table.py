@@ -391,9 +391,9 @@ def test_a_mutated_parquet_gives_posts_and_rejects(tmp_path_factory, cut, flips)
     )
     pq.write_table(rows, path, row_group_size=3)
     content = bytearray(path.read_bytes()[:cut])
-    for place, bit in flips:
+    for position, bit in flips:
         if content:
-            content[place % len(content)] ^= 1 << bit
+            content[position % len(content)] ^= 1 << bit
     path.write_bytes(content)
     with suppress(InputError):  # the name of a column changed
         for row in read_posts([path]):

@@ -174,7 +174,7 @@ def test_every_chat_of_a_whole_export_is_read(tmp_path):
         {"reactions": [{"type": "emoji", "count": -1, "emoji": "👍"}]},
     ],
 )
-def test_broken_message_is_rejected_with_its_place(read, more):
+def test_broken_message_is_rejected_with_where_it_stands(read, more):
     first, second = read(message(1), message(2, **more) if "id" not in more else message(2) | more)
     assert isinstance(first, Post)
     assert second == Reject("result.json[1]", "broken entry")

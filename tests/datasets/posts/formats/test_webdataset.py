@@ -249,13 +249,13 @@ def test_a_cut_tar_is_told_unless_only_zeros_are_missing(tmp_path, order, cut):
         assert (rows[-1].reason, rows[:-1]) == ("damaged tar", whole[: len(rows) - 1])
 
 
-@given(member=st.integers(0, 8), place=st.integers(0, 511), bit=st.integers(0, 7))
+@given(member=st.integers(0, 8), position=st.integers(0, 511), bit=st.integers(0, 7))
 @FUZZ
-def test_a_flipped_bit_in_a_header_loses_nothing_in_silence(tmp_path, member, place, bit):
+def test_a_flipped_bit_in_a_header_loses_nothing_in_silence(tmp_path, member, position, bit):
     path = write_tar(tmp_path / "00.tar", [member for key in "abc" for member in sample(key)])
     whole = list(read_posts([path]))
     content = bytearray(path.read_bytes())
-    content[member * 1024 + place] ^= 1 << bit
+    content[member * 1024 + position] ^= 1 << bit
     path.write_bytes(content)
     rows = list(read_posts([path]))
     check_no_chimera(rows)
@@ -315,20 +315,20 @@ def test_a_mutated_tar_gives_posts_and_rejects(tmp_path, mutations, form):
             tar.addfile(info, io.BytesIO(content))
     content = path.read_bytes()
     blocks = [content[start : start + 512] for start in range(0, len(content), 512)]
-    for kind, number, place in mutations:
+    for kind, number, position in mutations:
         number %= len(blocks)
         if kind == "flip" and not blocks[number].startswith((b"image", b"text", b"{")):  # else it is legal
             block = bytearray(blocks[number].ljust(512, b"\0"))
-            block[place % 512] ^= 1 << place % 8
+            block[position % 512] ^= 1 << position % 8
             blocks[number] = bytes(block)
         elif kind == "cut":
-            blocks[number:] = [blocks[number][: place % 512]]
+            blocks[number:] = [blocks[number][: position % 512]]
         elif kind == "drop" and len(blocks) > 2:
             del blocks[number]
         elif kind == "double":
             blocks.insert(number, blocks[number])
         elif kind == "swap":
-            other = place % len(blocks)
+            other = position % len(blocks)
             blocks[number], blocks[other] = blocks[other], blocks[number]
     path.write_bytes(b"".join(blocks))
     for row in read_posts([path]):

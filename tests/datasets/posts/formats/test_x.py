@@ -146,7 +146,7 @@ def test_broken_account_is_told(read, tmp_path, content, reason):
         tweet(extended_entities={"media": [{"type": "photo"}]}),
     ],
 )
-def test_broken_entry_is_rejected_with_its_place(read, entry):
+def test_broken_entry_is_rejected_with_where_it_stands(read, entry):
     first, second = read(tweet("1"), entry)
     assert isinstance(first, Post)
     assert second == Reject("tweets.js[1]", "broken entry")
