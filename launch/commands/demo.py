@@ -16,12 +16,16 @@ TRAINING = (
 
 @click.command()
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("demo"), show_default=True
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("demo"),
+    show_default=True,
+    help="Folder for everything that is made.",
 )
 @click.option(
-    "--posts", type=click.IntRange(min=200), default=POSTS, show_default=True, help="Posts to make."
+    "--posts", type=click.IntRange(min=200), default=POSTS, show_default=True, help="How many posts to make."
 )
-@click.option("--training", default=TRAINING, show_default=True, help="Options for `emojigan train`.")
+@click.option("--training", default=TRAINING, show_default=True, help="Options to give to `emojigan train`.")
 def demo(out: Path, posts: int, training: str) -> None:
     """Make posts, build shards, train, evaluate, register and predict, on a world whose truth is known.
 

@@ -13,19 +13,29 @@ from ..parameters import FOLDER
 
 @click.command(context_settings={"show_default": True})
 @click.argument("shards", type=FOLDER)
-@click.option("--vectors", type=click.Path(path_type=Path), required=True, help="File of emoji vectors.")
+@click.option(
+    "--vectors",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File of emoji vectors, as `emojigan vectors build` writes it.",
+)
 @click.option(
     "--out",
     "run",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder of the run; resumed if begun.",
+    help="Folder of the run; one that was begun is gone on with.",
 )
 @click.option(
     "--recipe", type=click.Choice(recipes()), default="default", help="Where the keys below start from."
 )
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML with sections of keys.")
-@click.option("--dry-run", is_flag=True, help="Print the config and the plan, and exit.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="YAML file of keys in sections, such as a run's config.yaml.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the config and the plan, and train nothing.")
 @config_options
 def train(
     shards: Folder,
