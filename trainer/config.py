@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ..datasets.errors import InputError
 
 RECIPES = Path(__file__).parent / "recipes"
+DEFAULT = "default"  # the recipe that says again what the defaults are
 
 
 class Section(BaseModel):
@@ -55,7 +56,7 @@ class ModelConfig(Section):
     trunk_width: int = Field(
         default=64, ge=4, description="Channels of the first convolution; each further one has twice as many."
     )
-    feature_dim: int = Field(default=256, ge=4, description="Numbers that the features of an image are.")
+    feature_dim: int = Field(default=256, ge=4, description="How many features an image has.")
     hidden_dim: int = Field(default=512, ge=4, description="Units of the hidden layers.")
     latent_dim: int = Field(default=100, ge=1, description="Dimensions of the noise z.")
 
@@ -173,7 +174,7 @@ def resolve(recipe: str, file: Path | None, options: dict[str, Any]) -> Config:
     """
     sections: dict[str, dict[str, Any]] = {}
     for path in (RECIPES / f"{recipe}.yaml", file):
-        for section, values in (_read_yaml(path) if path else {}).items():
+        for section, values in (read_sections(path) if path else {}).items():
             sections.setdefault(section, {}).update(values)
     for name, field in Config.model_fields.items():
         assert isinstance(field.annotation, type) and issubclass(field.annotation, Section)
@@ -189,7 +190,18 @@ def resolve(recipe: str, file: Path | None, options: dict[str, Any]) -> Config:
         raise InputError(f"{file or recipe}: {key}: {message}.") from error
 
 
-def _read_yaml(path: Path) -> dict[str, dict[str, Any]]:
+def given_keys(recipe: str, file: Path | None, options: dict[str, Any]) -> set[str]:
+    """The keys that somebody decided: by an option, in the file, or in a recipe other than the default."""
+    paths = [*([RECIPES / f"{recipe}.yaml"] if recipe != DEFAULT else []), *([file] if file else [])]
+    return {*options, *(key for path in paths for part in read_sections(path).values() for key in part)}
+
+
+def read_sections(path: Path) -> dict[str, dict[str, Any]]:
+    """The sections of keys in a YAML file; whether the keys are known is not looked at.
+
+    Raises:
+        InputError: it cannot be read, or has no sections.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
