@@ -153,7 +153,7 @@ def _tell(training: Training, step: int) -> None:
         f"{accelerator.num_processes} rank(s) on {accelerator.device}, "
         f"{'bf16' if accelerator.mixed_precision == 'bf16' else 'float32'}"
     )
-    print(plan(training.config, inputs))
+    print(plan(training.config, inputs), flush=True)
     if inputs.num_without_vector:
         print(
             f"{inputs.num_without_vector:,} tuples have an emoji without a vector; they count with weight 0."

@@ -1,5 +1,6 @@
 """How long a training is: in epochs before its first step, in hours after its third."""
 
+import sys
 import time
 from collections.abc import Callable
 
@@ -43,5 +44,6 @@ class Pace:
         if self._done == 1:
             self._began = self._clock()
         else:
-            each = (self._clock() - self._began) / (TIMED - 1)
-            tqdm.write(f"about {duration(each * (self._left - self._done))} on this machine")
+            each, left = (self._clock() - self._began) / (TIMED - 1), self._left - self._done
+            tqdm.write(f"{left:,} steps left: about {duration(each * left)} on this machine")
+            sys.stdout.flush()  # into a log, now

@@ -15,7 +15,7 @@ def told(steps: int, times: list[float], capsys: pytest.CaptureFixture[str], *, 
 
 
 def test_the_time_is_told_once_after_three_steps_and_the_first_does_not_count(capsys):
-    assert told(1203, [60, 70, 80, 95, 120], capsys) == "about 3 h 20 min on this machine\n"
+    assert told(1203, [60, 70, 80, 95, 120], capsys) == "1,200 steps left: about 3 h 20 min on this machine\n"
 
 
 def test_a_training_that_ends_before_tells_nothing(capsys):
