@@ -95,7 +95,7 @@ def _dataset_options(command: Callable) -> Callable:
     "columns",
     multiple=True,
     callback=_columns,
-    help="Our column=the table's, such as text=caption; repeatable.",
+    help="Another name of a column, ours=theirs, such as text=caption; repeatable.",
 )
 @click.option(
     "--text",

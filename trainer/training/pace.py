@@ -37,7 +37,7 @@ class Pace:
     def step(self) -> None:
         """Note that a step is done."""
         self._done += 1
-        if not self._shown or self._done not in (1, TIMED):
+        if not self._shown or self._done not in (1, TIMED) or self._done == self._left:
             return
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # a GPU is handed its work long before it does it

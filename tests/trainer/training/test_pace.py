@@ -19,7 +19,7 @@ def test_the_time_is_told_once_after_three_steps_and_the_first_does_not_count(ca
 
 
 def test_a_training_that_ends_before_tells_nothing(capsys):
-    assert told(2, [60, 70], capsys) == ""
+    assert told(3, [60, 70, 80], capsys) == ""
 
 
 def test_other_ranks_than_the_first_tell_nothing(capsys):
