@@ -6,24 +6,26 @@ export OMP_WAIT_POLICY ?= passive
 
 .PHONY: demo test soak lint clean
 
-demo: .venv/installed
+demo: .venv/demo
 	$(BIN)/emojigan demo
 
-test: .venv/installed
+test: .venv/test
 	$(BIN)/python -m pytest -q
 
-soak: .venv/installed
+soak: .venv/test
 	$(BIN)/python -m pytest -q -m soak
 
-lint: .venv/installed
+lint: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-# Installs once; again only when what is installed has changed.
-.venv/installed: setup.py pyproject.toml constraints.txt
+# Each installs once; again only when what is installed has changed. The demo needs nothing of the tests.
+.venv/demo: EXTRAS := demo
+.venv/test: EXTRAS := demo,test
+.venv/demo .venv/test: setup.py pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo,test]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	touch $@
 
 clean:

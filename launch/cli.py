@@ -4,6 +4,7 @@
 commands by name, and they import what they need when they run.
 """
 
+import difflib
 import importlib
 import os
 
@@ -44,6 +45,14 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         return getattr(importlib.import_module(f".commands.{cmd_name}", __package__), cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest what was meant; click does so only for commands that are loaded already."""
+        if args[0] not in COMMANDS and (close := difflib.get_close_matches(args[0], COMMANDS, 1)):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; what the disk or the network refuses is the user's to mend, in one line."""

@@ -1,7 +1,7 @@
 """Options of the command line made from the fields of the training's configuration.
 
 Each section of the config is a group of options in the help. An option that was not given says nothing, so
-that the recipe and the config file are heard.
+that the recipe and the config file are heard; its help tells what holds then.
 """
 
 import types
@@ -13,25 +13,44 @@ import click
 from click_option_group import optgroup
 from pydantic.fields import FieldInfo
 
-from ..trainer.config import Config
+from ..trainer.config import DEFAULT, Config, recipes, resolve
+from ..trainer.sizes import ON_CPU
+
+WORDS = {True: "yes", False: "no", None: "any"}
 
 
 def config_options(command: Callable) -> Callable:
     """Add an option for every key of every section of the config."""
-    for section in reversed(Config.model_fields.values()):
+    configs = {recipe: resolve(recipe, None, {}) for recipe in recipes()}
+    for part, section in reversed(Config.model_fields.items()):
         assert isinstance(section.annotation, type)
         for name, field in reversed(section.annotation.model_fields.items()):
-            command = _option(name, field)(command)
+            values = {recipe: getattr(getattr(config, part), name) for recipe, config in configs.items()}
+            command = _option(name, field, _defaults(name, values))(command)
         command = optgroup.group(section.annotation.__doc__)(command)
     return command
 
 
-def _option(name: str, field: FieldInfo) -> Callable:
+def _option(name: str, field: FieldInfo, defaults: str) -> Callable:
     flag = name.replace("_", "-")
     kind = field.annotation
+    text = f"{field.description} [default: {defaults}]"
     if kind is bool:
-        return optgroup.option(f"--{flag}/--no-{flag}", name, default=None, help=field.description)
-    return optgroup.option(f"--{flag}", name, type=_type(kind, field), default=None, help=field.description)
+        return optgroup.option(f"--{flag}/--no-{flag}", name, default=None, help=text)
+    return optgroup.option(f"--{flag}", name, type=_type(kind, field), default=None, help=text)
+
+
+def _defaults(name: str, values: dict[str, Any]) -> str:
+    """What a key is when it is not given: of the default recipe, of others where they differ, on a CPU."""
+
+    def said(value: Any) -> str:
+        return str(value) if value is not None and not isinstance(value, bool) else WORDS[value]
+
+    told = [said(values[DEFAULT])]
+    told += [f"{recipe}: {said(value)}" for recipe, value in values.items() if value != values[DEFAULT]]
+    told += [f"on a CPU: {ON_CPU[name]}"] if name in ON_CPU else []
+    told += ["fewer for few tuples"] if name == "steps" else []
+    return "; ".join(told)
 
 
 def _type(kind: Any, field: FieldInfo) -> click.ParamType:

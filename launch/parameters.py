@@ -31,5 +31,5 @@ workers_option = click.option(
     type=click.IntRange(min=1),
     default=usable_cores,
     show_default="usable cores",
-    help="Processes; the result is the same for any number.",
+    help="How many processes work; the result is the same for any number.",
 )

@@ -19,6 +19,7 @@ from emojigan.trainer.config import Config
 from emojigan.trainer.runtime import ranks
 from emojigan.trainer.tracking import run_id_of
 
+ROOT = Path(__file__).parents[1]
 TINY = {"trunk_width": 4, "feature_dim": 8, "hidden_dim": 16, "latent_dim": 4}
 WEIGHTS = ("none", "exponential")
 WORKER = '''
@@ -185,7 +186,19 @@ def refused(shards: Path, vectors_file: Path, run: Path, *options: str) -> str:
 def test_another_number_of_ranks_than_promised_is_refused(shards: Path, vectors_file: Path, tmp_path: Path):
     message = refused(shards, vectors_file, tmp_path / "run", "--world-size", "2", "--precision", "float32")
     assert message.startswith("Error: 2 ranks were promised and 1 started.")
+    assert "--num_processes 2" in message and "torchrun --nproc_per_node N" in message
+    assert "always" not in message  # accelerate starts one only with --cpu
     assert message.count("\n") == 1
+
+
+def test_the_config_of_accelerate_starts_as_many_ranks_as_it_is_told_without_a_gpu_too(
+    environment: dict[str, str],
+):
+    program = "import os; print(os.environ['WORLD_SIZE'], os.environ['ACCELERATE_MIXED_PRECISION'])"
+    options = f"--config_file {ROOT / 'accelerate_config.yaml'} --num_processes 2 --no_python".split()
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", *options]
+    done = launch(*launcher, sys.executable, "-c", program, environment=environment)
+    assert done.stdout == "2 no\n" * 2, done.stderr  # --precision decides, not this file
 
 
 def test_a_batch_that_the_ranks_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch):

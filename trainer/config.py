@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ..datasets.errors import InputError
 
 RECIPES = Path(__file__).parent / "recipes"
+DEFAULT = "default"  # the recipe that says again what the defaults are
 
 
 class Section(BaseModel):
@@ -26,12 +27,12 @@ class DataConfig(Section):
 
     batch_size: int = Field(default=256, ge=1, description="Tuples in a batch, on all ranks together.")
     window: int = Field(
-        default=64, ge=1, description="Shards whose tuples are mixed; all of them: a full shuffle."
+        default=64, ge=1, description="Shards whose tuples are mixed; with all of them the shuffle is full."
     )
     lanes: int = Field(
         default=1,
         ge=1,
-        description="Parts of the shards that share each batch; as many as nodes: each fetches its own.",
+        description="Parts of the shards that share each batch. As many as nodes: each fetches its own.",
     )
     augment: bool = Field(
         default=True, description="Flip, shift, and change brightness and contrast of the images."
@@ -43,19 +44,19 @@ class ModelConfig(Section):
 
     output: Literal["tied", "free"] = Field(
         default="tied",
-        description="tied: q(emoji | image, z) by product with the vectors; free: a vector (the paper).",
+        description="What the generator makes: q(emoji | image, z), tied to the vectors, or a free vector.",
     )
     critic: Literal["projection", "concatenation"] = Field(
         default="projection",
-        description="How the critic joins image and emoji vector (the paper: concatenation).",
+        description="How the critic joins image and emoji vector.",
     )
     center_vectors: bool = Field(
         default=True, description="Centre the emoji vectors and scale them to unit variance."
     )
     trunk_width: int = Field(
-        default=64, ge=4, description="Channels of the first convolution; the others double it."
+        default=64, ge=4, description="Channels of the first convolution; each further one has twice as many."
     )
-    feature_dim: int = Field(default=256, ge=4, description="Features of an image.")
+    feature_dim: int = Field(default=256, ge=4, description="How many features an image has.")
     hidden_dim: int = Field(default=512, ge=4, description="Units of the hidden layers.")
     latent_dim: int = Field(default=100, ge=1, description="Dimensions of the noise z.")
 
@@ -63,46 +64,67 @@ class ModelConfig(Section):
 class ObjectiveConfig(Section):
     """Objective"""
 
-    penalty_weight: float = Field(default=10.0, ge=0, description="λ of the gradient penalty.")
+    penalty_weight: float = Field(default=10.0, ge=0, description="Weight λ of the gradient penalty.")
     nll_weight: float = Field(
-        default=5.0, ge=0, description="Of the observed emoji's −log q; needs a tied output."
+        default=5.0,
+        ge=0,
+        description="Weight of the likelihood term, −log q of the observed emoji; needs a tied output.",
     )
     weights: Literal["none", "exponential", "tfidf", "tfidf-corpus"] = Field(
-        default="none", description="Weights of the samples."
+        default="none",
+        description="How the samples are weighted; `emojigan weights report` tells what it does.",
     )
-    k: float = Field(default=10.0, ge=0, description="Of the exponential weights (Eq. 2 of the paper).")
+    k: float = Field(default=10.0, ge=0, description="The k of the exponential weights (Eq. 2 of the paper).")
 
 
 class OptimizerConfig(Section):
     """Optimizer"""
 
     steps: int = Field(
-        default=2600, ge=1, description="Steps: critic updates, then generator updates (Algorithm 1)."
+        default=2600,
+        ge=1,
+        description="Steps of training: each is critic updates, then generator updates (Algorithm 1).",
     )
     num_critic_steps: int = Field(
         default=5, ge=1, description="Critic updates in a step, each on a fresh batch."
     )
     num_generator_steps: int = Field(default=1, ge=1, description="Generator updates in a step.")
-    learning_rate: float = Field(default=5e-4, gt=0, description="Of both Adams.")
+    learning_rate: float = Field(
+        default=5e-4, gt=0, description="Learning rate of both Adams at the first step."
+    )
     final_learning_rate: float = Field(
-        default=0.02, ge=0, le=1, description="At the last step, as a share of the first."
+        default=0.02,
+        ge=0,
+        le=1,
+        description="Learning rate at the last step, as a share of that at the first.",
     )
-    beta1: float = Field(default=0.1, ge=0, lt=1, description="Of both Adams.")
-    beta2: float = Field(default=0.9, ge=0, lt=1, description="Of both Adams.")
+    beta1: float = Field(default=0.1, ge=0, lt=1, description="The β₁ of both Adams.")
+    beta2: float = Field(default=0.9, ge=0, lt=1, description="The β₂ of both Adams.")
     ema_decay: float = Field(
-        default=0.9995, ge=0, lt=1, description="Of the averaged generator, which is sampled; 0: none."
+        default=0.9995,
+        ge=0,
+        lt=1,
+        description="Decay of the averaged generator, the one that is sampled; 0 averages nothing.",
     )
-    seed: int = Field(default=0, ge=0, lt=2**32, description="Of the weights, the order and the noise.")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**32,
+        description="Seed of the first weights, the order of the tuples and the noise.",
+    )
 
 
 class RunConfig(Section):
-    """Run: what may change when a run is resumed."""
+    """Run (these may change when a run is resumed)"""
 
     precision: Literal["auto", "float32", "bf16"] = Field(
-        default="auto", description="auto: bf16 on a GPU that has it; the penalty is always in float32."
+        default="auto",
+        description="auto takes bf16 on a GPU that has it; the penalty is always in float32.",
     )
     world_size: int | None = Field(
-        default=None, ge=1, description="Ranks promised; refuse to start on another number."
+        default=None,
+        ge=1,
+        description="How many ranks are promised: training refuses to start on another number.",
     )
     helpers: int = Field(default=2, ge=0, description="Threads of each rank that make batches ahead.")
     max_lost: float = Field(
@@ -115,7 +137,7 @@ class RunConfig(Section):
         default="~/.cache/emojigan",
         description="Folder in which shards of a store are kept while they are read.",
     )
-    cache_gib: float = Field(default=50, gt=0, description="GiB that it may hold.")
+    cache_gib: float = Field(default=50, gt=0, description="GiB that the folder of --cache may hold.")
     log_steps: int = Field(default=10, ge=1, description="Steps between metrics.")
     checkpoint_steps: int = Field(default=100, ge=1, description="Steps between checkpoints.")
     snapshot_steps: int = Field(
@@ -152,7 +174,7 @@ def resolve(recipe: str, file: Path | None, options: dict[str, Any]) -> Config:
     """
     sections: dict[str, dict[str, Any]] = {}
     for path in (RECIPES / f"{recipe}.yaml", file):
-        for section, values in (_read_yaml(path) if path else {}).items():
+        for section, values in (read_sections(path) if path else {}).items():
             sections.setdefault(section, {}).update(values)
     for name, field in Config.model_fields.items():
         assert isinstance(field.annotation, type) and issubclass(field.annotation, Section)
@@ -168,7 +190,18 @@ def resolve(recipe: str, file: Path | None, options: dict[str, Any]) -> Config:
         raise InputError(f"{file or recipe}: {key}: {message}.") from error
 
 
-def _read_yaml(path: Path) -> dict[str, dict[str, Any]]:
+def given_keys(recipe: str, file: Path | None, options: dict[str, Any]) -> set[str]:
+    """The keys that somebody decided: by an option, in the file, or in a recipe other than the default."""
+    paths = [*([RECIPES / f"{recipe}.yaml"] if recipe != DEFAULT else []), *([file] if file else [])]
+    return {*options, *(key for path in paths for part in read_sections(path).values() for key in part)}
+
+
+def read_sections(path: Path) -> dict[str, dict[str, Any]]:
+    """The sections of keys in a YAML file; whether the keys are known is not looked at.
+
+    Raises:
+        InputError: it cannot be read, or has no sections.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -74,6 +74,7 @@ def page(manifest: Manifest) -> str:
             f"{split:<8}{of['shards']:>8}{of['images']:>12,}{of['tuples']:>12,}{of['bytes'] / 2**20:>10,.1f}"
             f"{of['tuples_per_image']:>14.2f}{of['bytes_per_image']:>13,.0f}"
         )
+    lines.append("tuples: those with an emoji of the vocabulary; those of rarer emojis are not counted")
     for split, of in figures["splits"].items():
         if not of["shards"]:
             lines.append(f"The {split} split is empty: training needs train and val, evaluation needs test.")

@@ -2,10 +2,14 @@
 
 import json
 import shlex
+import time
 from pathlib import Path
 
 import click
 
+from ...datasets.work.progress import duration
+
+STEPS = 7
 POSTS = 4000
 TRAINING = (
     "--steps 700 --learning-rate 1e-3 --batch-size 64 --trunk-width 16 "
@@ -16,12 +20,16 @@ TRAINING = (
 
 @click.command()
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("demo"), show_default=True
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("demo"),
+    show_default=True,
+    help="Folder for everything that is made.",
 )
 @click.option(
-    "--posts", type=click.IntRange(min=200), default=POSTS, show_default=True, help="Posts to make."
+    "--posts", type=click.IntRange(min=200), default=POSTS, show_default=True, help="How many posts to make."
 )
-@click.option("--training", default=TRAINING, show_default=True, help="Options for `emojigan train`.")
+@click.option("--training", default=TRAINING, show_default=True, help="Options to give to `emojigan train`.")
 def demo(out: Path, posts: int, training: str) -> None:
     """Make posts, build shards, train, evaluate, register and predict, on a world whose truth is known.
 
@@ -30,37 +38,44 @@ def demo(out: Path, posts: int, training: str) -> None:
     \b
     emojigan demo
     """
+    began = time.monotonic()
     world, shards, vectors, run = out / "world", out / "shards", out / "vectors.bin", out / "run"
-    _run(f"world make --out {world} --posts {posts}")
-    if not (shards / "manifest.json").exists():
-        _run(f"shards build {world}/posts.jsonl --out {shards}")
-    if not vectors.exists():
-        _run(f"vectors build --out {vectors}")
-    _run(f"train {shards} --vectors {vectors} --out {run} {training}")
-    _run(f"evaluate {run} --truth {world}/truth.json")
-    _run(f"register {run} --name emojigan")
-    with open(world / "posts.jsonl", encoding="utf-8") as file:
+    posts_file = world / "posts.jsonl"
+    _step(1, "world", "make", "--out", world, "--posts", posts)
+    _step(2, "shards", "build", posts_file, "--out", shards, makes=shards / "manifest.json")
+    _step(3, "vectors", "build", "--out", vectors, makes=vectors)
+    _step(4, "train", shards, "--vectors", vectors, "--out", run, *shlex.split(training))
+    _step(5, "evaluate", run, "--truth", world / "truth.json")
+    _step(6, "register", run, "--name", "emojigan")
+    with open(posts_file, encoding="utf-8") as file:
         photo = world / json.loads(next(file))["image"]
-    _run(f"predict models:/emojigan@champion {photo}")
+    _step(7, "predict", "models:/emojigan@champion", photo)
     from ...trainer.run import REPORT_PAGE
 
     click.echo(
         f"""
-Done. The report: {(run / REPORT_PAGE).resolve().as_uri()}
+Done in {duration(time.monotonic() - began)}. The report: {(run / REPORT_PAGE).resolve().as_uri()}
 The run and its registered model, in a browser:
   mlflow ui --backend-store-uri sqlite:///mlflow.db
 With your own posts (a table with the columns id, account, image and text), the same:
   emojigan shards build posts.jsonl --out shards
-  emojigan train shards --vectors {vectors} --out runs/first
+  emojigan train shards --vectors {shlex.quote(str(vectors))} --out runs/first
   emojigan evaluate runs/first
   emojigan register runs/first --name emojigan
 """
     )
 
 
-def _run(command: str) -> None:
-    """Print a command and run it, in this process: torch and mlflow are imported once."""
+def _step(number: int, *words: str | Path | int, makes: Path | None = None) -> None:
+    """Print a command as it is typed and run it, in this process: torch and mlflow are imported once.
+
+    With `makes`, only where that file is not there yet.
+    """
     from ..cli import main
 
-    click.secho(f"\n$ emojigan {command}", bold=True)
-    main.main(shlex.split(command), standalone_mode=False)
+    command = [str(word) for word in words]
+    click.secho(f"\n[{number}/{STEPS}] $ emojigan {shlex.join(command)}", bold=True)
+    if makes and makes.exists():
+        click.echo(f"{makes} is there already")
+    else:
+        main.main(command, standalone_mode=False)

@@ -7,12 +7,16 @@ import click
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--truth", type=click.Path(path_type=Path), help="truth.json of a world, where it is known.")
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    help="The truth.json that `emojigan world make` wrote, to compare with.",
+)
 @click.option(
     "--baseline-steps",
     type=click.IntRange(min=1),
     show_default="twice the steps of the run",
-    help="Batches that the softmax classifier is trained on.",
+    help="Batches to train the softmax classifier on.",
 )
 def evaluate(run: Path, truth: Path | None, baseline_steps: int | None) -> None:
     """Score the run RUN on its held-out posts and write RUN/report/index.html.

@@ -11,10 +11,22 @@ BAR = 40  # characters of a probability of 1
 @click.command(context_settings={"show_default": True})
 @click.argument("model")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--top-k", type=click.IntRange(min=1), default=10, help="Emojis shown.")
-@click.option("--samples", type=click.IntRange(min=1, max=10_000), default=50, help="Latents for each photo.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the latents.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a photo, for programs.")
+@click.option(
+    "--top-k", type=click.IntRange(min=1), default=10, help="How many emojis to show, the likeliest first."
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1, max=10_000),
+    default=50,
+    help="Latents drawn for each photo; more make the answer surer.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Seed of the latents; the same seed, the same answer.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each photo, for programs.")
 def predict(model: str, photos: tuple[Path, ...], top_k: int, samples: int, seed: int, as_json: bool) -> None:
     """Ask MODEL what people would react with to PHOTOS.
 

@@ -7,7 +7,7 @@ import click
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--name", default="emojigan", show_default=True, help="Of the registered model.")
+@click.option("--name", default="emojigan", show_default=True, help="Name of the registered model.")
 def register(run: Path, name: str) -> None:
     """Put the evaluated snapshot of the run RUN into the MLflow registry, as a new version.
 

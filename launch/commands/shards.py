@@ -45,22 +45,31 @@ def _dataset_options(command: Callable) -> Callable:
     """The options of the commands that make a dataset."""
     for option in (
         workers_option,
-        click.option("--test-share", type=SHARE, default=0.1, help="Accounts that evaluation looks at."),
-        click.option("--val-share", type=SHARE, default=0.1, help="Accounts that choose the snapshot."),
+        click.option(
+            "--test-share", type=SHARE, default=0.1, help="Share of the accounts kept for the evaluation."
+        ),
+        click.option(
+            "--val-share", type=SHARE, default=0.1, help="Share of the accounts kept for choosing a snapshot."
+        ),
         click.option("--keep-variants", is_flag=True, help="Keep skin tones and genders apart."),
         click.option(
             "--min-count",
             type=click.IntRange(1),
             default=5,
-            help="Tuples that put an emoji in the vocabulary.",
+            help="Tuples in train that an emoji needs to be in the vocabulary.",
         ),
         click.option(
             "--repeat",
             type=click.Choice(["once", "all"]),
             default="once",
-            help="How often an emoji counts in a post; all: up to 1000 times, reactions too.",
+            help="How often an emoji counts in a post: once, or all its times and reactions, up to 1000.",
         ),
-        click.option("--image-size", type=click.Choice(SIZES), default="64", help="Side, in pixels."),
+        click.option(
+            "--image-size",
+            type=click.Choice(SIZES),
+            default="64",
+            help="Side of the stored images, in pixels.",
+        ),
     ):
         command = option(command)
     return command
@@ -75,13 +84,25 @@ def _dataset_options(command: Callable) -> Callable:
     help="Folder of the new dataset, or a URL such as s3://bucket/shards.",
 )
 @click.option(
-    "--format", "form", type=click.Choice(["auto", *FORMATS]), default="auto", help="auto finds it out."
+    "--format",
+    "form",
+    type=click.Choice(["auto", *FORMATS]),
+    default="auto",
+    help="What the sources are; auto finds it out for each.",
 )
 @click.option(
-    "--column", "columns", multiple=True, callback=_columns, help="Of a table, as text=caption; repeatable."
+    "--column",
+    "columns",
+    multiple=True,
+    callback=_columns,
+    help="Another name of a column, ours=theirs, such as text=caption; repeatable.",
 )
 @click.option(
-    "--text", "texts", default="caption", callback=_texts, help="Of caption,comments,reactions: for emojis."
+    "--text",
+    "texts",
+    default="caption",
+    callback=_texts,
+    help="Where emojis are looked for: caption, comments, reactions, with commas between.",
 )
 @click.option(
     "--deny",
@@ -89,20 +110,33 @@ def _dataset_options(command: Callable) -> Callable:
     help="File of what to leave out, one a line: emojis, @accounts (of an archive: @x/ann), words in --text.",
 )
 @click.option(
-    "--encoding", type=click.Choice(["npy", "jpg"]), default="npy", help="npy is fast, jpg is small."
+    "--encoding",
+    type=click.Choice(["npy", "jpg"]),
+    default="npy",
+    help="How images are stored: npy is fast, jpg is small.",
 )
-@click.option("--images-per-shard", type=click.IntRange(1, 1_000_000), default=1024)
 @click.option(
-    "--max-bad", type=click.FloatRange(0, 1), default=0.05, help="Posts that may be unusable, as a share."
+    "--images-per-shard",
+    type=click.IntRange(1, 1_000_000),
+    default=1024,
+    help="Images in each shard.",
+)
+@click.option(
+    "--max-bad",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    help="Share of the posts that may be unusable; with more the build stops.",
 )
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
     default="local",
-    help="Processes here, or Ray: at RAY_ADDRESS, else here.",
+    help="Who does the work: processes of this machine, or Ray (at RAY_ADDRESS, if that is set).",
 )
-@click.option("--task-index", type=click.IntRange(0), default=0, help="Number of this task of a job array.")
-@click.option("--task-count", type=click.IntRange(1), default=1, help="Tasks in the job array.")
+@click.option(
+    "--task-index", type=click.IntRange(0), default=0, help="Number of this task in a job array, from 0."
+)
+@click.option("--task-count", type=click.IntRange(1), default=1, help="How many tasks the job array has.")
 @_dataset_options
 def build(
     sources: tuple[Path, ...],
@@ -121,8 +155,10 @@ def build(
 ) -> None:
     """Build a dataset from the posts of each SOURCE.
 
-    A table (.jsonl or .csv) has the columns id, account, image (a path relative to the table) and text. A
-    killed build goes on when the same command is run again.
+    A SOURCE is a table of posts (CSV, TSV, JSONL or Parquet), a folder of tables, WebDataset tars, what
+    Instaloader saved, or an archive of one's data from Instagram, X, Mastodon or Telegram; which one is found
+    out. A table has the columns id, account, image (a path relative to the table) and text. A killed build
+    goes on when the same command is run again.
 
     \b
     emojigan shards build posts.jsonl --out shards
@@ -179,7 +215,7 @@ def index(folder: Folder, image_size: str, workers: int, **options: Any) -> None
 
 @shards.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each fault, all of them.")
+@click.option("--json", "as_json", is_flag=True, help="Tell every fault, as a line of JSON.")
 @workers_option
 @click.pass_context
 def verify(ctx: click.Context, folder: Folder, as_json: bool, workers: int) -> None:
@@ -215,7 +251,7 @@ def verify(ctx: click.Context, folder: Folder, as_json: bool, workers: int) -> N
 
 @shards.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="All figures, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print all figures, as JSON.")
 def stats(folder: Folder, as_json: bool) -> None:
     """Say what is in the dataset FOLDER, and what was left out of it and why.
 
@@ -238,14 +274,21 @@ def _hashes(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]
 
 @shards.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--account", "names", multiple=True, metavar="NAME", help="As in the posts; repeatable.")
+@click.option(
+    "--account", "names", multiple=True, metavar="NAME", help="Account as the posts have it; repeatable."
+)
 @click.option(
     "--accounts-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File of accounts, one a line.",
 )
 @click.option(
-    "--hash", "hashes", multiple=True, callback=_hashes, metavar="HEX", help="As in the shards; repeatable."
+    "--hash",
+    "hashes",
+    multiple=True,
+    callback=_hashes,
+    metavar="HEX",
+    help="Account as the shards have it; repeatable.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
 @workers_option

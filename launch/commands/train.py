@@ -1,31 +1,46 @@
 """`emojigan train`."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ...datasets.store.folder import Folder
-from ...trainer.config import recipes, resolve
+from ...trainer.config import DEFAULT, Config, given_keys, recipes, resolve
+from ...trainer.sizes import Sizes, begun, suit, tell
 from ..options import config_options
 from ..parameters import FOLDER
 
 
 @click.command(context_settings={"show_default": True})
 @click.argument("shards", type=FOLDER)
-@click.option("--vectors", type=click.Path(path_type=Path), required=True, help="File of emoji vectors.")
+@click.option(
+    "--vectors",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File of emoji vectors, as `emojigan vectors build` writes it.",
+)
 @click.option(
     "--out",
     "run",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder of the run; resumed if begun.",
+    help="Folder of the run; one that was begun is gone on with.",
 )
 @click.option(
-    "--recipe", type=click.Choice(recipes()), default="default", help="Where the keys below start from."
+    "--recipe",
+    type=click.Choice(recipes()),
+    default=DEFAULT,
+    help="What the keys below are where nothing else says it.",
 )
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML with sections of keys.")
-@click.option("--dry-run", is_flag=True, help="Print the config and the plan, and exit.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="YAML file of keys in sections, such as a run's config.yaml.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the config and the plan, and train nothing.")
 @config_options
 def train(
     shards: Folder,
@@ -39,6 +54,8 @@ def train(
     """Train on the dataset SHARDS, or go on with the run that is there.
 
     To resume, run the same command again. Keys come from the recipe, then the config file, then the options.
+    Sizes that none of these decides are chosen to suit the device, and the steps the number of tuples; what
+    was chosen is told, and a run that was begun keeps it. --dry-run shows what every key comes to.
 
     \b
     emojigan train shards --vectors vectors.bin --out runs/first
@@ -46,13 +63,39 @@ def train(
     torchrun --nproc_per_node 2 --no-python emojigan train shards --vectors vectors.bin --out runs/two
     accelerate launch --config_file accelerate_config.yaml --no_python emojigan train shards …
     """
-    config = resolve(recipe, config_file, {key: value for key, value in options.items() if value is not None})
+    given = {key: value for key, value in options.items() if value is not None}
+    config = resolve(recipe, config_file, given)
+    sizes, chosen = _sizes(config, given_keys(recipe, config_file, given), shards, run)
+    config = resolve(recipe, config_file, {**given, **sizes})
     if dry_run:
         from ...trainer.training.dry_run import describe
 
-        click.echo(describe(config, shards, vectors))
+        click.echo("\n".join(filter(None, (describe(config, shards, vectors), chosen))))
         return
 
     from ...trainer.training.loop import train as run_training
 
+    if chosen and os.environ.get("RANK", "0") == "0":
+        click.echo(chosen)
     run_training(config, shards, vectors, run)
+
+
+def _sizes(config: Config, given: set[str], shards: Folder, run: Path) -> tuple[Sizes, str]:
+    """The sizes that suit, or that a begun run has, and a line that tells them."""
+    import torch
+
+    from ...datasets.shards.manifest import read_manifest
+    from ...trainer.run import CONFIG
+
+    file = run / CONFIG
+    if sizes := begun(file, given):
+        told = tell(sizes, config)
+        return sizes, told and f"as in {file}: {told}"
+    cpu = not torch.cuda.is_available()
+    num_tuples = sum(shard.tuples for shard in read_manifest(shards).of_split("train"))
+    sizes = suit(config, given, cpu=cpu, num_tuples=num_tuples)
+    told = tell(sizes, config)
+    device = "CPU" if cpu else "GPU"
+    return sizes, told and (
+        f"chosen for a {device} and {num_tuples:,} tuples: {told}; give such options to choose yourself"
+    )

@@ -23,11 +23,16 @@ def vectors() -> None:
 
 
 @vectors.command()
-@click.option("--out", type=_FILE, required=True, help="The file to write (word2vec binary). Replaces one.")
+@click.option(
+    "--out",
+    type=_FILE,
+    required=True,
+    help="The file to write (word2vec binary); one that is there is replaced.",
+)
 @click.option(
     "--method",
     type=click.Choice(list(_TAKES)),
-    help="How; see above. Without it: emoji2vec if there is --from, else names.",
+    help="How to make them, see above. Without it: emoji2vec if there is --from, else names.",
 )
 @click.option("--from", type=_FILE, help="emoji2vec: a word2vec file of trained emojis, binary or text.")
 @click.option("--words", type=_FILE, help="sum, train: a word2vec file of words, such as GoogleNews'.")
@@ -43,7 +48,7 @@ def vectors() -> None:
     help="skipgram: posts, as `shards build` reads them. Can be given several times.",
 )
 @click.option(
-    "--format", type=click.Choice(["auto", *FORMATS]), help="skipgram: of the posts. [default: auto]"
+    "--format", type=click.Choice(["auto", *FORMATS]), help="skipgram: what the posts are. [default: auto]"
 )
 @click.option(
     "--min-count", type=click.IntRange(1), help="skipgram: how often a word or emoji must occur. [default: 5]"
@@ -53,7 +58,7 @@ def vectors() -> None:
     type=click.IntRange(1),
     help="train, skipgram: passes over the texts. [default: 40; skipgram 5]",
 )
-@click.option("--seed", type=click.IntRange(0), help="train, skipgram: of what is random. [default: 0]")
+@click.option("--seed", type=click.IntRange(0), help="train, skipgram: seed of what is random. [default: 0]")
 def build(out: Path, method: str | None, **given) -> None:
     """Write one vector per emoji, by one of five methods.
 
@@ -101,7 +106,7 @@ def build(out: Path, method: str | None, **given) -> None:
     type=click.Path(path_type=Path),
     help="A dataset, to see how much of its vocabulary the vectors cover.",
 )
-@click.option("--out", type=_FILE, required=True, help="The page to write. Replaces one.")
+@click.option("--out", type=_FILE, required=True, help="The page to write; one that is there is replaced.")
 def report(file: Path, shards: Path | None, out: Path) -> None:
     """Write a page about the vectors in FILE: neighbours, hubs, duplicates, analogies, sums, coverage.
 

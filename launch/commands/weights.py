@@ -16,7 +16,9 @@ def weights() -> None:
 
 @weights.command()
 @click.argument("shards")
-@click.option("--k", "ks", help="Comma-separated k of exponential weights, instead of the default grid.")
+@click.option(
+    "--k", "ks", help="The k of exponential weights to look at, with commas between, such as 0,1,10."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 def report(shards: str, ks: str | None, as_json: bool) -> None:
     """Say what each kind of weights would do to the dataset SHARDS.

@@ -17,7 +17,13 @@ def world() -> None:
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to fill."
 )
 @click.option("--posts", type=click.IntRange(min=1), default=3000, show_default=True, help="How many posts.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Picks the world.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the world: another one makes other posts.",
+)
 @workers_option
 def make(out: Path, posts: int, seed: int, workers: int) -> None:
     """Make posts with pictures and captions, and the truth about them.

@@ -66,9 +66,18 @@ def test_a_listed_command_is_there_and_has_help(name: str):
 
 
 def test_an_unknown_command_exits_with_2():
-    result = CliRunner().invoke(main, ["trian"])
+    result = CliRunner().invoke(main, ["dance"])
     assert result.exit_code == 2
-    assert "No such command 'trian'" in result.stderr
+    assert "No such command 'dance'." in result.stderr and "Did you mean" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"), [("trian", "train"), ("shards biuld", "build"), ("vectors reprot", "report")]
+)
+def test_a_mistyped_command_is_told_what_was_meant(words: str, meant: str):
+    result = CliRunner().invoke(main, words.split())
+    assert result.exit_code == 2
+    assert result.stderr.endswith(f"Error: No such command '{words.split()[-1]}'. Did you mean '{meant}'?\n")
 
 
 def test_a_reader_that_goes_away_is_no_error(shards: Path):

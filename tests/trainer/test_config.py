@@ -199,7 +199,7 @@ def test_every_key_is_an_option_with_its_range_and_description(section: str, key
     field = SECTIONS[section].model_fields[key]
     (option,) = (each for each in train.params if each.name == key)
     assert option.opts == [f"--{key.replace('_', '-')}"]
-    assert getattr(option, "help", None) == field.description
+    assert getattr(option, "help", "").startswith(f"{field.description} [default: ")
     for bound in field.metadata:
         if isinstance(bound, annotated_types.Ge | annotated_types.Gt):
             limit, is_open = (bound.gt, True) if isinstance(bound, annotated_types.Gt) else (bound.ge, False)

@@ -22,8 +22,9 @@ def start(config: Config) -> Accelerator:
     ranks, promised = accelerator.num_processes, config.run.world_size
     if promised is not None and promised != ranks:
         raise InputError(
-            f"{promised} ranks were promised and {ranks} started. On CPUs `accelerate launch` always starts "
-            "one; use `torchrun --nproc_per_node N --no-python emojigan train …`."
+            f"{promised} ranks were promised and {ranks} started. Use `accelerate launch --multi_gpu "
+            f"--num_processes {promised} --no_python emojigan train …`, or on CPUs `torchrun "
+            "--nproc_per_node N --no-python emojigan train …`; with --cpu accelerate starts one."
         )
     if config.data.batch_size % ranks:
         raise InputError(f"--batch-size {config.data.batch_size} cannot be shared by {ranks} ranks.")

@@ -7,17 +7,16 @@ import torch
 import yaml
 
 from ...datasets.store.folder import Folder
-from ...datasets.stream.stream import batches_per_epoch
 from ..config import Config
 from ..inputs import read_inputs
 from ..model.networks import Generator, make_critic
+from .pace import plan
 
 
 def describe(config: Config, shards: Folder, vectors: Path) -> str:
     """The resolved config, then tuples, steps, ranks and memory."""
     inputs = read_inputs(config, shards, vectors)
     settings, batch_size = config.optimizer, config.data.batch_size
-    batches = settings.num_critic_steps + settings.num_generator_steps
     ranks = config.run.world_size or int(os.environ.get("WORLD_SIZE", "1"))
     size = inputs.train.manifest.image_size
     with torch.device("meta"):
@@ -34,9 +33,9 @@ def describe(config: Config, shards: Folder, vectors: Path) -> str:
         yaml.safe_dump(config.model_dump(), sort_keys=False)
         + f"\ntuples   {inputs.train.num_tuples:,} to train on, {inputs.num_without_vector:,} without vector"
         + f"\nemojis   {len(inputs.vocabulary)}"
-        + f"\nsteps    {settings.steps:,}, each {settings.num_critic_steps} critic and "
-        f"{settings.num_generator_steps} generator updates of {batch_size} tuples: "
-        f"{settings.steps * batches / batches_per_epoch(inputs.train, batch_size):.1f} epochs"
+        + f"\nsteps    {plan(config, inputs)}"
+        + f"\nupdates  {settings.num_critic_steps} of the critic and {settings.num_generator_steps} of the "
+        "generator in a step, each on a batch"
         + f"\nweights  largest over smallest {inputs.weights.max() / inputs.weights.min():.3g}, worth "
         f"{inputs.effective_share:.0%} of the tuples"
         + f"\nranks    {ranks}, {batch_size // ranks} tuples each"

@@ -32,6 +32,7 @@ from ..runtime.ranks import check_same_step, start
 from ..tracking import Tracker, tracking
 from ..validation import VAL_SAMPLES, negative_log_likelihood, read_val
 from .checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
+from .pace import Pace, plan
 from .step import METRICS, Training, build, set_learning_rate, train_step, update_average
 
 
@@ -65,6 +66,7 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     )
     held_out = read_val(inputs)
     recent: list[torch.Tensor] = []
+    pace = Pace(config.optimizer.steps - step, shown=main)
     params = {key: str(value) for part in config.model_dump().values() for key, value in part.items()}
     tags = {"dataset": inputs.dataset, "vectors": inputs.vectors_hash}
     with (
@@ -94,6 +96,7 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
                     save_checkpoint(run / CHECKPOINTS, step, state, identity)
                 accelerator.wait_for_everyone()
             bar.update()
+            pace.step()
     accelerator.end_training()
 
 
@@ -151,6 +154,7 @@ def _tell(training: Training, step: int) -> None:
         f"{accelerator.num_processes} rank(s) on {accelerator.device}, "
         f"{'bf16' if accelerator.mixed_precision == 'bf16' else 'float32'}"
     )
+    print(plan(training.config, inputs), flush=True)
     if inputs.num_without_vector:
         print(
             f"{inputs.num_without_vector:,} tuples have an emoji without a vector; they count with weight 0."

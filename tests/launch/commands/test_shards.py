@@ -106,6 +106,17 @@ def test_stats_name_the_dataset_and_its_splits(built):
     assert last.endswith(", npy, 64 pixels")
 
 
+def test_stats_say_that_tuples_are_those_of_the_vocabulary(built, tmp_path):
+    folder, _ = built
+    rare = [*words(folder), "--min-count", "7"]
+    posts = (folder / "posts.jsonl").read_text().splitlines()[:6]
+    posts += [json.dumps({"id": "u", "account": "Ann", "image": "0.png", "text": "🔥"})]
+    (folder / "rare.jsonl").write_text("\n".join(posts) + "\n")
+    text = run("build", folder / "rare.jsonl", "--out", tmp_path / "out", *rare).stdout
+    assert text.splitlines()[1].split()[3] == "7"  # of 🔥; the six of ❤️ are rarer than --min-count
+    assert "tuples: those with an emoji of the vocabulary; those of rarer emojis are not counted\n" in text
+
+
 def test_build_over_another_dataset_is_refused(built):
     folder, _ = built
     for other in ((), (*words(folder), "--text", "caption,comments")):

@@ -1,0 +1,98 @@
+"""`emojigan train` chooses what was not given, tells it, and chooses the same to resume."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner, Result
+
+from emojigan.launch.cli import main
+from emojigan.launch.commands.train import train
+from emojigan.trainer.config import Config, resolve
+from emojigan.trainer.sizes import CPU_NETWORKS, ON_CPU
+
+FEW = ["--batch-size", "16", "--steps", "4", "--num-critic-steps", "1", "--checkpoint-steps", "2"]
+
+
+@pytest.fixture
+def invoke(
+    shards: Path,
+    vectors_file: Path,
+    tmp_path: Path,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Result]:
+    """Runs `train` with some options, on the run folder `run` of tmp_path."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"])
+    words = ["train", str(shards), "--vectors", str(vectors_file), "--out", str(tmp_path / "run")]
+    return lambda *more: CliRunner().invoke(main, [*words, *more])
+
+
+def planned(result: Result) -> Config:
+    """The config that a dry run printed."""
+    assert result.exit_code == 0, result.output
+    return Config.model_validate(yaml.safe_load(result.stdout.split("\n\n")[0]))
+
+
+def test_the_help_tells_the_default_of_every_key_and_what_a_recipe_changes():
+    helps = {each.name: each.help or "" for each in train.params if isinstance(each, click.Option)}
+    for part in Config().model_dump().values():
+        assert all("[default: " in helps[key] for key in part)
+    assert helps["window"].endswith("[default: 64]")
+    assert helps["augment"].endswith("[default: yes; paper: no]")
+    assert helps["learning_rate"].endswith("[default: 0.0005; paper: 0.0001; on a CPU: 0.001]")
+
+
+def test_an_option_that_is_not_given_says_nothing(invoke):
+    """Else recipe and config file would not be heard."""
+    config = planned(invoke("--recipe", "paper", "--dry-run"))
+    paper = resolve("paper", None, {})
+    assert (config.objective, config.data) == (paper.objective, paper.data)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of a CPU")
+def test_a_cpu_is_given_small_sizes_and_they_are_told(invoke):
+    result = invoke("--dry-run")
+    config = planned(result)
+    assert {key: getattr(config.model, key) for key in CPU_NETWORKS} == CPU_NETWORKS
+    assert (config.data.batch_size, config.optimizer.learning_rate) == (64, 1e-3)
+    line = result.stdout.splitlines()[-1]
+    assert line.startswith("chosen for a CPU and ") and "--trunk-width 16" in line
+    assert f"--steps {config.optimizer.steps};" in line and config.optimizer.steps < 2600
+
+
+def test_a_gpu_is_given_the_recipes_sizes(invoke, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    result = invoke("--dry-run")
+    assert planned(result).model == Config().model
+    assert result.stdout.splitlines()[-1].startswith("chosen for a GPU and ")
+
+
+def test_a_training_tells_what_was_chosen_how_much_it_is_and_how_long_it_takes(invoke, tmp_path: Path):
+    result = invoke(*FEW)
+    assert result.exit_code == 0, result.output
+    assert "4 steps of 2 batches of 16: 0." in result.stdout and " epochs of " in result.stdout
+    assert result.stdout.count(" on this machine\n") == 1
+    if not torch.cuda.is_available():
+        assert result.stdout.startswith("chosen for a CPU and ")
+        saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+        assert saved["model"].items() >= CPU_NETWORKS.items()
+
+
+def test_the_same_command_resumes_with_the_same_sizes_on_any_device(invoke, monkeypatch: pytest.MonkeyPatch):
+    assert invoke(*FEW).exit_code == 0
+    again = invoke(*FEW)
+    assert again.exit_code == 0 and "resumed at step 4" in again.stdout
+    here = planned(invoke(*FEW, "--dry-run"))
+    available = torch.cuda.is_available()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: not available)
+    assert planned(invoke(*FEW, "--dry-run")) == here
+
+
+def test_a_size_that_is_given_outranks_what_suits(invoke):
+    config = planned(invoke("--dry-run", "--trunk-width", "8", "--steps", "9"))
+    assert (config.model.trunk_width, config.optimizer.steps) == (8, 9)
+    assert config.model.feature_dim == Config().model.feature_dim != ON_CPU["feature_dim"]

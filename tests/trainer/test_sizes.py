@@ -1,0 +1,77 @@
+"""Sizes suit the device and the dataset where nobody gave any, and a begun run keeps its own."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from emojigan.trainer.config import Config, given_keys, resolve
+from emojigan.trainer.sizes import CPU_NETWORKS, ON_CPU, begun, suit, tell
+
+MANY = 10**9
+
+
+def test_on_a_cpu_the_sizes_are_small():
+    assert suit(Config(), set(), cpu=True, num_tuples=MANY) == {**ON_CPU, "steps": 2600}
+
+
+def test_on_a_gpu_the_sizes_are_the_recipes():
+    assert suit(Config(), set(), cpu=False, num_tuples=MANY) == {"steps": 2600}
+
+
+@pytest.mark.parametrize("key", [*ON_CPU, "steps"])
+def test_what_is_given_is_left_alone(key: str):
+    assert key not in suit(Config(), {key}, cpu=True, num_tuples=1)
+
+
+@pytest.mark.parametrize("key", CPU_NETWORKS)
+def test_one_size_of_the_networks_given_leaves_the_others_to_the_recipe(key: str):
+    assert not CPU_NETWORKS.keys() & suit(Config(), {key}, cpu=True, num_tuples=1).keys()
+
+
+def test_the_learning_rate_belongs_to_the_batch_size():
+    assert "learning_rate" not in suit(Config(), {"batch_size"}, cpu=True, num_tuples=1)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "num_tuples", "steps"),
+    [(False, 1, 200), (False, 12_800, 500), (True, 12_800, 2000), (True, 3200, 500), (False, MANY, 2600)],
+)
+def test_few_tuples_have_fewer_steps_of_sixty_epochs(cpu: bool, num_tuples: int, steps: int):
+    sizes = suit(Config(), set(), cpu=cpu, num_tuples=num_tuples)
+    assert sizes["steps"] == steps
+    batch = sizes.get("batch_size", 256) * 6
+    assert steps in (200, 2600) or steps * batch == 60 * num_tuples
+
+
+def test_steps_are_never_more_than_the_recipes():
+    config = resolve("default", None, {"steps": 7})
+    assert suit(config, set(), cpu=False, num_tuples=MANY) == {"steps": 7}
+
+
+def test_the_paper_keeps_what_it_fixes_on_a_cpu():
+    config = resolve("paper", None, {})
+    sizes = suit(config, given_keys("paper", None, {}), cpu=True, num_tuples=3200)
+    assert sizes == {**CPU_NETWORKS, "steps": 500}
+
+
+def test_options_the_file_and_another_recipe_give_keys(tmp_path: Path):
+    file = tmp_path / "config.yaml"
+    file.write_text("model: {trunk_width: 4}")
+    assert given_keys("default", file, {"steps": 3}) == {"trunk_width", "steps"}
+    assert given_keys("default", None, {}) == set()
+    assert {"learning_rate", "critic"} <= given_keys("paper", None, {})
+
+
+def test_a_begun_run_keeps_its_sizes_on_another_device(tmp_path: Path):
+    file = tmp_path / "config.yaml"
+    assert begun(file, set()) == {}
+    config = resolve("default", None, suit(Config(), set(), cpu=True, num_tuples=3200))
+    file.write_text(yaml.safe_dump(config.model_dump()))
+    assert resolve("default", None, begun(file, set())) == config
+    assert "steps" not in begun(file, {"steps"})
+
+
+def test_only_what_changes_is_told():
+    sizes = {"trunk_width": 16, "hidden_dim": 512, "learning_rate": 1e-3}
+    assert tell(sizes, Config()) == "--trunk-width 16 --learning-rate 0.001"
