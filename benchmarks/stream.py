@@ -33,7 +33,7 @@ Round = Callable[[], Iterable]  # the batches of images of one round
 
 def ours(folder: Path) -> Round:
     split = Split(LocalFolder(folder), read_manifest(LocalFolder(folder)), "train")
-    batches = stream(split, seed=0, window=64, batch_size=BATCH, start=0, helpers=0, max_lost=0.2)
+    batches = stream(split, seed=0, window=64, batch_size=BATCH, start=0, helpers=0, max_quarantined=0.2)
     number = batches_per_epoch(split, BATCH)
     return lambda: (batch.images for batch in islice(batches, number))
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from emojigan.datasets.build.dataset import Source, build_shards
 from emojigan.datasets.build.options import BuildOptions
-from emojigan.datasets.emojis.vectors.table import keyed, save_vectors
+from emojigan.datasets.emojis.vectors.word2vec import keyed, save_vectors
 from emojigan.datasets.store.folder import LocalFolder
 
 EMOJIS = "😍😂🔥🐶🌊🍕🎉💔"

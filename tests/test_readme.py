@@ -16,7 +16,7 @@ from torch.distributed.run import get_args_parser
 
 from emojigan.datasets.emojis.text import all_canonical
 from emojigan.datasets.emojis.vectors.names import build_vectors
-from emojigan.datasets.emojis.vectors.table import keyed, save_vectors
+from emojigan.datasets.emojis.vectors.word2vec import keyed, save_vectors
 from emojigan.launch.cli import main
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from emojigan.datasets.emojis.vectors.table import keyed, load_vectors, save_vectors
+from emojigan.datasets.emojis.vectors.word2vec import keyed, load_vectors, save_vectors
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.shards.manifest import read_manifest, write_manifest
 from emojigan.datasets.store.atomic import is_whole

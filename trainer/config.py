@@ -127,7 +127,7 @@ class RunConfig(Section):
         description="How many ranks are promised: training refuses to start on another number.",
     )
     helpers: int = Field(default=2, ge=0, description="Threads of each rank that make batches ahead.")
-    max_lost: float = Field(
+    max_quarantined: float = Field(
         default=0.001,
         ge=0,
         le=1,
@@ -180,6 +180,19 @@ def resolve(recipe: str, file: Path | None, options: dict[str, Any]) -> Config:
         assert isinstance(field.annotation, type) and issubclass(field.annotation, Section)
         given = {key: options[key] for key in field.annotation.model_fields if key in options}
         sections[name] = {**sections.get(name, {}), **given}
+    return _validated(sections, file or recipe)
+
+
+def read_config(path: Path) -> Config:
+    """The configuration in a file of a run.
+
+    Raises:
+        InputError: it is not there, or a key of it is unknown or out of range.
+    """
+    return _validated(read_sections(path), path)
+
+
+def _validated(sections: dict[str, dict[str, Any]], origin: Path | str) -> Config:
     try:
         return Config.model_validate(sections)
     except ValidationError as error:
@@ -187,7 +200,7 @@ def resolve(recipe: str, file: Path | None, options: dict[str, Any]) -> Config:
         key = ".".join(str(part) for part in first["loc"]) or "config"
         unknown = first["type"] == "extra_forbidden"
         message = "unknown key" if unknown else first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{file or recipe}: {key}: {message}.") from error
+        raise InputError(f"{origin}: {key}: {message}.") from error
 
 
 def given_keys(recipe: str, file: Path | None, options: dict[str, Any]) -> set[str]:

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..datasets.emojis.vectors.table import load_vectors, match
+from ..datasets.emojis.vectors.word2vec import load_vectors, match
 from ..datasets.emojis.weights import effective_sample_size, weights
 from ..datasets.errors import InputError
 from ..datasets.shards.manifest import Manifest, read_manifest
 from ..datasets.store.cache import ShardCache
 from ..datasets.store.folder import Folder
-from ..datasets.stream.quarantine import Loss
+from ..datasets.stream.quarantine import Quarantined
 from ..datasets.stream.reader import Batch
 from ..datasets.stream.split import Split
 from ..datasets.stream.stream import stream
@@ -53,7 +53,7 @@ class Inputs:
         start: int,
         rank: int = 0,
         world_size: int = 1,
-        quarantine: Callable[[Loss], None] = lambda loss: None,
+        tell_quarantined: Callable[[Quarantined], None] = lambda quarantined: None,
     ) -> Generator[Batch]:
         """The batches of training from number `start` on, this rank's part; close it when done."""
         return stream(
@@ -66,8 +66,8 @@ class Inputs:
             rank=rank,
             world_size=world_size,
             helpers=config.run.helpers,
-            max_lost=config.run.max_lost,
-            quarantine=quarantine,
+            max_quarantined=config.run.max_quarantined,
+            tell_quarantined=tell_quarantined,
         )
 
 

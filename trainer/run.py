@@ -21,7 +21,7 @@ import yaml
 from ..datasets.errors import InputError
 from ..datasets.store.atomic import is_whole, write_atomic
 from ..datasets.store.folder import Folder, open_folder
-from .config import Config
+from .config import Config, read_config
 
 CONFIG = "config.yaml"
 INPUTS = "inputs.json"
@@ -59,7 +59,7 @@ def write_beginning(run: Path, config: Config, shards: Folder, vectors: Path) ->
 
 def read_beginning(run: Path) -> tuple[Config, Folder, Path]:
     """The configuration, the shards and the vector file of a run."""
-    config = Config.model_validate(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8")))
+    config = read_config(run / CONFIG)
     inputs = json.loads((run / INPUTS).read_text(encoding="utf-8"))
     return config, open_folder(inputs["shards"]), Path(inputs["vectors"])
 

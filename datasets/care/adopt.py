@@ -104,7 +104,7 @@ def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
             f"{folder}/{unsafe!r}: a trainer reads names of ASCII letters and digits. Rename it."
         )
     notes = []
-    with progress(len(tars), "index", "tars") as bar, mapper("local", workers) as run:
+    with progress(len(tars), "adopt", "tars") as bar, mapper("local", workers) as run:
         for note in run(partial(_adopt_tar, folder, options), tars):
             notes.append(note)
             bar.update()

@@ -67,7 +67,7 @@ def forget(folder: Folder, accounts: Iterable[str], *, dry_run: bool, workers: i
     if is_adopted(manifest):
         raise InputError(
             f"{folder} holds tars of others, which we do not change. Remove the account's samples from them, "
-            "then remove manifest.json, and run `emojigan shards index` again."
+            "then remove manifest.json, and run `emojigan shards adopt` again."
         )
     wanted = frozenset(accounts)
     shards: list[_Shard] = []

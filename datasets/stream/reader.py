@@ -21,7 +21,7 @@ from ..shards.encoding import decode, num_pixel_bytes
 from ..shards.index import ShardError
 from .gather import overlapping
 from .order import Order
-from .quarantine import Damage
+from .quarantine import Quarantine
 from .split import OpenShard, Split
 
 OPEN_SHARDS = 256  # kept besides those of the windows that are read
@@ -53,7 +53,7 @@ class _Table:
 
     first: int  # position in the lane of the first tuple
     numbers: list[int]  # [shards], in the split
-    shards: list[OpenShard | None]  # [shards], kept open; None where one is lost
+    shards: list[OpenShard | None]  # [shards], kept open; None where one cannot be read
     checked: np.ndarray  # bool [shards]: all of its images are
     shard: np.ndarray  # int32 [images], position in `shards`
     row: np.ndarray  # int32 [images], in their shard
@@ -82,8 +82,8 @@ class _Table:
 class Reader:
     """Makes batches, in any threads. They share the open windows and what is known of damage."""
 
-    def __init__(self, split: Split, reading: Reading, damage: Damage, opener: Executor) -> None:
-        self._split, self._reading, self._damage, self._opener = split, reading, damage, opener
+    def __init__(self, split: Split, reading: Reading, quarantine: Quarantine, opener: Executor) -> None:
+        self._split, self._reading, self._quarantine, self._opener = split, reading, quarantine, opener
         self._per_epoch = split.num_tuples // reading.batch_size
         self._size = split.manifest.image_size
         self._shard = lru_cache(OPEN_SHARDS)(self._open_shard)
@@ -110,12 +110,12 @@ class Reader:
             for lane, start, stop in parts:
                 for window in self._lane(epoch, lane).windows(start, stop):
                     table = self._table(epoch, lane, window)
-                    self._damage.check_limit()  # of shards that could not be opened
+                    self._quarantine.check_limit()  # of shards that could not be opened
                     image, emoji = self._resolve(table, max(start - table.first, 0), stop - table.first)
                     tables.append(table)
                     images.append(image)
                     emojis.append(emoji)
-            self._damage.check_limit()
+            self._quarantine.check_limit()
             pixels = self._pixels(tables, images)
             if pixels is not None:  # else an image could not be decoded: it is marked, so try again
                 pixels = torch.from_numpy(pixels.reshape(-1, self._size, self._size, 3))
@@ -183,7 +183,7 @@ class Reader:
         try:
             return self._split.open_shard(number)
         except ShardError as error:
-            self._damage.lose_shard(number, error)
+            self._quarantine.add_shard(number, error)
             return None
 
     def _check_all(self, opened: Future[_Table]) -> None:
@@ -197,7 +197,7 @@ class Reader:
     def _check(self, table: _Table, position: int) -> None:
         """Note in a table which images of one of its shards are damaged."""
         first, end = np.searchsorted(table.shard, [position, position + 1]).tolist()
-        for row in self._damage.of(table.numbers[position], table.shards[position]):
+        for row in self._quarantine.rows(table.numbers[position], table.shards[position]):
             table.good[first + row] = False
         table.known[first:end] = True
         table.checked[position] = True
@@ -208,7 +208,7 @@ class Reader:
         if shard is None:
             self._check(table, position)
         else:
-            table.good[image] &= not self._damage.has(number, shard, int(table.row[image]))
+            table.good[image] &= not self._quarantine.check(number, shard, int(table.row[image]))
             table.known[image] = True
 
     def _resolve(self, table: _Table, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
@@ -247,7 +247,9 @@ class Reader:
                 try:
                     decode(shard.content[start : start + length], encoding, next(out))
                 except ValueError as error:
-                    self._damage.lose_image(table.numbers[position], shard, int(table.row[image]), str(error))
+                    self._quarantine.add_image(
+                        table.numbers[position], shard, int(table.row[image]), str(error)
+                    )
                     table.good[image] = whole = False
                     table.settled = None
         return pixels if whole else None

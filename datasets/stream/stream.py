@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ..errors import InputError
 from .order import Order
-from .quarantine import Damage, Loss
+from .quarantine import Quarantine, Quarantined
 from .reader import Batch, Reader, Reading
 from .split import Split
 
@@ -41,8 +41,8 @@ def stream(
     rank: int = 0,
     world_size: int = 1,
     helpers: int = 1,
-    max_lost: float = 0.001,
-    quarantine: Callable[[Loss], None] = lambda loss: None,
+    max_quarantined: float = 0.001,
+    tell_quarantined: Callable[[Quarantined], None] = lambda quarantined: None,
 ) -> Generator[Batch]:
     """Yield this rank's part of global batch `start`, `start` + 1, …, without end.
 
@@ -53,11 +53,11 @@ def stream(
         start: number of the first batch, counted from the beginning of training.
         lanes: parts of the data, from each of which a batch takes the same share.
         helpers: threads that make batches ahead; with 0 they are made when they are asked for.
-        max_lost: the share of the tuples that may be damaged.
-        quarantine: is told of each damaged image, once.
+        max_quarantined: the share of the tuples that may be damaged.
+        tell_quarantined: is called for each damaged image or shard, once.
 
     Raises:
-        InputError: shards are missing, or more than `max_lost` of the tuples are damaged.
+        InputError: shards are missing, or more than `max_quarantined` of the tuples are damaged.
 
     Close it when done: threads read ahead.
     """
@@ -67,15 +67,17 @@ def stream(
         )
     batches_per_epoch(split, batch_size)
     split.check()
-    damage = Damage(split, max_lost, quarantine)
+    quarantine = Quarantine(split, max_quarantined, tell_quarantined)
     order = Order(seed, split.tuples, window, lanes)
-    return _batches(split, Reading(order, batch_size, rank, world_size), damage, start, helpers)
+    return _batches(split, Reading(order, batch_size, rank, world_size), quarantine, start, helpers)
 
 
-def _batches(split: Split, reading: Reading, damage: Damage, start: int, helpers: int) -> Generator[Batch]:
+def _batches(
+    split: Split, reading: Reading, quarantine: Quarantine, start: int, helpers: int
+) -> Generator[Batch]:
     opener = ThreadPoolExecutor(1, "stream")
     pool = ThreadPoolExecutor(helpers, "stream") if helpers else None
-    reader = Reader(split, reading, damage, opener)
+    reader = Reader(split, reading, quarantine, opener)
     numbers = itertools.count(start)
     try:
         if pool is None:

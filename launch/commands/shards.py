@@ -1,5 +1,6 @@
-"""`emojigan shards`: build, index, verify, stats and forget."""
+"""`emojigan shards`: build, adopt, verify, stats and forget."""
 
+import copy
 import json
 import re
 from collections.abc import Callable
@@ -193,7 +194,7 @@ def build(
 @shards.command(context_settings={"show_default": True})
 @click.argument("folder", type=FOLDER)
 @_dataset_options
-def index(folder: Folder, image_size: str, workers: int, **options: Any) -> None:
+def adopt(folder: Folder, image_size: str, workers: int, **options: Any) -> None:
     """Make the WebDataset tars in FOLDER a dataset, where they lie.
 
     For tars of img2dataset and others, and for ours without their indexes. No tar is copied or changed: an
@@ -203,14 +204,19 @@ def index(folder: Folder, image_size: str, workers: int, **options: Any) -> None
     shards are read faster. A killed command goes on when it is run again.
 
     \b
-    emojigan shards index laion
+    emojigan shards adopt laion
     """
     from ...datasets.build.options import BuildOptions
-    from ...datasets.care.adopt import adopt
+    from ...datasets.care.adopt import adopt as adopt_tars
     from ...datasets.care.stats import page
 
-    manifest = adopt(folder.absolute(), BuildOptions(image_size=int(image_size), **options), workers=workers)
-    click.echo(page(manifest))
+    built_with = BuildOptions(image_size=int(image_size), **options)
+    click.echo(page(adopt_tars(folder.absolute(), built_with, workers=workers)))
+
+
+index = copy.copy(adopt)  # what `adopt` was called in version 0.1; it goes with the next one
+index.name, index.hidden, index.deprecated = "index", True, "It is called `emojigan shards adopt` now."
+shards.add_command(index)
 
 
 @shards.command()

@@ -77,7 +77,7 @@ def build(out: Path, method: str | None, **given) -> None:
       emojigan vectors build --method train --words words.bin --descriptions emojis.tsv --out vectors.bin
       emojigan vectors build --method skipgram --posts posts.jsonl --out vectors.bin
     """
-    from ...datasets.emojis.vectors.table import load_vectors, save_vectors
+    from ...datasets.emojis.vectors.word2vec import load_vectors, save_vectors
 
     options = {name.replace("_", "-"): value for name, value in given.items() if value not in (None, ())}
     method = method or ("emoji2vec" if "from" in options else "names")
@@ -116,7 +116,7 @@ def report(file: Path, shards: Path | None, out: Path) -> None:
       emojigan vectors report vectors.bin --shards shards --out vectors.html
     """
     from ...datasets.emojis.vectors.report import examine, format_table, write_page
-    from ...datasets.emojis.vectors.table import load_vectors
+    from ...datasets.emojis.vectors.word2vec import load_vectors
     from ...datasets.shards.manifest import read_manifest
     from ...datasets.store.folder import LocalFolder
 
@@ -129,11 +129,11 @@ def report(file: Path, shards: Path | None, out: Path) -> None:
 
 def _make(method: str, options: dict):
     from ...datasets.emojis.text import CANONICAL_VERSION
-    from ...datasets.emojis.vectors.captions import train_on_captions
     from ...datasets.emojis.vectors.descriptions import sum_words, train
     from ...datasets.emojis.vectors.emoji2vec import complete
     from ...datasets.emojis.vectors.names import build_vectors
-    from ...datasets.emojis.vectors.table import Origin
+    from ...datasets.emojis.vectors.skipgram import train_on_captions
+    from ...datasets.emojis.vectors.word2vec import Origin
 
     descriptions = options.get("descriptions")
     seed = options.get("seed", 0)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...datasets.emojis.vectors.table import load_vectors, match
+from ...datasets.emojis.vectors.word2vec import load_vectors, match
 from ...datasets.errors import InputError
 from ...datasets.stream.held_out import HeldOut, read_split
 from ...datasets.worlds.truth import Truth

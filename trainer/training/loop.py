@@ -22,7 +22,7 @@ from tqdm import tqdm
 from ...datasets.errors import InputError
 from ...datasets.store.folder import Folder
 from ...datasets.stream.held_out import HeldOut
-from ...datasets.stream.quarantine import Loss
+from ...datasets.stream.quarantine import Quarantined
 from ...datasets.work.progress import progress
 from ..config import Config
 from ..inputs import read_inputs
@@ -62,7 +62,7 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         start=step * updates,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
-        quarantine=partial(note_loss, run / quarantine_name(accelerator.process_index)),
+        tell_quarantined=partial(note_quarantined, run / quarantine_name(accelerator.process_index)),
     )
     held_out = read_val(inputs)
     recent: list[torch.Tensor] = []
@@ -100,12 +100,13 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     accelerator.end_training()
 
 
-def note_loss(path: Path, loss: Loss) -> None:
+def note_quarantined(path: Path, quarantined: Quarantined) -> None:
     """Tell of a damaged image, and add a line to the quarantine file of this rank."""
-    tqdm.write(f"quarantined: {loss.shard} {loss.key or '(all of it)'}: {loss.reason}", file=sys.stderr)
+    what = f"{quarantined.shard} {quarantined.key or '(all of it)'}: {quarantined.reason}"
+    tqdm.write(f"quarantined: {what}", file=sys.stderr)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(loss), ensure_ascii=False) + "\n")
+        file.write(json.dumps(asdict(quarantined), ensure_ascii=False) + "\n")
 
 
 def log_metrics(

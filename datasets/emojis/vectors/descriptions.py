@@ -20,7 +20,7 @@ from ...store.atomic import sha256
 from ...work.progress import progress
 from ..text import all_canonical, canonical, display
 from .names import keywords
-from .table import Origin, keyed, read_word2vec, unit
+from .word2vec import Origin, keyed, read_word2vec, unit
 
 if TYPE_CHECKING:
     import torch

@@ -23,7 +23,7 @@ from ...errors import InputError
 from ...store.atomic import sha256
 from ..text import all_canonical, canonical, display
 from .names import build_vectors, word_features
-from .table import Origin, keyed, read_word2vec, unit
+from .word2vec import Origin, keyed, read_word2vec, unit
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
@@ -58,7 +58,7 @@ class Fit:
 def complete(path: Path) -> tuple[KeyedVectors, Origin]:
     """Clean a file of trained vectors; estimate one for every folded emoji that it lacks from its words.
 
-    A variant that was not trained is left out: its emoji's vector stands for it (`resolve` in table.py).
+    A variant that was not trained is left out: its emoji's vector stands for it (`resolve` in word2vec.py).
     """
     cleaned = clean(path)
     known = [e for e in all_canonical() if e in cleaned.rows]

@@ -18,7 +18,7 @@ from ..text import all_canonical, canonical, display, without_tone
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
     from scipy.sparse import csr_matrix
-from .table import WORD, keyed, unit
+from .word2vec import WORD, keyed, unit
 
 _LEAN = 0.25
 """How far a variant leans from its folded emoji towards its own words. They are few, and mostly tone or

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from ..text import canonical, without_tone
-from .table import EmojiVectors, resolve, unit
+from .word2vec import EmojiVectors, resolve, unit
 
 NEIGHBOURS = 10  # of each emoji; a hub is among those of very many
 DUPLICATE = 0.999  # cosine

@@ -30,7 +30,7 @@ from .probes import (
     sequences,
     space,
 )
-from .table import EmojiVectors
+from .word2vec import EmojiVectors
 
 _FEWEST = 12  # emojis that can be mapped and have neighbours worth a page
 _CARDS = 40  # emojis whose neighbours are shown

@@ -270,18 +270,25 @@ def test_our_shards_of_another_size_are_refused(shards, tmp_path):
         index(tmp_path, BuildOptions(image_size=32))
 
 
+def test_the_old_name_of_the_command_works_and_says_the_new_one(tars):
+    result = run("index", tars, "--min-count", "1", "--workers", "1")
+    assert result.exit_code == 0, result.output
+    assert "emojigan shards adopt" in result.stderr
+    assert "  index " not in CliRunner().invoke(main, ["shards", "--help"]).stdout
+
+
 def test_a_dataset_is_not_adopted(shards):
-    result = run("index", shards)
+    result = run("adopt", shards)
     assert result.exit_code == 2 and "holds a dataset already" in result.stderr
 
 
 def test_folder_without_tars_is_refused(tmp_path):
-    result = run("index", tmp_path)
+    result = run("adopt", tmp_path)
     assert result.exit_code == 2 and "no .tar is there" in result.stderr
 
 
 def test_tars_with_too_few_emojis_are_refused(img2dataset):
-    result = run("index", img2dataset, "--workers", "1")
+    result = run("adopt", img2dataset, "--workers", "1")
     assert result.exit_code == 2 and "No emoji comes 5 times" in result.stderr
     assert not (img2dataset / "manifest.json").exists()
 
@@ -308,7 +315,7 @@ def test_tars_on_a_store_are_adopted(tars):
 def test_a_training_runs_on_adopted_tars(tars, vectors_file, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     split = "--min-count 1 --val-share 0.3 --test-share 0.2 --workers 1"
-    assert run("index", tars, *split.split()).exit_code == 0
+    assert run("adopt", tars, *split.split()).exit_code == 0
     tiny = "--steps 4 --batch-size 8 --trunk-width 4 --feature-dim 8 --hidden-dim 16 --latent-dim 4"
     words = ["train", str(tars), "--vectors", str(vectors_file), "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(main, [*words, *tiny.split()], catch_exceptions=False)

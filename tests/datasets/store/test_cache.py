@@ -13,7 +13,7 @@ import pytest
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.cache import ShardCache
 from emojigan.datasets.store.folder import StoreFolder, open_folder
-from emojigan.datasets.stream.quarantine import Loss
+from emojigan.datasets.stream.quarantine import Quarantined
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import stream
 
@@ -109,13 +109,13 @@ def test_files_that_are_not_the_manifests_are_an_error_that_names_the_first(remo
 
 
 def test_a_shard_that_a_store_has_lost_is_quarantined(remote):
-    store, losses = fsspec.filesystem("memory"), []
+    store, quarantined = fsspec.filesystem("memory"), []
     store.rm(f"/{remote.folder.url.removeprefix('memory://')}/000001.tar")
-    read(remote, 20, max_lost=1, quarantine=losses.append)
-    assert [(loss.shard, loss.key, loss.tuples) for loss in losses] == [
+    read(remote, 20, max_quarantined=1, tell_quarantined=quarantined.append)
+    assert [(loss.shard, loss.key, loss.tuples) for loss in quarantined] == [
         ("000001.tar", None, remote.tuples[1])
     ]
-    assert isinstance(losses[0], Loss) and "cannot be read" in losses[0].reason
+    assert isinstance(quarantined[0], Quarantined) and "cannot be read" in quarantined[0].reason
 
 
 def test_damaged_download_is_fetched_again(remote, monkeypatch):

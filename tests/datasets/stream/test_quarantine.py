@@ -11,7 +11,7 @@ import pytest
 
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.stream.held_out import read_split
-from emojigan.datasets.stream.quarantine import Loss
+from emojigan.datasets.stream.quarantine import Quarantined
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import stream
 
@@ -21,17 +21,23 @@ SIZES = (9, 4, 12, 7)
 IMAGES = sum(SIZES)
 
 
-def epoch(split: Split, *, max_lost: float = 1.0, **options: int) -> tuple[Counter, list[Loss]]:
+def epoch(split: Split, *, max_quarantined: float = 1.0, **options: int) -> tuple[Counter, list[Quarantined]]:
     """All tuples that come in an epoch of batches of one, and what is quarantined."""
-    losses: list[Loss] = []
+    quarantined: list[Quarantined] = []
     options = {"helpers": 0, "window": 4} | options
     reading = stream(
-        split, seed=1, batch_size=1, start=0, max_lost=max_lost, quarantine=losses.append, **options
+        split,
+        seed=1,
+        batch_size=1,
+        start=0,
+        max_quarantined=max_quarantined,
+        tell_quarantined=quarantined.append,
+        **options,
     )
     with closing(reading):
         batches = list(islice(reading, split.num_tuples))
     pixels = [batch.images[0].permute(1, 2, 0).numpy() for batch in batches]
-    return Counter((number_of(p), int(b.emoji[0])) for p, b in zip(pixels, batches, strict=True)), losses
+    return Counter((number_of(p), int(b.emoji[0])) for p, b in zip(pixels, batches, strict=True)), quarantined
 
 
 def flip(content: bytearray, rng: random.Random, *_: bytes) -> None:
@@ -96,14 +102,14 @@ def test_fuzzed_files_give_their_own_tuples_or_say_what_is_lost(split, seed):
         rng.choice(MUTATIONS)(content, rng, *others)
         path.write_bytes(content)
         try:
-            seen, losses = epoch(split)
+            seen, quarantined = epoch(split)
         except InputError as error:
             assert "cut short" in str(error)
             assert len(content) != len(originals[path])
         else:
             found = Counter({each: 1 for each in seen})
             assert found <= expected, "an image with another's emoji"
-            assert found.total() + sum(loss.tuples for loss in losses) == expected.total()
+            assert found.total() + sum(loss.tuples for loss in quarantined) == expected.total()
         finally:
             path.write_bytes(originals[path])
 
@@ -124,8 +130,8 @@ def harm(split: Split, shard: int, *rows: int) -> None:
 
 def test_damaged_image_is_told_once_with_shard_key_and_reason(copy):
     harm(copy, 2, 5)
-    _, losses = epoch(copy)
-    assert losses == [Loss("000002.tar", "000005", "checksum differs", 1 + (9 + 4 + 5) % 2)]
+    _, quarantined = epoch(copy)
+    assert quarantined == [Quarantined("000002.tar", "000005", "checksum differs", 1 + (9 + 4 + 5) % 2)]
 
 
 def test_ranks_keep_their_steps_and_see_one_order_around_damage(copy):
@@ -137,7 +143,7 @@ def test_ranks_keep_their_steps_and_see_one_order_around_damage(copy):
         for rank in range(world_size):
             options = {"rank": rank, "world_size": world_size, "helpers": helpers}
             with closing(
-                stream(copy, seed=1, window=2, batch_size=8, start=start, max_lost=1, **options)
+                stream(copy, seed=1, window=2, batch_size=8, start=start, max_quarantined=1, **options)
             ) as reading:
                 batches = list(islice(reading, 12 - start))
             slices.append(
@@ -156,8 +162,8 @@ def test_too_much_damage_stops_and_names_the_first(copy):
     with pytest.raises(
         InputError, match=r"3 tuples of .* are damaged, more than 2: 000001\.tar 00000\d: checksum"
     ):
-        epoch(copy, max_lost=2.9 / copy.num_tuples)
-    epoch(copy, max_lost=3.1 / copy.num_tuples)
+        epoch(copy, max_quarantined=2.9 / copy.num_tuples)
+    epoch(copy, max_quarantined=3.1 / copy.num_tuples)
 
 
 def test_shard_with_a_damaged_index_is_quarantined_whole(copy):
@@ -165,8 +171,8 @@ def test_shard_with_a_damaged_index_is_quarantined_whole(copy):
     content = bytearray(path.read_bytes())
     content[50] ^= 1
     path.write_bytes(content)
-    seen, losses = epoch(copy)
-    assert losses == [Loss("000001.tar", None, "damaged index", copy.shards[1].tuples)]
+    seen, quarantined = epoch(copy)
+    assert quarantined == [Quarantined("000001.tar", None, "damaged index", copy.shards[1].tuples)]
     assert set(seen) == {each for each in tuples_of(IMAGES) if not 9 <= each[0] < 13}
 
 
@@ -189,8 +195,8 @@ def test_image_that_cannot_be_decoded_is_quarantined(tmp_path, monkeypatch):
             raise ValueError("cannot be decoded")
 
     monkeypatch.setattr(reader, "decode", decode)
-    _, losses = epoch(split)
-    assert {loss.reason for loss in losses} == {"cannot be decoded"}
+    _, quarantined = epoch(split)
+    assert {loss.reason for loss in quarantined} == {"cannot be decoded"}
 
 
 def test_evaluation_does_not_choose_what_it_looks_at(copy):

@@ -230,7 +230,7 @@ def test_help_of_build_names_every_option_and_default():
 
 def test_help_of_the_group_names_its_commands():
     text = run("--help").stdout
-    for command in ("build", "index", "verify", "stats", "forget"):
+    for command in ("build", "adopt", "verify", "stats", "forget"):
         assert command in text
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from emojigan.datasets.emojis.vectors import descriptions as description_vectors
 from emojigan.datasets.emojis.vectors.descriptions import description_loss, fit
-from emojigan.datasets.emojis.vectors.table import keyed, load_vectors, save_vectors
+from emojigan.datasets.emojis.vectors.word2vec import keyed, load_vectors, save_vectors
 from emojigan.launch.cli import main
 
 WORDS = ("dog", "cat", "pet", "sea", "wave", "Water")

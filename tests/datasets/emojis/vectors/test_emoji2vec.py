@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from emojigan.datasets.emojis.text import all_canonical
 from emojigan.datasets.emojis.vectors.emoji2vec import clean, fill, never_trained
 from emojigan.datasets.emojis.vectors.names import build_vectors
-from emojigan.datasets.emojis.vectors.table import keyed, load_vectors, match, unit
+from emojigan.datasets.emojis.vectors.word2vec import keyed, load_vectors, match, unit
 from emojigan.launch.cli import main
 
 JUNK = ("🇺", "\u200d", "\ue50a")

@@ -20,7 +20,7 @@ from emojigan.datasets.emojis.vectors.probes import (
     space,
 )
 from emojigan.datasets.emojis.vectors.report import examine, format_table, write_page
-from emojigan.datasets.emojis.vectors.table import EmojiVectors, Origin, keyed, save_vectors, unit
+from emojigan.datasets.emojis.vectors.word2vec import EmojiVectors, Origin, keyed, save_vectors, unit
 from emojigan.launch.cli import main
 
 FILLED = ("🔥", "🥰")

@@ -19,7 +19,7 @@ from ...posts.post import Reject
 from ...posts.read import read_posts
 from ...work.progress import progress
 from ..text import extract
-from .table import WORD, Origin, keyed, unit
+from .word2vec import WORD, Origin, keyed, unit
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from emojigan.datasets.emojis.text import all_canonical, canonical
 from emojigan.datasets.emojis.vectors.names import build_vectors
-from emojigan.datasets.emojis.vectors.table import (
+from emojigan.datasets.emojis.vectors.word2vec import (
     EmojiVectors,
     Origin,
     keyed,
@@ -63,7 +63,7 @@ def test_another_process_builds_the_same_bytes(built, tmp_path):
     code = (
         "import sys\nfrom pathlib import Path\n"
         "from emojigan.datasets.emojis.vectors.names import build_vectors\n"
-        "from emojigan.datasets.emojis.vectors.table import save_vectors\n"
+        "from emojigan.datasets.emojis.vectors.word2vec import save_vectors\n"
         "save_vectors(build_vectors(), Path(sys.argv[1]))"
     )
     environment = os.environ | {"PYTHONHASHSEED": "1"}

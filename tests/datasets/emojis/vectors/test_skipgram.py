@@ -15,8 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emojigan.datasets.emojis.text import all_canonical, display, extract
-from emojigan.datasets.emojis.vectors.captions import tokens
-from emojigan.datasets.emojis.vectors.table import WORD, load_vectors
+from emojigan.datasets.emojis.vectors.skipgram import tokens
+from emojigan.datasets.emojis.vectors.word2vec import WORD, load_vectors
 from emojigan.launch.cli import main
 
 

@@ -1,0 +1,42 @@
+"""A run's folder says what it is made from, and what is wrong with it is told in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from emojigan.datasets.errors import InputError
+from emojigan.datasets.store.folder import LocalFolder, open_folder
+from emojigan.trainer.config import Config
+from emojigan.trainer.run import CONFIG, best_snapshot, read_beginning, step_name, write_beginning
+
+
+@pytest.mark.parametrize("shards", ["s3://bucket/shards", "/data/shards"])
+def test_what_a_run_is_made_from_is_read_as_it_was_written(tmp_path: Path, shards: str):
+    config = Config.model_validate({"optimizer": {"steps": 7}})
+    write_beginning(tmp_path, config, open_folder(shards), Path("/data/vectors.bin"))
+    assert read_beginning(tmp_path) == (config, open_folder(shards), Path("/data/vectors.bin"))
+
+
+def test_relative_inputs_are_found_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    write_beginning(tmp_path, Config(), LocalFolder(Path("shards")), Path("vectors.bin"))
+    monkeypatch.chdir("/")
+    assert read_beginning(tmp_path)[1:] == (LocalFolder(tmp_path / "shards"), tmp_path / "vectors.bin")
+
+
+def test_a_key_of_another_version_is_named(tmp_path: Path):
+    write_beginning(tmp_path, Config(), LocalFolder(tmp_path), tmp_path)
+    file = tmp_path / CONFIG
+    file.write_text(file.read_text().replace("max_quarantined", "max_lost"))
+    with pytest.raises(InputError, match=r"config.yaml: run.max_lost: unknown key\.$"):
+        read_beginning(tmp_path)
+
+
+def test_names_of_steps_sort_as_steps_do():
+    steps = [1, 9, 10, 99_999, 100_000]
+    assert sorted(map(step_name, steps)) == [step_name(step) for step in steps]
+
+
+def test_a_run_without_a_snapshot_is_told_to_train(tmp_path: Path):
+    with pytest.raises(InputError, match="has no snapshot. Train first: emojigan train"):
+        best_snapshot(tmp_path)
