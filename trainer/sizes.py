@@ -15,7 +15,7 @@ CPU_NETWORKS = {"trunk_width": 16, "feature_dim": 128, "hidden_dim": 256, "laten
 CPU_BATCH_SIZE = 64
 CPU_LEARNING_RATE = 1e-3  # for that batch size
 EPOCHS = 60  # of few tuples are enough
-MIN_STEPS = 200
+MIN_STEPS = 50
 
 ON_CPU = {**CPU_NETWORKS, "batch_size": CPU_BATCH_SIZE, "learning_rate": CPU_LEARNING_RATE}
 KEYS = (*ON_CPU, "steps")

@@ -38,5 +38,5 @@ def test_names_of_steps_sort_as_steps_do():
 
 
 def test_a_run_without_a_snapshot_is_told_to_train(tmp_path: Path):
-    with pytest.raises(InputError, match="has no snapshot. Train first: emojigan train"):
+    with pytest.raises(InputError, match=r"has no snapshot\. Train first: emojigan train"):
         best_snapshot(tmp_path)
