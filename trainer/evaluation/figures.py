@@ -131,9 +131,11 @@ def fig4(examples: Sequence[Example]) -> Figure:
         picture.set_axis_off()
         picture.set_title(_drawable(example.caption)[:28], fontsize=10, color=INK, parse_math=False)
         _bars(bars, example)
-    keys = [Patch(color=FITTED, label="model"), Line2D([], [], **_RING, label="posted under this image")]
+    keys: list[Patch | Line2D] = [Patch(color=FITTED, label="model")]
     if any(bar.true is not None for example in examples for bar in example.bars):
-        keys.insert(1, Line2D([], [], **_TICK, label="truth"))
+        keys.append(Line2D([], [], **_TICK, label="truth"))
+    if any(example.observed for example in examples):
+        keys.append(Line2D([], [], **_RING, label="posted under this image"))
     figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), frameon=False)
     return figure
 
