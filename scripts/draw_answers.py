@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps
 
 from emojigan.datasets.posts.images import read_image
-from emojigan.datasets.worlds.truth import FILE, Truth
+from emojigan.datasets.worlds.truth import TRUTH, Truth
 from emojigan.trainer.evaluation.figures import Bar, Example, fig4
 from emojigan.trainer.evaluation.scene import set_scene
 from emojigan.trainer.inputs import read_inputs
@@ -27,7 +27,7 @@ SIDE = 400  # pixels
 def main(demo: Path, out: Path) -> None:
     """Take the first post of each photograph in the test split."""
     config, shards, vectors = read_beginning(demo / "run")
-    truth = Truth.read(demo / "world" / FILE)
+    truth = Truth.read(demo / "world" / TRUTH)
     scene = set_scene(read_inputs(config, shards, vectors), vectors, truth)
     name = json.loads((demo / "run" / EVALUATION).read_text(encoding="utf-8"))["snapshot"]
     snapshot = load_snapshot(demo / "run" / SNAPSHOTS / name)

@@ -101,6 +101,11 @@ def test_other_vectors_than_the_trained_ones_are_refused(run: Path, tmp_path: Pa
     assert "not the vector file" in result.stderr
 
 
+def test_a_run_that_was_not_trained_is_not_evaluated(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["evaluate", str(tmp_path)])
+    assert (result.exit_code, "has no snapshot. Train first: emojigan train" in result.stderr) == (2, True)
+
+
 def test_a_run_that_was_not_evaluated_is_not_registered(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["register", str(tmp_path)])
     assert (result.exit_code, "emojigan evaluate" in result.stderr) == (2, True)

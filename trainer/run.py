@@ -18,8 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from ..datasets.errors import InputError
-from ..datasets.store.atomic import is_whole, write_atomic
+from ..datasets.store.atomic import write_atomic
 from ..datasets.store.folder import Folder, open_folder
 from .config import Config, read_config
 
@@ -62,19 +61,3 @@ def read_beginning(run: Path) -> tuple[Config, Folder, Path]:
     config = read_config(run / CONFIG)
     inputs = json.loads((run / INPUTS).read_text(encoding="utf-8"))
     return config, open_folder(inputs["shards"]), Path(inputs["vectors"])
-
-
-def best_snapshot(run: Path) -> Path:
-    """The snapshot of a run with the lowest negative log-likelihood on the val split.
-
-    Raises:
-        InputError: the run has none.
-    """
-    paths = [path for path in steps_in(run / SNAPSHOTS) if is_whole(path)]
-    if not paths:
-        raise InputError(f"{run} has no snapshot. Train first: emojigan train SHARDS --out {run}.")
-
-    def nll(path: Path) -> float:
-        return json.loads((path / "snapshot.json").read_text(encoding="utf-8"))["scores"]["nll"]
-
-    return min(paths, key=nll)

@@ -23,7 +23,7 @@ from zlib_ng import zlib_ng
 from ..errors import InputError
 from ..posts.outcomes import FORGOTTEN, USED
 from ..shards.index import ImageSpan, Label, ShardError, read_index
-from ..shards.layout import REJECTS, index_name, leftovers, next_name
+from ..shards.layout import MANIFEST, REJECTS, index_name, leftovers, next_name
 from ..shards.manifest import Manifest, ShardEntry, is_adopted, read_manifest, write_manifest
 from ..shards.tar import add_sample, index_shard, map_tar
 from ..store.atomic import sha256
@@ -67,7 +67,7 @@ def forget(folder: Folder, accounts: Iterable[str], *, dry_run: bool, workers: i
     if is_adopted(manifest):
         raise InputError(
             f"{folder} holds tars of others, which we do not change. Remove the account's samples from them, "
-            "then remove manifest.json, and run `emojigan shards adopt` again."
+            f"then remove {MANIFEST}, and run `emojigan shards adopt` again."
         )
     wanted = frozenset(accounts)
     shards: list[_Shard] = []

@@ -24,7 +24,7 @@ from ..errors import InputError
 from ..posts.outcomes import USED
 from ..shards.encoding import check_picture
 from ..shards.index import ImageSpan, Index, Label, ShardError, hash_posts, read_index
-from ..shards.layout import MANIFEST, REJECTS, SPLITS, statistics_name
+from ..shards.layout import MANIFEST, REJECTS, SPLITS, is_of_shard, statistics_name
 from ..shards.manifest import Manifest, ShardEntry, is_adopted
 from ..shards.tar import end_of, map_tar, read_sample
 from ..store.atomic import sha256
@@ -107,7 +107,7 @@ def _unnamed(folder: Folder, manifest: Manifest) -> list[str]:
     for shard in manifest.shards:
         named |= {shard.name, shard.index, statistics_name(shard.name)}
     others = [name for name in folder.names() if name not in named]
-    return [name for name in others if not is_adopted(manifest) or name.endswith((".tar", ".index"))]
+    return [name for name in others if not is_adopted(manifest) or is_of_shard(name)]
 
 
 def _check_tar(folder: Folder, manifest: Manifest, entries: tuple[ShardEntry, ...]) -> _Checked:

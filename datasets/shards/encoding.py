@@ -37,12 +37,17 @@ def num_pixel_bytes(size: int) -> int:
     return 3 * size**2
 
 
+def has_plain_pixels(encoding: str) -> bool:
+    """Whether an encoded picture ends with its pixels as they are, so that nothing has to be decoded."""
+    return encoding == "npy"
+
+
 def min_bytes(encoding: str, size: int) -> int:
     """The fewest bytes that an encoded picture can have.
 
     A reader takes the last bytes of a npy for its pixels: of a shorter one it would take other bytes, too.
     """
-    return num_pixel_bytes(size) if encoding == "npy" else 1
+    return num_pixel_bytes(size) if has_plain_pixels(encoding) else 1
 
 
 def check_picture(image: np.ndarray, encoding: str, size: int) -> None:

@@ -77,6 +77,11 @@ def is_begun(names: Iterable[str]) -> bool:
     )
 
 
+def is_of_shard(name: str) -> bool:
+    """Whether a file is a tar or an index, be it of this dataset or not."""
+    return name.endswith((".tar", ".index"))
+
+
 def is_hidden(name: str) -> bool:
     """Whether nobody put a file there, by the dot of its name: an unfinished one, or macOS's notes."""
     return name.rpartition("/")[2].startswith(".")

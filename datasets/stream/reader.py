@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..shards.encoding import decode, num_pixel_bytes
+from ..shards.encoding import decode, has_plain_pixels, num_pixel_bytes
 from ..shards.index import ShardError
 from .gather import overlapping
 from .order import Order
@@ -231,7 +231,7 @@ class Reader:
     def _pixels(self, tables: list[_Table], images: list[np.ndarray]) -> np.ndarray | None:
         """The pixels of images, uint8 [images, …]; None if one of them turns out to be damaged."""
         size, encoding = self._size, self._split.manifest.encoding
-        if encoding == "npy":
+        if has_plain_pixels(encoding):
             parts = [
                 table.memory[table.memory_row[chosen]] for table, chosen in zip(tables, images, strict=True)
             ]

@@ -25,7 +25,7 @@ from ..store.atomic import write_atomic
 from ..work.processes import worker_pool
 from .captions import caption
 from .photographs import EMOJIS, PHOTOGRAPHS, path_of, photograph, truth
-from .truth import FILE, Truth, options_of
+from .truth import TRUTH, Truth, options_of
 
 NO_EMOJI = 0.05  # share of the captions without one
 TWO_EMOJIS = 0.4  # share of the captions with two, where p(emoji | photograph) allows it
@@ -133,7 +133,7 @@ def make_world(out: Path, *, posts: int, seed: int, workers: int) -> None:
     Raises:
         InputError: `out` holds other posts or a world of other options, or the photographs are missing.
     """
-    truth_file, posts_file, photos = out / FILE, out / "posts.jsonl", out / "photos"
+    truth_file, posts_file, photos = out / TRUTH, out / "posts.jsonl", out / "photos"
     options = {"posts": posts, "seed": seed}
     if truth_file.exists():
         made_with = options_of(truth_file)

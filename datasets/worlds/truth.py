@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import InputError
 from ..store.atomic import write_atomic
 
-FILE = "truth.json"
+TRUTH = "truth.json"
 
 
 @dataclass(frozen=True)

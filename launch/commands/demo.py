@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from ...datasets.shards.layout import MANIFEST
 from ...datasets.work.progress import duration
+from ...datasets.worlds.truth import TRUTH
 
 STEPS = 7
 POSTS = 4000
@@ -42,10 +44,10 @@ def demo(out: Path, posts: int, training: str) -> None:
     world, shards, vectors, run = out / "world", out / "shards", out / "vectors.bin", out / "run"
     posts_file = world / "posts.jsonl"
     _step(1, "world", "make", "--out", world, "--posts", posts)
-    _step(2, "shards", "build", posts_file, "--out", shards, makes=shards / "manifest.json")
+    _step(2, "shards", "build", posts_file, "--out", shards, makes=shards / MANIFEST)
     _step(3, "vectors", "build", "--out", vectors, makes=vectors)
     _step(4, "train", shards, "--vectors", vectors, "--out", run, *shlex.split(training))
-    _step(5, "evaluate", run, "--truth", world / "truth.json")
+    _step(5, "evaluate", run, "--truth", world / TRUTH)
     _step(6, "register", run, "--name", "emojigan")
     with open(posts_file, encoding="utf-8") as file:
         photo = world / json.loads(next(file))["image"]

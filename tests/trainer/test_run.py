@@ -7,7 +7,7 @@ import pytest
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.folder import LocalFolder, open_folder
 from emojigan.trainer.config import Config
-from emojigan.trainer.run import CONFIG, best_snapshot, read_beginning, step_name, write_beginning
+from emojigan.trainer.run import CONFIG, read_beginning, step_name, write_beginning
 
 
 @pytest.mark.parametrize("shards", ["s3://bucket/shards", "/data/shards"])
@@ -35,8 +35,3 @@ def test_a_key_of_another_version_is_named(tmp_path: Path):
 def test_names_of_steps_sort_as_steps_do():
     steps = [1, 9, 10, 99_999, 100_000]
     assert sorted(map(step_name, steps)) == [step_name(step) for step in steps]
-
-
-def test_a_run_without_a_snapshot_is_told_to_train(tmp_path: Path):
-    with pytest.raises(InputError, match=r"has no snapshot\. Train first: emojigan train"):
-        best_snapshot(tmp_path)

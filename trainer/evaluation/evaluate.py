@@ -14,8 +14,8 @@ from ...datasets.errors import InputError
 from ...datasets.worlds.truth import Truth
 from ..config import Config
 from ..inputs import Inputs, read_inputs
-from ..model.snapshot import Facts, load_snapshot
-from ..run import best_snapshot, read_beginning
+from ..model.snapshot import Facts, best_snapshot, load_snapshot
+from ..run import SNAPSHOTS, read_beginning, steps_in
 from . import metrics
 from .baselines import classify, marginal, train_classifier
 from .figures import MAX_POINTS
@@ -69,7 +69,9 @@ def evaluate(run: Path, truth: Truth | None, baseline_steps: int | None) -> Eval
     Raises:
         InputError: the run is not trained, or its shards or vectors are no longer those it was trained on.
     """
-    path = best_snapshot(run)
+    path = best_snapshot(steps_in(run / SNAPSHOTS))
+    if path is None:
+        raise InputError(f"{run} has no snapshot. Train first: emojigan train SHARDS --out {run}.")
     snapshot = load_snapshot(path)
     config, inputs, vector_file = _reopen(run, snapshot.facts)
     scene = set_scene(inputs, vector_file, truth)

@@ -4,6 +4,7 @@ step-00000400/{generator.safetensors, vectors.safetensors, snapshot.json, SHA256
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ..config import ModelConfig
 from .augment import normalise
 from .networks import Generator
 
+FACTS = "snapshot.json"
 CHUNK = 256  # images sampled at a time
 
 
@@ -96,9 +98,15 @@ def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.nd
         )
         vectors = {"vectors": generator.vectors.cpu().contiguous(), "weights": torch.from_numpy(weights)}
         save_file(vectors, temporary / "vectors.safetensors")
-        (temporary / "snapshot.json").write_text(
+        (temporary / FACTS).write_text(
             json.dumps(facts.__dict__, ensure_ascii=False, indent=1), encoding="utf-8"
         )
+
+
+def read_facts(path: Path) -> Facts:
+    """What a snapshot says of itself."""
+    content = json.loads((path / FACTS).read_text(encoding="utf-8"))
+    return Facts(**{**content, "vocabulary": tuple(content["vocabulary"])})
 
 
 def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
@@ -109,9 +117,14 @@ def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
     """
     if not is_whole(path):
         raise InputError(f"{path} is not a whole snapshot. Run `emojigan train` to make one.")
-    content = json.loads((path / "snapshot.json").read_text(encoding="utf-8"))
-    facts = Facts(**{**content, "vocabulary": tuple(content["vocabulary"])})
+    facts = read_facts(path)
     tensors = load_file(path / "vectors.safetensors")
     generator = Generator(ModelConfig(**facts.model), tensors["vectors"], facts.image_size)
     generator.load_state_dict(load_file(path / "generator.safetensors"))
     return Snapshot(facts, generator.eval().to(device), tensors["weights"].numpy())
+
+
+def best_snapshot(paths: Iterable[Path]) -> Path | None:
+    """Of some snapshots, the whole one with the lowest negative log-likelihood on the val split."""
+    whole = [path for path in paths if is_whole(path)]
+    return min(whole, key=lambda path: read_facts(path).scores["nll"], default=None)

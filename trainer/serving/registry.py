@@ -17,6 +17,7 @@ import numpy as np
 from ...datasets.errors import InputError
 from ...datasets.shards.encoding import encode_jpeg
 from ...datasets.store.atomic import SUMS, sha256
+from ..model.snapshot import read_facts
 from ..run import EVALUATION, SNAPSHOTS
 from ..tracking import mlflow_client, run_id_of
 
@@ -80,25 +81,25 @@ def _new_version(
     )  # else it logs that it runs the input example
     run_id = run_id_of(run)
     assert run_id is not None, f"{run} was trained without MLflow"
-    facts = json.loads((snapshot / "snapshot.json").read_text(encoding="utf-8"))
+    facts = read_facts(snapshot)
     with mlflow.start_run(run_id=run_id), tempfile.TemporaryDirectory() as folder:
         info = mlflow.pyfunc.log_model(
             name=name,
-            step=facts["step"],
+            step=facts.step,
             python_model=str(PACKAGE / "trainer" / "serving" / "served_model.py"),
             code_paths=[str(_copy_source(Path(folder)))],
             artifacts={"snapshot": str(snapshot)},
             signature=signature(),
             input_example=(_example(), {"n_samples": 1}),
             pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in REQUIREMENTS],
-            params={"step": facts["step"], "vocabulary": len(facts["vocabulary"]), **facts["model"]},
+            params={"step": facts.step, "vocabulary": len(facts.vocabulary), **facts.model},
         )
         mlflow.log_metrics(
             {f"test/{key}": value for key, value in scores["EmojiGAN"].items()},
-            step=facts["step"],
+            step=facts.step,
             model_id=info.model_id,
         )
-        tags = {SNAPSHOT_TAG: identity, "dataset": facts["dataset"], "vectors": facts["vectors"]}
+        tags = {SNAPSHOT_TAG: identity, "dataset": facts.dataset, "vectors": facts.vectors}
         return mlflow.register_model(f"models:/{info.model_id}", name, tags=tags).version
 
 

@@ -13,8 +13,8 @@ from emojigan.datasets.errors import InputError
 from emojigan.trainer.config import resolve
 from emojigan.trainer.model.augment import normalise
 from emojigan.trainer.model.networks import Generator
-from emojigan.trainer.model.snapshot import Facts, Snapshot, load_snapshot, save_snapshot
-from emojigan.trainer.run import SNAPSHOTS, best_snapshot, step_name
+from emojigan.trainer.model.snapshot import Facts, Snapshot, best_snapshot, load_snapshot, save_snapshot
+from emojigan.trainer.run import SNAPSHOTS, step_name, steps_in
 
 RECIPES = ("default", "paper")
 SIZE, VOCABULARY = 32, ("😍", "😂", "🔥", "🐶", "🌊")
@@ -136,19 +136,18 @@ def test_a_free_answer_counts_the_nearest_emojis():
 def test_the_best_snapshot_has_the_lowest_nll(tmp_path: Path):
     for step, nll in ((10, 1.9), (20, 1.2), (30, 1.4)):
         save(tmp_path, make(step=step, nll=nll))
-    assert best_snapshot(tmp_path).name == "step-00000020"
+    assert best_snapshot(steps_in(tmp_path / SNAPSHOTS)) == tmp_path / SNAPSHOTS / step_name(20)
 
 
 def test_a_damaged_snapshot_is_not_the_best(tmp_path: Path):
     for step, nll in ((10, 1.9), (20, 1.2)):
         path = save(tmp_path, make(step=step, nll=nll))
     os.truncate(path / "generator.safetensors", 100)
-    assert best_snapshot(tmp_path).name == "step-00000010"
+    assert best_snapshot(steps_in(tmp_path / SNAPSHOTS)) == tmp_path / SNAPSHOTS / step_name(10)
 
 
-def test_a_run_without_a_snapshot_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match="has no snapshot"):
-        best_snapshot(tmp_path)
+def test_of_no_snapshots_none_is_the_best(tmp_path: Path):
+    assert best_snapshot(steps_in(tmp_path / SNAPSHOTS)) is None
 
 
 @pytest.mark.parametrize("file", ["generator.safetensors", "vectors.safetensors", "snapshot.json"])
