@@ -17,9 +17,9 @@ from ..datasets.errors import InputError
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 COMMANDS = {
-    "demo": "The whole path on the embedded world: posts to a registered model.",
+    "demo": "The whole path on a made-up world whose truth is known: posts to a registered model.",
     "world": "Make posts whose true p(emoji | image) is known.",
-    "shards": "Build shards from posts, look at them, check them, and forget people.",
+    "shards": "Build shards from posts or adopt tars, look at them, check them, and forget people.",
     "vectors": "Make emoji vectors, and look at what is in them.",
     "weights": "Look at what weights of samples would do.",
     "train": "Train, or go on training.",

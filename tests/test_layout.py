@@ -108,7 +108,7 @@ def test_a_room_is_not_crowded(room: str):
     assert len(list((ROOT / room).glob("*.py"))) <= MOST_FILES
 
 
-def test_tests_mirror_the_rooms():
+def test_tests_lie_in_the_rooms_that_they_are_about():
     folders = {
         path.relative_to(ROOT / "tests").parent.as_posix() for path in (ROOT / "tests").rglob("test_*.py")
     }

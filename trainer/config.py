@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ..datasets.errors import InputError
 
 RECIPES = Path(__file__).parent / "recipes"
-DEFAULT = "default"  # the recipe that says again what the defaults are
+DEFAULT = "default"  # a recipe whose file repeats the defaults of the fields below
 
 
 class Section(BaseModel):
@@ -217,6 +217,8 @@ def read_sections(path: Path) -> dict[str, dict[str, Any]]:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file.") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(
             f"{path}: not a YAML file that can be read: {str(error).splitlines()[0]}."

@@ -37,9 +37,8 @@ class Inputs:
     vocabulary: tuple[str, ...]  # [V]
     vectors: torch.Tensor  # float32 [V, vector_dim], scaled as the config asks
     weights: np.ndarray  # float64 [V], mean 1 over the tuples
-    ids: (
-        torch.Tensor
-    )  # int64 [M], position of the manifest's emoji in the vocabulary; 0 for one without vector
+    # int64 [M], position of each of the manifest's emojis in the vocabulary; 0 for one without vector
+    ids: torch.Tensor
     tuple_weights: torch.Tensor  # float32 [M], 0 for one without vector
     num_without_vector: int  # tuples
     effective_share: float  # of the tuples, that the weighted ones are worth

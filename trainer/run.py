@@ -14,17 +14,19 @@ runs/first/
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import yaml
 
+from ..datasets.errors import InputError
 from ..datasets.store.atomic import write_atomic
 from ..datasets.store.folder import Folder, open_folder
 from .config import Config, read_config
 
 CONFIG = "config.yaml"
 INPUTS = "inputs.json"
-METRICS = "metrics.jsonl"
+METRICS_FILE = "metrics.jsonl"
 MLFLOW_RUN_ID = "mlflow_run_id"
 CHECKPOINTS = "checkpoints"
 SNAPSHOTS = "snapshots"
@@ -57,7 +59,27 @@ def write_beginning(run: Path, config: Config, shards: Folder, vectors: Path) ->
 
 
 def read_beginning(run: Path) -> tuple[Config, Folder, Path]:
-    """The configuration, the shards and the vector file of a run."""
-    config = read_config(run / CONFIG)
-    inputs = json.loads((run / INPUTS).read_text(encoding="utf-8"))
-    return config, open_folder(inputs["shards"]), Path(inputs["vectors"])
+    """The configuration, the shards and the vector file of a run.
+
+    Raises:
+        InputError: they were never written, or are damaged.
+    """
+    path = run / INPUTS
+    try:
+        inputs = json.loads(path.read_text(encoding="utf-8"))
+        shards, vectors = open_folder(inputs["shards"]), Path(inputs["vectors"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path} is missing or damaged: run the `emojigan train` of this run again."
+        ) from error
+    return read_config(run / CONFIG), shards, vectors
+
+
+def remove_later_snapshots(run: Path, step: int) -> None:
+    """Remove the snapshots of steps that a training which resumes at `step` will come to again.
+
+    They were made by one that was killed, maybe under another configuration if it had no checkpoint yet.
+    """
+    for path in steps_in(run / SNAPSHOTS):
+        if path.name > step_name(step):
+            shutil.rmtree(path)

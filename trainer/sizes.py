@@ -8,14 +8,17 @@ else is looked at, and a run that was begun keeps what it has, on whatever it go
 
 from collections.abc import Set
 from pathlib import Path
+from typing import Any
 
-from .config import Config, read_sections
+from ..datasets.store.folder import Folder
+from .config import Config, read_config
+from .run import CHECKPOINTS, CONFIG, steps_in
 
 CPU_NETWORKS = {"trunk_width": 16, "feature_dim": 128, "hidden_dim": 256, "latent_dim": 32}
 CPU_BATCH_SIZE = 64
 CPU_LEARNING_RATE = 1e-3  # for that batch size
-# Of few tuples the val split is best after fewer steps than the recipe has: on the demo's 3,424, at full size on
-# one GPU, after 460 of 2,600 (207 epochs); 60 epochs were far too few (−log q 2.30, at best 1.72).
+# With few tuples the val split is best long before the recipe's last step: with the demo's 3,424, at full
+# size on one GPU, after 460 of 2,600 steps (207 epochs; −log q 1.72, but 2.30 after 60 epochs).
 EPOCHS = 240
 MIN_STEPS = 50
 
@@ -38,6 +41,8 @@ def suit(config: Config, given: Set[str], *, cpu: bool, num_tuples: int) -> Size
         sizes["batch_size"] = batch_size = CPU_BATCH_SIZE
         if "learning_rate" not in given:
             sizes["learning_rate"] = CPU_LEARNING_RATE
+    if "batch_size" not in given and 0 < num_tuples < batch_size:
+        sizes["batch_size"] = batch_size = 2 ** (num_tuples.bit_length() - 1)  # which ranks can share
     if "steps" not in given:
         batches = settings.num_critic_steps + settings.num_generator_steps
         enough = EPOCHS * num_tuples // (batch_size * batches)
@@ -45,16 +50,38 @@ def suit(config: Config, given: Set[str], *, cpu: bool, num_tuples: int) -> Size
     return sizes
 
 
-def begun(config_file: Path, given: Set[str]) -> Sizes:
-    """The sizes of a run that was begun, by its config file; none without one."""
-    if not config_file.exists():
+def begun(run: Path, given: Set[str]) -> Sizes:
+    """The sizes of a run that was begun, by its config file; none where no checkpoint was written yet."""
+    if not steps_in(run / CHECKPOINTS):
         return {}
-    saved = {key: value for part in read_sections(config_file).values() for key, value in part.items()}
-    return {key: saved[key] for key in KEYS if key in saved and key not in given}
+    saved = _flat(read_config(run / CONFIG))
+    return {key: saved[key] for key in KEYS if key not in given}
+
+
+def choose(config: Config, given: Set[str], shards: Folder, run: Path) -> tuple[Sizes, str]:
+    """The sizes that a run has, or that suit where none was begun; and a line that tells them."""
+    import torch  # not with this file, for the help of `train` needs it, and must not wait
+
+    from ..datasets.shards.manifest import read_manifest
+
+    if sizes := begun(run, given):
+        told = tell(sizes, config)
+        return sizes, told and f"as in {run / CONFIG}: {told}"
+    cpu = not torch.cuda.is_available()
+    num_tuples = sum(shard.tuples for shard in read_manifest(shards).of_split("train"))
+    sizes = suit(config, given, cpu=cpu, num_tuples=num_tuples)
+    told, device = tell(sizes, config), "CPU" if cpu else "GPU"
+    return sizes, told and (
+        f"chosen for a {device} and {num_tuples:,} tuples: {told}; give such options to choose yourself"
+    )
 
 
 def tell(sizes: Sizes, config: Config) -> str:
     """Those sizes that are not the config's, as options; empty where there are none."""
-    of_config = {key: value for part in config.model_dump().values() for key, value in part.items()}
+    of_config = _flat(config)
     changed = {key: value for key, value in sizes.items() if value != of_config[key]}
     return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in changed.items())
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    return {key: value for part in config.model_dump().values() for key, value in part.items()}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..datasets.store.atomic import write_atomic
-from .run import METRICS, MLFLOW_RUN_ID
+from .run import METRICS_FILE, MLFLOW_RUN_ID
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,9 +32,8 @@ def mlflow_client() -> "MlflowClient":
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(
-        logging.WARNING
-    )  # else it logs every table of a new database
+    # Else every table of a new database is logged.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
     return mlflow.MlflowClient()
 
@@ -45,14 +44,14 @@ class Tracker:
     def __init__(self, run: Path, client: "MlflowClient", run_id: str) -> None:
         self.run_id = run_id
         self._client = client
-        self._file = open(run / METRICS, "a", encoding="utf-8")  # noqa: SIM115, closed by `close`
+        self._file = open(run / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115, closed by `close`
         self._waiting: list = []
         self._sent = time.monotonic()
         self._known = {  # of each metric, the last step that MLflow has: it is sent no step twice
             name: max(metric.step for metric in client.get_metric_history(run_id, name))
             for name in client.get_run(run_id).data.metrics
         }
-        for line in (run / METRICS).read_text(encoding="utf-8").splitlines():
+        for line in (run / METRICS_FILE).read_text(encoding="utf-8").splitlines():
             metrics = json.loads(line)
             self._queue(metrics.pop("step"), metrics)
 
@@ -95,7 +94,7 @@ def tracking(
 
     Metrics of steps after `resumed_at` were made by a run that was killed, and come again: they are cut.
     """
-    _cut_metrics(run / METRICS, resumed_at)
+    _cut_metrics(run / METRICS_FILE, resumed_at)
     client = mlflow_client()
     run_id = _open_run(run, client, params, tags)
     tracker = Tracker(run, client, run_id)
@@ -122,9 +121,8 @@ def _open_run(run: Path, client: "MlflowClient", params: dict[str, str], tags: d
             client.update_run(run_id, status="RUNNING")
             return run_id
         except MlflowException as error:
-            if (
-                error.error_code != "RESOURCE_DOES_NOT_EXIST"
-            ):  # the run was begun on another server: begin one here
+            # Unknown here: it was begun on another server, so one is begun here. Anything else is an error.
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
     experiment = client.get_experiment_by_name(name)

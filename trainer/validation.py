@@ -1,7 +1,7 @@
 """How good a model is on the val split, while it is trained: what chooses its snapshot.
 
 val split ─► read_val ─► HeldOut ─┐
-model ─► q(emoji | image) ────────┴─► negative_log_likelihood
+model ─► q(emoji | image) ────────┴─► val_loss
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from .inputs import Inputs
 
 VAL_IMAGES = 2000
 VAL_SAMPLES = 16  # latents for each image that scores a snapshot
-UNSEEN = 0.01  # of the probability, spread evenly: an emoji that no sample hit must not cost infinity
+EVEN_SHARE = 0.01  # of the probability, spread evenly: an emoji that no sample hit must not cost infinity
 
 
 def read_val(inputs: Inputs) -> HeldOut:
@@ -20,8 +20,10 @@ def read_val(inputs: Inputs) -> HeldOut:
     return read_split(inputs.val, VAL_IMAGES)
 
 
-def negative_log_likelihood(distribution: np.ndarray, held_out: HeldOut, inputs: Inputs) -> float:
+def val_loss(distribution: np.ndarray, held_out: HeldOut, inputs: Inputs) -> float:
     """Mean of −log q over held-out tuples, weighted as in training; the lower, the better.
+
+    It is not the `nll` of an evaluation, which counts every tuple once, also of emojis that no model can say.
 
     Args:
         distribution: float64 [images, V].
@@ -35,6 +37,6 @@ def negative_log_likelihood(distribution: np.ndarray, held_out: HeldOut, inputs:
     if not known:
         raise InputError("The val split has no emoji that can be learned. Build from more posts.")
     image, emoji = np.array(known, np.int64).T
-    smoothed = (1 - UNSEEN) * distribution + UNSEEN / distribution.shape[1]
+    smoothed = (1 - EVEN_SHARE) * distribution + EVEN_SHARE / distribution.shape[1]
     weight = inputs.weights[emoji]
     return float(-(weight * np.log(smoothed[image, emoji])).sum() / weight.sum())

@@ -32,10 +32,10 @@ class BuildOptions:
         return {**asdict(self), "texts": list(self.texts), "deny": self.deny.fingerprint()}
 
 
-OPTIONS = ("image_size", "min_count", "keep_variants", "val_share", "test_share", "repeat")
+ADOPTION_OPTIONS = ("image_size", "min_count", "keep_variants", "val_share", "test_share", "repeat")
 """The fields of BuildOptions that matter to an adoption."""
 
 
-def options_of(manifest: Manifest) -> BuildOptions:
+def adoption_options(manifest: Manifest) -> BuildOptions:
     """The options of an adopted dataset."""
-    return BuildOptions(**{name: manifest.options[name] for name in OPTIONS})
+    return BuildOptions(**{name: manifest.options[name] for name in ADOPTION_OPTIONS})

@@ -53,9 +53,9 @@ class ShardTask:
     split: str
     name: str  # train/000000.tar
     images: int
-    samples: np.ndarray  # int32 [samples, 3]: number of the image in the shard, chunk, row in the chunk.
-    # Sorted by that number. A repost has the number of the image that it repeats: of samples with the same
-    # number, the bytes of the first are stored.
+    samples: np.ndarray  # int32 [samples, 3]: number of the image in the shard, chunk, row in the chunk
+    """Sorted by image number. A repost has the number of the image that it repeats, which is stored as the
+    first sample of that number has it."""
 
 
 @dataclass(frozen=True)

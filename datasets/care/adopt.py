@@ -23,7 +23,7 @@ import simplejpeg
 from zlib_ng import zlib_ng
 
 from ..build.labels import emojis_of, hash_account, position_of, splits_of
-from ..build.options import OPTIONS, BuildOptions
+from ..build.options import ADOPTION_OPTIONS, BuildOptions
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
 from ..posts.formats.webdataset import TarSlice, read_tar
@@ -139,7 +139,7 @@ def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
     """Write the indexes of a tar; or keep them, when they are noted and whole."""
     with folder.reading(name) as path:
         size, digest = path.stat().st_size, sha256(path)
-        about = (digest, CANONICAL_VERSION, name, [getattr(options, each) for each in OPTIONS])
+        about = (digest, CANONICAL_VERSION, name, [getattr(options, each) for each in ADOPTION_OPTIONS])
         fingerprint = hashlib.sha256(repr(about).encode()).hexdigest()
         if note := _read_note(folder, name, fingerprint):
             return note
@@ -296,7 +296,7 @@ def _manifest_of(folder: Folder, options: BuildOptions, notes: list[_Note]) -> M
         for entry, emojis in zip(note.entries, note.emojis, strict=True)
     ]
     shards.sort(key=lambda entry: SPLITS.index(entry.split))
-    kept = {name: getattr(options, name) for name in OPTIONS}
+    kept = {name: getattr(options, name) for name in ADOPTION_OPTIONS}
     used = count_posts(read_index(folder, entry) for entry in shards)
     again = posts.pop(USED) - used  # how often posts were counted again, in further tars
     return Manifest(

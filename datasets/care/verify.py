@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from zlib_ng import zlib_ng
 
-from ..build.options import options_of
+from ..build.options import adoption_options
 from ..errors import InputError
 from ..posts.outcomes import USED
 from ..shards.encoding import check_picture
@@ -163,7 +163,7 @@ def _check_bytes(
         yield from _check_labels(content, samples) if not is_adopted(manifest) else ()
     if is_adopted(manifest):
         try:
-            found = read_adopted(path, entry.name, options_of(manifest))
+            found = read_adopted(path, entry.name, adoption_options(manifest))
         except InputError as error:
             yield None, str(error)
             return

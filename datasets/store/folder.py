@@ -162,7 +162,9 @@ class StoreFolder:
         try:
             return fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except ImportError as error:
-            raise InputError(f"{self.url}: {error}. For S3: `pip install emojigan[s3]`.") from error
+            raise InputError(
+                f"{self.url}: {error}. For S3, in the checkout: pip install -e '.[s3]'."
+            ) from error
 
     @contextmanager
     def _reaching(self, name: str | None = None) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:

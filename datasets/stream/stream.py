@@ -25,7 +25,8 @@ def batches_per_epoch(split: Split, batch_size: int) -> int:
     number = split.num_tuples // batch_size
     if number == 0:
         raise InputError(
-            f"The {split.name} split has {split.num_tuples} tuples, fewer than --batch-size {batch_size}."
+            f"The {split.name} split has {split.num_tuples} tuples, fewer than --batch-size {batch_size}. "
+            "Give a smaller one, or build from more posts."
         )
     return number
 

@@ -80,7 +80,7 @@ def _ray(workers: int) -> Iterator[Mapper]:
         import ray
         from ray.exceptions import RayTaskError
     except ImportError as error:
-        raise InputError("--engine ray needs Ray: `pip install emojigan[ray]`.") from error
+        raise InputError("--engine ray needs Ray. In the checkout: pip install -e '.[ray]'.") from error
     ours: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
     options = {} if os.environ.get("RAY_ADDRESS") else ours
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line every half minute in a log."""
+"""Progress of long work: a bar on a terminal, in a log a new reading now and then."""
 
 import sys
 

@@ -119,7 +119,9 @@ def path_of(name: str) -> Path:
     for folder in (spec and spec.submodule_search_locations) or ():
         if (path := Path(folder, rest)).exists():
             return path
-    raise InputError("The photographs of the demo are not installed: pip install 'emojigan[demo]'")
+    raise InputError(
+        "The photographs of the demo are not installed. In the checkout: pip install -e '.[demo]'."
+    )
 
 
 @cache

@@ -24,4 +24,4 @@ def register(run: Path, name: str) -> None:
     if result.champion:
         click.echo(f"it is models:/{result.name}@{CHAMPION} now")
     else:
-        click.echo("it does not beat the marginal baseline, so the champion stays as it was")
+        click.echo("it does not beat the marginal baseline, so no champion is made of it")

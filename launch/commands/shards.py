@@ -23,7 +23,7 @@ SHARE = click.FloatRange(0, 0.5)
 
 @click.group()
 def shards() -> None:
-    """Build shards from posts, look at them, check them, and forget people."""
+    """Build shards from posts or adopt tars, look at them, check them, and forget people."""
 
 
 def _texts(ctx: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from ...datasets.store.folder import Folder
-from ...trainer.config import DEFAULT, Config, given_keys, recipes, resolve
-from ...trainer.sizes import Sizes, begun, suit, tell
+from ...trainer.config import DEFAULT, given_keys, recipes, resolve
+from ...trainer.sizes import choose
 from ..options import config_options
 from ..parameters import FOLDER
 
@@ -65,7 +65,7 @@ def train(
     """
     given = {key: value for key, value in options.items() if value is not None}
     config = resolve(recipe, config_file, given)
-    sizes, chosen = _sizes(config, given_keys(recipe, config_file, given), shards, run)
+    sizes, chosen = choose(config, given_keys(recipe, config_file, given), shards, run)
     config = resolve(recipe, config_file, {**given, **sizes})
     if dry_run:
         from ...trainer.training.dry_run import describe
@@ -78,24 +78,3 @@ def train(
     if chosen and os.environ.get("RANK", "0") == "0":
         click.echo(chosen)
     run_training(config, shards, vectors, run)
-
-
-def _sizes(config: Config, given: set[str], shards: Folder, run: Path) -> tuple[Sizes, str]:
-    """The sizes that suit, or that a begun run has, and a line that tells them."""
-    import torch
-
-    from ...datasets.shards.manifest import read_manifest
-    from ...trainer.run import CONFIG
-
-    file = run / CONFIG
-    if sizes := begun(file, given):
-        told = tell(sizes, config)
-        return sizes, told and f"as in {file}: {told}"
-    cpu = not torch.cuda.is_available()
-    num_tuples = sum(shard.tuples for shard in read_manifest(shards).of_split("train"))
-    sizes = suit(config, given, cpu=cpu, num_tuples=num_tuples)
-    told = tell(sizes, config)
-    device = "CPU" if cpu else "GPU"
-    return sizes, told and (
-        f"chosen for a {device} and {num_tuples:,} tuples: {told}; give such options to choose yourself"
-    )

@@ -29,7 +29,7 @@ def make(out: Path, posts: int, seed: int, workers: int) -> None:
     """Make posts with pictures and captions, and the truth about them.
 
     Writes posts.jsonl, photos/ and truth.json, about 100 kB a post. After an interruption, run the same
-    command again. Needs the photographs of emojigan[demo].
+    command again. Needs the photographs that the extra `demo` installs.
 
     \b
     Example:

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from emojigan.launch.cli import COMMANDS, main
 
-IN_MID_SENTENCE = ("Of ", "At ", "As ", "How;")
+IN_MID_SENTENCE = ("Of ", "At ", "As ", "How;")  # as helps began once
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

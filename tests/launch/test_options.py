@@ -20,6 +20,8 @@ def options(command: click.Command, name: str) -> Iterator[str]:
             yield from options(found, f"{name} {each}".strip())
         return
     for parameter in command.params:
+        if not parameter.expose_value:  # --help, and the titles of groups of options
+            continue
         if isinstance(parameter, click.Argument):
             yield f"{name} {parameter.make_metavar(context)}"
         else:

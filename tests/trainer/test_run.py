@@ -7,7 +7,16 @@ import pytest
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.folder import LocalFolder, open_folder
 from emojigan.trainer.config import Config
-from emojigan.trainer.run import CONFIG, read_beginning, step_name, write_beginning
+from emojigan.trainer.run import (
+    CONFIG,
+    INPUTS,
+    SNAPSHOTS,
+    read_beginning,
+    remove_later_snapshots,
+    step_name,
+    steps_in,
+    write_beginning,
+)
 
 
 @pytest.mark.parametrize("shards", ["s3://bucket/shards", "/data/shards"])
@@ -35,3 +44,21 @@ def test_a_key_of_another_version_is_named(tmp_path: Path):
 def test_names_of_steps_sort_as_steps_do():
     steps = [1, 9, 10, 99_999, 100_000]
     assert sorted(map(step_name, steps)) == [step_name(step) for step in steps]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", None])
+def test_inputs_that_are_damaged_or_missing_are_told(tmp_path: Path, content: str | None):
+    write_beginning(tmp_path, Config(), LocalFolder(tmp_path), tmp_path)
+    (tmp_path / INPUTS).write_text(content) if content else (tmp_path / INPUTS).unlink()
+    with pytest.raises(InputError, match=r"inputs.json is missing or damaged"):
+        read_beginning(tmp_path)
+
+
+def test_snapshots_behind_the_step_that_a_training_resumes_at_go(tmp_path: Path):
+    """They may be of a training with another seed, that was killed before its first checkpoint."""
+    for step in (4, 8, 12):
+        (tmp_path / SNAPSHOTS / step_name(step)).mkdir(parents=True)
+    remove_later_snapshots(tmp_path, 8)
+    assert [path.name for path in steps_in(tmp_path / SNAPSHOTS)] == [step_name(4), step_name(8)]
+    remove_later_snapshots(tmp_path, 0)
+    assert not steps_in(tmp_path / SNAPSHOTS)

@@ -64,12 +64,25 @@ def test_options_the_file_and_another_recipe_give_keys(tmp_path: Path):
 
 
 def test_a_begun_run_keeps_its_sizes_on_another_device(tmp_path: Path):
-    file = tmp_path / "config.yaml"
-    assert begun(file, set()) == {}
     config = resolve("default", None, suit(Config(), set(), cpu=True, num_tuples=3200))
-    file.write_text(yaml.safe_dump(config.model_dump()))
-    assert resolve("default", None, begun(file, set())) == config
-    assert "steps" not in begun(file, {"steps"})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump()))
+    (tmp_path / "checkpoints" / "step-00000100").mkdir(parents=True)
+    assert resolve("default", None, begun(tmp_path, set())) == config
+    assert "steps" not in begun(tmp_path, {"steps"})
+
+
+def test_a_run_without_a_checkpoint_decides_nothing(tmp_path: Path):
+    assert begun(tmp_path, set()) == {}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(Config().model_dump()))
+    assert begun(tmp_path, set()) == {}
+
+
+@pytest.mark.parametrize(
+    ("cpu", "num_tuples", "batch_size"), [(True, 51, 32), (False, 255, 128), (True, 1, 1)]
+)
+def test_a_batch_is_no_larger_than_the_tuples_there_are(cpu: bool, num_tuples: int, batch_size: int):
+    assert suit(Config(), set(), cpu=cpu, num_tuples=num_tuples)["batch_size"] == batch_size
+    assert "batch_size" not in suit(Config(), {"batch_size"}, cpu=cpu, num_tuples=num_tuples)
 
 
 def test_only_what_changes_is_told():

@@ -21,7 +21,7 @@ from ..model.augment import augment, normalise
 from ..model.networks import Classifier
 from ..run import BASELINE
 from ..training.noise import Noise, initial_weights
-from ..validation import negative_log_likelihood, read_val
+from ..validation import read_val, val_loss
 
 LEARNING_RATE = 1e-3
 LOOKS = 10  # times that the classifier is scored on the val split, to keep the best
@@ -29,7 +29,7 @@ CHUNK = 256  # images asked about at a time
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MadeFrom:
     """What the kept classifier was made from: another one is trained when this differs."""
 
     config: dict
@@ -46,15 +46,15 @@ def marginal(inputs: Inputs) -> np.ndarray:
 
 def train_classifier(config: Config, inputs: Inputs, run: Path, steps: int) -> Classifier:
     """The classifier of a run: read from its folder, or trained for `steps` batches and put there."""
-    recipe = Recipe(config.model_dump(exclude={"run"}), inputs.dataset, inputs.vectors_hash, steps)
+    made_from = MadeFrom(config.model_dump(exclude={"run"}), inputs.dataset, inputs.vectors_hash, steps)
     folder = run / BASELINE
     with initial_weights(config.optimizer.seed):
         classifier = Classifier(config.model, len(inputs.vocabulary), inputs.train.manifest.image_size)
-    if not (is_whole(folder) and json.loads((folder / "recipe.json").read_text()) == asdict(recipe)):
+    if not (is_whole(folder) and json.loads((folder / "recipe.json").read_text()) == asdict(made_from)):
         weights = _fit(classifier, config, inputs, steps)
         with creating_folder(folder) as temporary:
             save_file(weights, temporary / "classifier.safetensors")
-            (temporary / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+            (temporary / "recipe.json").write_text(json.dumps(asdict(made_from), indent=1))
     classifier.load_state_dict(load_file(folder / "classifier.safetensors"))
     return classifier.eval()
 
@@ -86,7 +86,7 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
             optimizer.step()
             schedule.step()
             if step % max(1, steps // LOOKS) == 0 or step == steps:
-                nll = negative_log_likelihood(classify(classifier, held_out.images), held_out, inputs)
+                nll = val_loss(classify(classifier, held_out.images), held_out, inputs)
                 if nll < best:
                     best = nll
                     weights = {name: tensor.cpu().clone() for name, tensor in classifier.state_dict().items()}

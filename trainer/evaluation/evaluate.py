@@ -71,7 +71,9 @@ def evaluate(run: Path, truth: Truth | None, baseline_steps: int | None) -> Eval
     """
     path = best_snapshot(steps_in(run / SNAPSHOTS))
     if path is None:
-        raise InputError(f"{run} has no snapshot. Train first: emojigan train SHARDS --out {run}.")
+        raise InputError(
+            f"{run} has no snapshot. Train first: emojigan train SHARDS --vectors FILE --out {run}."
+        )
     snapshot = load_snapshot(path)
     config, inputs, vector_file = _reopen(run, snapshot.facts)
     scene = set_scene(inputs, vector_file, truth)

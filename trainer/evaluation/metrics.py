@@ -171,16 +171,6 @@ def sampling_floor(p: Floats, num_samples: int) -> Floats:
     return (k * (1 - p) * binom.pmf(k, num_samples, p)).sum(-1) / num_samples
 
 
-def smoothed(histogram: Floats, num_samples: int, marginal: Floats, strength: float) -> Floats:
-    """A distribution from a histogram of samples, for the NLL of a model that can only be sampled. -> [n, V]
-
-    (N + a m) / (num_samples + a) with counts N = num_samples · histogram, a = `strength`, chosen on
-    validation images, and m = .98 `marginal` + .02 / V, so that no emoji has probability 0.
-    """
-    prior = 0.98 * marginal + 0.02 / marginal.shape[-1]  # [V]
-    return (num_samples * histogram + strength * prior) / (num_samples + strength)
-
-
 def score(
     q: Floats,
     observed: Ids,

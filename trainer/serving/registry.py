@@ -23,7 +23,7 @@ from ..tracking import mlflow_client, run_id_of
 
 CHAMPION = "champion"
 PACKAGE = Path(__file__).parents[2]
-FOLDERS = ("datasets", "trainer", "launch")
+FOLDERS = ("datasets", "trainer")
 REQUIREMENTS = (
     *("mlflow", "torch", "numpy", "pandas", "pillow", "safetensors", "pydantic", "pyyaml"),
     *("emoji", "simplejpeg", "tqdm"),
@@ -76,9 +76,8 @@ def _new_version(
 ) -> str:
     import mlflow
 
-    logging.getLogger("mlflow.pyfunc").setLevel(
-        logging.WARNING
-    )  # else it logs that it runs the input example
+    # Else it is logged that the input example is tried.
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
     run_id = run_id_of(run)
     assert run_id is not None, f"{run} was trained without MLflow"
     facts = read_facts(snapshot)

@@ -27,13 +27,13 @@ from ...datasets.work.progress import progress
 from ..config import Config
 from ..inputs import read_inputs
 from ..model.snapshot import Facts, Snapshot, save_snapshot
-from ..run import CHECKPOINTS, SNAPSHOTS, quarantine_name, step_name, write_beginning
+from ..run import CHECKPOINTS, SNAPSHOTS, quarantine_name, remove_later_snapshots, step_name, write_beginning
 from ..runtime.ranks import check_same_step, start
 from ..tracking import Tracker, tracking
-from ..validation import VAL_SAMPLES, negative_log_likelihood, read_val
+from ..validation import VAL_SAMPLES, read_val, val_loss
 from .checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
 from .pace import Pace, plan
-from .step import METRICS, Training, build, set_learning_rate, train_step, update_average
+from .step import UPDATE_METRICS, Training, build, set_learning_rate, train_step, update_average
 
 
 def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
@@ -53,9 +53,6 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     )
     step = load_checkpoint(run / CHECKPOINTS, state, identity)
     check_same_step(accelerator, step)
-    if main:
-        write_beginning(run, config, shards, vectors)
-        _tell(training, step)
     updates = config.optimizer.num_critic_steps + config.optimizer.num_generator_steps
     reading = inputs.stream(
         config,
@@ -65,6 +62,10 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         tell_quarantined=partial(note_quarantined, run / quarantine_name(accelerator.process_index)),
     )
     held_out = read_val(inputs)
+    if main:
+        write_beginning(run, config, shards, vectors)
+        remove_later_snapshots(run, step)
+        _tell(training, step)
     recent: list[torch.Tensor] = []
     pace = Pace(config.optimizer.steps - step, shown=main)
     params = {key: str(value) for part in config.model_dump().values() for key, value in part.items()}
@@ -98,6 +99,8 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
             bar.update()
             pace.step()
     accelerator.end_training()
+    if main:
+        print(f"trained to step {step:,}. Next: emojigan evaluate {run}")
 
 
 def note_quarantined(path: Path, quarantined: Quarantined) -> None:
@@ -119,7 +122,7 @@ def log_metrics(
     """
     means = training.accelerator.reduce(torch.stack(recent).mean(dim=0), "mean")
     assert isinstance(means, torch.Tensor)
-    metrics: dict[str, float] = dict(zip(METRICS, means.tolist(), strict=True))
+    metrics: dict[str, float] = dict(zip(UPDATE_METRICS, means.tolist(), strict=True))
     if not np.isfinite(list(metrics.values())).all():
         raise InputError(f"The losses are no longer finite at step {step}. Lower --learning-rate.")
     if tracker:
@@ -141,7 +144,7 @@ def take_snapshot(training: Training, step: int, held_out: HeldOut, run: Path, t
     )
     snapshot = Snapshot(facts, training.average, inputs.weights)
     distribution = snapshot.distribution(held_out.images, num_samples=VAL_SAMPLES, seed=0, raw=True)
-    nll = negative_log_likelihood(distribution, held_out, inputs)
+    nll = val_loss(distribution, held_out, inputs)
     tracker.log(step, {"val/nll": nll})
     facts.scores["nll"] = nll
     save_snapshot(run / SNAPSHOTS / step_name(step), facts, training.average, inputs.weights)
@@ -168,4 +171,4 @@ def _tell(training: Training, step: int) -> None:
     if training.config.objective.penalty_weight == 0:
         print("penalty_weight is 0: without clipping nothing keeps the critic Lipschitz.")
     if step:
-        print(f"resumed at step {step}")
+        print(f"resumed at step {step:,} of {training.config.optimizer.steps:,}")

@@ -19,7 +19,7 @@ from ..model.networks import Critic, Generator, make_critic
 from .noise import Noise, initial_weights
 from .objective import CriticLoss, GeneratorLoss, draw_fakes, frozen
 
-METRICS = (
+UPDATE_METRICS = (
     "train/critic_loss",
     "train/wasserstein",
     "train/penalty",

@@ -19,7 +19,7 @@ from PIL import Image
 
 from emojigan.datasets.build import dataset as builder
 from emojigan.datasets.build import digest
-from emojigan.datasets.build import shard as assemble
+from emojigan.datasets.build import shard as shard_module
 from emojigan.datasets.build.dataset import Source, build_shards
 from emojigan.datasets.build.labels import hash_account, position_of, splits_of
 from emojigan.datasets.build.options import BuildOptions
@@ -355,7 +355,7 @@ def test_full_disk_at_the_manifest_leaves_what_the_next_build_keeps(make, tmp_pa
         patch.setattr(builder, "write_manifest", refuse)
         make({"text": "🔥"})
     digested = calls(monkeypatch, digest, "_digest_post")
-    written = calls(monkeypatch, assemble, "index_shard")
+    written = calls(monkeypatch, shard_module, "index_shard")
     make({"text": "🔥"})
     assert digested == written == []
     assert not (tmp_path / "out" / ".build").exists()
@@ -379,7 +379,7 @@ def interrupted(make, tmp_path, monkeypatch) -> Path:
 
 def test_finished_parts_and_shards_are_kept_with_their_rejects(make, interrupted, monkeypatch):
     digested = calls(monkeypatch, digest, "_digest_post")
-    written = calls(monkeypatch, assemble, "index_shard")
+    written = calls(monkeypatch, shard_module, "index_shard")
     assert make(*POSTS, max_bad=0.2).posts["missing image"] == 1
     assert digested == written == []
 

@@ -112,7 +112,7 @@ def test_a_shard_that_a_store_has_lost_is_quarantined(remote):
     store, quarantined = fsspec.filesystem("memory"), []
     store.rm(f"/{remote.folder.url.removeprefix('memory://')}/000001.tar")
     read(remote, 20, max_quarantined=1, tell_quarantined=quarantined.append)
-    assert [(loss.shard, loss.key, loss.tuples) for loss in quarantined] == [
+    assert [(each.shard, each.key, each.tuples) for each in quarantined] == [
         ("000001.tar", None, remote.tuples[1])
     ]
     assert isinstance(quarantined[0], Quarantined) and "cannot be read" in quarantined[0].reason

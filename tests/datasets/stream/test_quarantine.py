@@ -109,7 +109,7 @@ def test_fuzzed_files_give_their_own_tuples_or_say_what_is_lost(split, seed):
         else:
             found = Counter({each: 1 for each in seen})
             assert found <= expected, "an image with another's emoji"
-            assert found.total() + sum(loss.tuples for loss in quarantined) == expected.total()
+            assert found.total() + sum(each.tuples for each in quarantined) == expected.total()
         finally:
             path.write_bytes(originals[path])
 
@@ -196,7 +196,7 @@ def test_image_that_cannot_be_decoded_is_quarantined(tmp_path, monkeypatch):
 
     monkeypatch.setattr(reader, "decode", decode)
     _, quarantined = epoch(split)
-    assert {loss.reason for loss in quarantined} == {"cannot be decoded"}
+    assert {each.reason for each in quarantined} == {"cannot be decoded"}
 
 
 def test_evaluation_does_not_choose_what_it_looks_at(copy):

@@ -96,3 +96,15 @@ def test_a_size_that_is_given_outranks_what_suits(invoke):
     config = planned(invoke("--dry-run", "--trunk-width", "8", "--steps", "9"))
     assert (config.model.trunk_width, config.optimizer.steps) == (8, 9)
     assert config.model.feature_dim == Config().model.feature_dim != ON_CPU["feature_dim"]
+
+
+def test_a_training_that_is_refused_leaves_no_folder(invoke, tmp_path: Path):
+    result = invoke(*FEW, "--lanes", "3")
+    assert result.exit_code == 2 and "cannot be shared by 3 lanes" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_says_what_comes_next(invoke, tmp_path: Path):
+    for _ in range(2):  # one that is finished already, too
+        result = invoke(*FEW)
+        assert result.stdout.endswith(f"trained to step 4. Next: emojigan evaluate {tmp_path / 'run'}\n")

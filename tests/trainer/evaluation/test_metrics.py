@@ -21,7 +21,6 @@ from emojigan.trainer.evaluation.metrics import (
     sample_histogram,
     sampling_floor,
     score,
-    smoothed,
     top1,
     total_variation,
 )
@@ -138,14 +137,6 @@ def test_sampling_floor_equals_simulation():
     p = np.repeat(distributions(5, n=1, num_emojis=40), 20_000, axis=0)
     simulated = total_variation(sample_histogram(p, 50, seed=0), p).mean()
     assert sampling_floor(p[:1], 50)[0] == pytest.approx(simulated, abs=0.002)
-
-
-def test_smoothed_histograms_are_distributions_without_zeros():
-    histogram = sample_histogram(distributions(6), 50, seed=0)
-    q = smoothed(histogram, 50, np.array([1.0] + [0.0] * 8), strength=5)
-    assert q.sum(1) == pytest.approx(1)
-    assert (q > 0).all()
-    assert smoothed(histogram, 50, histogram.mean(0), strength=1e-12) == pytest.approx(histogram)
 
 
 def test_the_truth_is_perfect_except_for_sampling():
