@@ -41,6 +41,21 @@ def test_no_number_is_left_open():
     assert not re.search(r"@[A-Z]+@|TODO", README)
 
 
+def test_the_page_begins_with_the_result_and_then_the_commands():
+    picture = re.search(r"!\[.+\]\((.+)\)", README)
+    assert picture and (ROOT / picture[1]).is_file()
+    assert picture.start() < README.index("```") < 1000
+
+
+def test_the_paper_and_emoji2vec_are_linked():
+    assert "https://aclanthology.org/W18-6240/" in README and "https://github.com/uclnlp/emoji2vec" in README
+
+
+@pytest.mark.parametrize("extra", ["heic", "ray", "s3"])
+def test_an_extra_is_named_as_it_is_installed(extra: str):
+    assert f'pip install -e ".[{extra}]"' in README
+
+
 def test_there_are_commands():
     assert len(OURS) > 10
 

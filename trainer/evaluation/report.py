@@ -88,7 +88,7 @@ def make_report(evaluation: Evaluation, run: str) -> Report:
         facts={
             "run": run,
             "snapshot": f"step {facts.step:,}, the best on the val split",
-            "held out": _held_out(scene, facts.vocabulary),
+            "held out": held_out_text(scene, facts.vocabulary),
             "dataset": facts.dataset,
             "vectors": facts.vectors,
             "config": yaml.safe_dump(
@@ -98,15 +98,15 @@ def make_report(evaluation: Evaluation, run: str) -> Report:
     )
 
 
-def _held_out(scene: Scene, vocabulary: Sequence[str]) -> str:
+def held_out_text(scene: Scene, vocabulary: Sequence[str]) -> str:
     """How much the models are judged on, and what they cannot get right."""
     told = (
-        f"{len(scene.held_out.images):,} images, {len(scene.observed):,} tuples, {len(scene.support)} emojis"
+        f"{len(scene.held_out.images):,} images, {len(scene.support)} emojis, {len(scene.observed):,} tuples"
     )
     unsayable = sum(emoji not in vocabulary for emoji in scene.held_out.emojis)
     if unsayable:
         told += (
-            f"; {unsayable:,} of the tuples have an emoji too rare for the vocabulary, or without vector: no "
+            f"; {unsayable:,} of them with an emoji too rare for the vocabulary, or without a vector: no "
             "model can say it, and `shards stats` does not count the rare"
         )
     return told

@@ -9,11 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from emojigan.datasets.stream.held_out import HeldOut
 from emojigan.trainer.evaluation.figures import Bar, Embedding, Example
 from emojigan.trainer.evaluation.metrics import METRICS
-from emojigan.trainer.evaluation.report import Column, Report, format_table, verdict, write_report
+from emojigan.trainer.evaluation.report import (
+    Column,
+    Report,
+    format_table,
+    held_out_text,
+    verdict,
+    write_report,
+)
+from emojigan.trainer.evaluation.scene import Scene
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}&amp;"
 
@@ -191,3 +201,15 @@ def test_the_table_of_the_terminal_is_aligned():
         "Negative log-likelihood ↓    12.500         –         1.700",
     ]
     assert "Truth" not in format_table(columns, None)
+
+
+def test_the_tuples_that_no_model_can_get_right_are_told():
+    """`shards stats` counts fewer tuples of the test split, and a reader must learn why."""
+    held_out = HeldOut(
+        torch.zeros(2, 3, 4, 4, dtype=torch.uint8), ("a", "b"), np.array([0, 1, 1]), tuple("😍😂🦄")
+    )
+    scene = Scene(held_out, tuple("😍😂🦄"), np.arange(3), np.zeros((3, 3)), None, None)
+    text = held_out_text(scene, tuple("😍😂"))
+    assert text.startswith("2 images, 3 emojis, 3 tuples; 1 of them with an emoji too rare")
+    assert "`shards stats`" in text
+    assert held_out_text(scene, tuple("😍😂🦄")) == "2 images, 3 emojis, 3 tuples"
