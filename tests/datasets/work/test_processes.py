@@ -203,7 +203,7 @@ def test_worker_computes_in_one_thread():
 
 def test_ray_that_is_not_installed_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"pip install emojigan\[ray\]"), mapper("ray", 1):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[ray\]'"), mapper("ray", 1):
         pass
 
 

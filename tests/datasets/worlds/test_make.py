@@ -205,7 +205,7 @@ def test_missing_photographs_are_said_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(photographs, "find_spec", lambda package: None)
-    with pytest.raises(InputError, match=r"pip install 'emojigan\[demo\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[demo\]'"):
         make_world(tmp_path / "world", posts=POSTS, seed=SEED, workers=1)
     assert not (tmp_path / "world").exists()
 
