@@ -2,8 +2,9 @@
 
     outbox.json ─► what the account wrote itself ─► HTML to text ─► Post
 
-Boosts of others (Announce) are passed over, and so are direct messages, which stand in the same file. A
-custom emoji is no Unicode: its :name: stays in the text. The outbox is held in memory as a whole.
+Boosts of others (Announce) are passed over, and so are direct messages and notes to oneself, which stand in
+the same file. A custom emoji is no Unicode: its :name: stays in the text. The outbox is held in memory as a
+whole.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from ..paths import is_clean
 from ..post import ImageFile, Post, Reject
 
 _MEDIA = "media_attachments/"
+_PUBLIC = {"https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public"}
 
 
 def recognises(source: Path) -> bool:
@@ -82,7 +84,7 @@ def _to_post(entry: Any, where: str, folder: Path) -> Post | Reject | None:
     kind, actor, note = (dig(entry, key) for key in ("type", "actor", "object"))
     if not isinstance(kind, str):
         return Reject(where, BROKEN_ENTRY)
-    if kind != "Create" or _is_direct(entry):
+    if kind != "Create" or _is_private(entry, actor):
         return None
     identity, content = dig(note, "id"), dig(note, "content")
     if not isinstance(identity, str) or not identity or not isinstance(content, str):
@@ -99,11 +101,20 @@ def _to_post(entry: Any, where: str, folder: Path) -> Post | Reject | None:
         return Reject(where, BROKEN_ENTRY)
 
 
-def _is_direct(entry: Any) -> bool:
-    """Whether it is addressed to single people: neither to the public nor to all followers."""
+def _is_private(entry: Any, actor: Any) -> bool:
+    """Whether it is addressed neither to the public nor to all followers of its author.
+
+    Mastodon (app/lib/activitypub/tag_manager.rb) addresses a direct message to those whom it mentions, and if
+    one is a group to the group's followers, too; a note to oneself, which mentions nobody, to nobody. An
+    entry that does not say at all to whom it is addressed is not Mastodon's, and taken for public.
+    """
+    if not {"to", "cc"} & entry.keys():
+        return False
     addressed = [dig(entry, key) for key in ("to", "cc")]
-    people = [each for some in addressed for each in (some if isinstance(some, list) else [some]) if each]
-    return bool(people) and not any(str(each).endswith(("Public", "/followers")) for each in people)
+    readers = [each for some in addressed for each in (some if isinstance(some, list) else [some])]
+    return not any(
+        each in _PUBLIC or each == f"{actor}/followers" for each in readers if isinstance(each, str)
+    )
 
 
 def _images(note: Any, where: str, folder: Path) -> tuple[ImageFile, ...] | Reject:

@@ -124,19 +124,36 @@ def test_boosts_are_passed_over(read):
     assert [post.id for post in read(boost, create(2))] == [f"mastodon/{hidden(ANN + '/statuses/2')}"]
 
 
+BOB, GROUP = "https://other.org/users/bob", "https://other.org/users/group"
+FOLLOWERS = f"{ANN}/followers"
+
+
 @pytest.mark.parametrize(
     ("to", "cc", "is_read"),
     [
-        ([PUBLIC], [f"{ANN}/followers"], True),
-        ([f"{ANN}/followers"], [PUBLIC], True),
-        ([f"{ANN}/followers"], [], True),
-        (["https://other.org/users/bob"], [], False),
-        ("https://other.org/users/bob", None, False),
-        (["https://other.org/users/bob"], [f"{ANN}/followers"], True),
+        pytest.param([PUBLIC], [FOLLOWERS], True, id="public"),
+        pytest.param([PUBLIC], [FOLLOWERS, BOB], True, id="public with a mention"),
+        pytest.param([FOLLOWERS], [PUBLIC], True, id="unlisted"),
+        pytest.param(["as:Public"], [], True, id="public in short"),
+        pytest.param([FOLLOWERS], [], True, id="followers only"),
+        pytest.param([FOLLOWERS], [BOB], True, id="followers only with a mention"),
+        pytest.param([BOB], [], False, id="direct"),
+        pytest.param(BOB, None, False, id="direct, not in a list"),
+        pytest.param([GROUP, f"{GROUP}/followers"], [], False, id="direct to a group"),
+        pytest.param([], [], False, id="to oneself"),
+        pytest.param(None, None, False, id="to nobody"),
+        pytest.param([f"{ANN}/lists/Public"], [], False, id="to a list that is called Public"),
+        pytest.param([{"id": BOB}, 7], [], False, id="to what is no name"),
     ],
 )
-def test_direct_messages_are_passed_over(read, to, cc, is_read):
+def test_what_is_neither_public_nor_for_all_followers_is_passed_over(read, to, cc, is_read):
     assert len(read(create() | {"to": to, "cc": cc})) == is_read
+
+
+def test_post_that_does_not_say_to_whom_it_is_addressed_is_read(read):
+    entry = create()
+    del entry["to"], entry["cc"]
+    assert len(read(entry)) == 1
 
 
 def test_post_without_an_actor_is_its_own_account(read):
