@@ -154,6 +154,10 @@ class Config(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     run: RunConfig = RunConfig()
 
+    def flat(self) -> dict[str, Any]:
+        """All keys in one mapping: a key is in one section alone."""
+        return {key: value for part in self.model_dump().values() for key, value in part.items()}
+
     @model_validator(mode="after")
     def _check(self) -> "Config":
         if self.model.output == "free" and self.objective.nll_weight > 0:
@@ -174,7 +178,7 @@ def resolve(recipe: str, file: Path | None, options: dict[str, Any]) -> Config:
     """
     sections: dict[str, dict[str, Any]] = {}
     for path in (RECIPES / f"{recipe}.yaml", file):
-        for section, values in (read_sections(path) if path else {}).items():
+        for section, values in (_read_sections(path) if path else {}).items():
             sections.setdefault(section, {}).update(values)
     for name, field in Config.model_fields.items():
         assert isinstance(field.annotation, type) and issubclass(field.annotation, Section)
@@ -189,7 +193,7 @@ def read_config(path: Path) -> Config:
     Raises:
         InputError: it is not there, or a key of it is unknown or out of range.
     """
-    return _validated(read_sections(path), path)
+    return _validated(_read_sections(path), path)
 
 
 def _validated(sections: dict[str, dict[str, Any]], origin: Path | str) -> Config:
@@ -206,10 +210,10 @@ def _validated(sections: dict[str, dict[str, Any]], origin: Path | str) -> Confi
 def given_keys(recipe: str, file: Path | None, options: dict[str, Any]) -> set[str]:
     """The keys that somebody decided: by an option, in the file, or in a recipe other than the default."""
     paths = [*([RECIPES / f"{recipe}.yaml"] if recipe != DEFAULT else []), *([file] if file else [])]
-    return {*options, *(key for path in paths for part in read_sections(path).values() for key in part)}
+    return {*options, *(key for path in paths for part in _read_sections(path).values() for key in part)}
 
 
-def read_sections(path: Path) -> dict[str, dict[str, Any]]:
+def _read_sections(path: Path) -> dict[str, dict[str, Any]]:
     """The sections of keys in a YAML file; whether the keys are known is not looked at.
 
     Raises:

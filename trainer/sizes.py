@@ -8,7 +8,6 @@ else is looked at, and a run that was begun keeps what it has, on whatever it go
 
 from collections.abc import Set
 from pathlib import Path
-from typing import Any
 
 from ..datasets.store.folder import Folder
 from .config import Config, read_config
@@ -54,7 +53,7 @@ def begun(run: Path, given: Set[str]) -> Sizes:
     """The sizes of a run that was begun, by its config file; none where no checkpoint was written yet."""
     if not steps_in(run / CHECKPOINTS):
         return {}
-    saved = _flat(read_config(run / CONFIG))
+    saved = read_config(run / CONFIG).flat()
     return {key: saved[key] for key in KEYS if key not in given}
 
 
@@ -78,10 +77,6 @@ def choose(config: Config, given: Set[str], shards: Folder, run: Path) -> tuple[
 
 def tell(sizes: Sizes, config: Config) -> str:
     """Those sizes that are not the config's, as options; empty where there are none."""
-    of_config = _flat(config)
+    of_config = config.flat()
     changed = {key: value for key, value in sizes.items() if value != of_config[key]}
     return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in changed.items())
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    return {key: value for part in config.model_dump().values() for key, value in part.items()}

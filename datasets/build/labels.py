@@ -50,11 +50,13 @@ def emojis_of(post: Post, options: BuildOptions) -> list[str]:
 
 
 def texts_of(post: Post, options: BuildOptions) -> list[str]:
+    """The texts of a post in which emojis, and denied words, are looked for."""
     texts = [post.caption] if "caption" in options.texts else []
     return texts + (list(post.comments) if "comments" in options.texts else [])
 
 
 def hash64(text: str) -> int:
+    """A hash between 0 and 2^64, the same on every machine."""
     return int(hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), 16)
 
 

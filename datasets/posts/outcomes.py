@@ -22,8 +22,6 @@ BROKEN_LINE = "broken line"  # of a table
 BROKEN_ENTRY = "broken entry"  # of an export
 BROKEN_JSON = "broken json"  # in a tar
 NO_ID_OR_IMAGE = "no id or image"
-NO_ACCOUNT = "no account"
-NO_CHATS = "no chats"
 
 # Bad images.
 MISSING_IMAGE = "missing image"
@@ -37,6 +35,8 @@ IMAGE_OUTSIDE_TABLE = "image outside the table's folder"
 DAMAGED_FILE = "damaged file"
 UNREADABLE_FILE = "unreadable file"
 UNREADABLE_FOLDER = "unreadable folder"
+NO_ACCOUNT = "no account"
+NO_CHATS = "no chats"
 UNREADABLE_CHATS = "unreadable chats"
 UNREADABLE_CHAT = "unreadable chat"
 UNREADABLE_ROW_GROUP = "unreadable row group"

@@ -6,6 +6,8 @@ import click
 
 from ...datasets.errors import InputError
 from ...datasets.posts.read import FORMATS
+from ...datasets.store.folder import Folder
+from ..parameters import FOLDER
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _TAKES = {  # method: options it needs, options it can have
@@ -103,11 +105,11 @@ def build(out: Path, method: str | None, **given) -> None:
 @click.argument("file", type=_FILE)
 @click.option(
     "--shards",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     help="A dataset, to see how much of its vocabulary the vectors cover.",
 )
 @click.option("--out", type=_FILE, required=True, help="The page to write; one that is there is replaced.")
-def report(file: Path, shards: Path | None, out: Path) -> None:
+def report(file: Path, shards: Folder | None, out: Path) -> None:
     """Write a page about the vectors in FILE: neighbours, hubs, duplicates, analogies, sums, coverage.
 
     \b
@@ -118,9 +120,8 @@ def report(file: Path, shards: Path | None, out: Path) -> None:
     from ...datasets.emojis.vectors.report import examine, format_table, write_page
     from ...datasets.emojis.vectors.word2vec import load_vectors
     from ...datasets.shards.manifest import read_manifest
-    from ...datasets.store.folder import LocalFolder
 
-    vocabulary = read_manifest(LocalFolder(shards)).vocabulary if shards else None
+    vocabulary = read_manifest(shards).vocabulary if shards else None
     found = examine(load_vectors(file), file.name, vocabulary)
     write_page(found, out)
     click.echo(format_table(found))

@@ -7,6 +7,8 @@ from dataclasses import asdict
 import click
 
 from ...datasets.errors import InputError
+from ...datasets.store.folder import Folder
+from ..parameters import FOLDER
 
 
 @click.group()
@@ -15,12 +17,12 @@ def weights() -> None:
 
 
 @weights.command()
-@click.argument("shards")
+@click.argument("shards", type=FOLDER)
 @click.option(
     "--k", "ks", help="The k of exponential weights to look at, with commas between, such as 0,1,10."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
-def report(shards: str, ks: str | None, as_json: bool) -> None:
+def report(shards: Folder, ks: str | None, as_json: bool) -> None:
     """Say what each kind of weights would do to the dataset SHARDS.
 
     For each: the largest weight over the smallest, how many tuples the weighted ones are worth, how far the
@@ -34,9 +36,8 @@ def report(shards: str, ks: str | None, as_json: bool) -> None:
     """
     from ...datasets.care.weights_report import effects, table
     from ...datasets.shards.manifest import read_manifest
-    from ...datasets.store.folder import open_folder
 
-    found = effects(read_manifest(open_folder(shards)), () if ks is None else _numbers(ks))
+    found = effects(read_manifest(shards), () if ks is None else _numbers(ks))
     click.echo(
         json.dumps([asdict(each) for each in found], ensure_ascii=False, indent=1)
         if as_json

@@ -68,7 +68,7 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         _tell(training, step)
     recent: list[torch.Tensor] = []
     pace = Pace(config.optimizer.steps - step, shown=main)
-    params = {key: str(value) for part in config.model_dump().values() for key, value in part.items()}
+    params = {key: str(value) for key, value in config.flat().items()}
     tags = {"dataset": inputs.dataset, "vectors": inputs.vectors_hash}
     with (
         closing(reading) as batches,

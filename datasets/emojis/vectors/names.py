@@ -23,11 +23,7 @@ from .word2vec import WORD, keyed, unit
 _LEAN = 0.25
 """How far a variant leans from its folded emoji towards its own words. They are few, and mostly tone or
 gender: alone they put 🏃🏽‍♀️ next to 👩, and 👍🏻 next to 💡."""
-
-
 _KEYWORDS = Path(__file__).parent / "keywords" / "keywords.tsv"
-
-
 _DIMENSION = 300
 
 
