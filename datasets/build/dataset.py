@@ -28,9 +28,10 @@ from ..errors import InputError
 from ..posts.outcomes import DUPLICATE_ID, LEFT_OUT, USED, WITHOUT_EMOJI
 from ..posts.post import Reject
 from ..posts.read import read_posts
-from ..shards.layout import BUILD_FOLDER, MANIFEST, REJECTS, index_name, is_begun, leftovers
+from ..shards.layout import BEGUN, BUILD_FOLDER, MANIFEST, REJECTS, index_name, is_begun, leftovers
 from ..shards.manifest import Manifest, ShardEntry, read_manifest, split_by_count, write_manifest
 from ..store.folder import Folder
+from ..store.lock import Lock, writing
 from ..work.processes import Mapper, mapper
 from ..work.progress import progress
 from .digest import Chunk, digest_chunk
@@ -39,6 +40,7 @@ from .parts import has_part, read_part
 from .plan import Digest, Plan, plan_shards
 from .shard import ShardStatistics, write_shard
 
+COMMAND = "shards build"
 CHUNK = 512  # posts
 HOPELESS = 100  # bad posts before a build may be given up early
 
@@ -102,34 +104,72 @@ def build_shards(
         The manifest; None when chunks of other tasks are still to come.
 
     Raises:
-        InputError: too many rejects, nothing to train on, or another dataset is in the way.
+        InputError: too many rejects, nothing to train on, another dataset is in the way, or somebody else
+            writes there.
     """
     _check_apart(source, folder)
-    existing = _existing(folder, options)
-    survey = _survey(source, options, max_bad)
-    if existing:
-        return _complete(existing, survey, folder)
-    with mapper(engine, workers) as run:
-        if task.count > 1:
-            own = (chunk for chunk in source.chunks() if chunk.number % task.count == task.index)
-            share = len(range(task.index * CHUNK, survey.num_posts, task.count * CHUNK)) * CHUNK
-            for _ in _digest_all(run, folder, options, own, share, max_bad):
-                pass
-            finished = run(partial(has_part, folder), enumerate(survey.fingerprints))
-            if to_come := sum(not each for each in finished):
-                print(
-                    f"This task is done. Of {len(survey.fingerprints)} chunks of posts {to_come} are still "
-                    "to come, from other tasks; the last of them writes the shards.",
-                    file=sys.stderr,
-                )
-                return None
-        try:
+    if task.count > 1:
+        _existing(folder, options)  # which may refuse, before the posts are read
+        survey = _survey(source, options, max_bad)
+        with writing(folder, COMMAND, wait=True):
+            if existing := _existing(folder, options):
+                return _complete(existing, survey, folder)
+            _begin(folder, options, survey, task)
+        with mapper(engine, workers) as run:
+            return _build_share(run, source, folder, options, survey, max_bad, task)
+    with writing(folder, COMMAND) as lock:
+        existing = _existing(folder, options)
+        survey = _survey(source, options, max_bad)
+        if existing:
+            return _complete(existing, survey, folder)
+        _begin(folder, options, survey, task)
+        with mapper(engine, workers) as run:
             digests = _digest_all(run, folder, options, source.chunks(), survey.num_posts, max_bad)
-            return _assemble(run, folder, options, survey, digests, max_bad)
-        except FileNotFoundError:
-            if task.count == 1 or not folder.size(MANIFEST):
-                raise
-            return read_manifest(folder)  # another task of the array was faster
+            return _assemble(run, folder, options, survey, digests, max_bad, lock)
+
+
+def _begin(folder: Folder, options: BuildOptions, survey: Survey, task: Task) -> None:
+    """Note what is built. Raises InputError when a job array, whose tasks nothing locks, builds another."""
+    about = hashlib.sha256(repr((options.to_json(), survey.content)).encode()).hexdigest()
+    try:
+        other = json.loads(folder.read(BEGUN))
+    except (FileNotFoundError, NotADirectoryError):
+        other = {"build": about, "tasks": task.count}
+    if other["build"] != about and other["tasks"] > 1:
+        raise InputError(
+            f"{folder} is being built by a job array, of other posts or options. Choose another --out; or, "
+            f"if none of its tasks runs any more, remove {folder}/{BUILD_FOLDER}."
+        )
+    folder.write(BEGUN, json.dumps({"build": about, "tasks": task.count}))
+
+
+def _build_share(
+    run: Mapper,
+    source: Source,
+    folder: Folder,
+    options: BuildOptions,
+    survey: Survey,
+    max_bad: float,
+    task: Task,
+) -> Manifest | None:
+    """Digest a task's share of the chunks; if no other is left, write the shards."""
+    own = (chunk for chunk in source.chunks() if chunk.number % task.count == task.index)
+    share = len(range(task.index * CHUNK, survey.num_posts, task.count * CHUNK)) * CHUNK
+    for _ in _digest_all(run, folder, options, own, share, max_bad):
+        pass
+    with writing(folder, COMMAND, wait=True) as lock:
+        if existing := _existing(folder, options):  # another task was faster
+            return _complete(existing, survey, folder)
+        finished = run(partial(has_part, folder), enumerate(survey.fingerprints))
+        if to_come := sum(not each for each in finished):
+            print(
+                f"This task is done. Of {len(survey.fingerprints)} chunks of posts {to_come} are still to "
+                "come, from other tasks; the last of them writes the shards.",
+                file=sys.stderr,
+            )
+            return None
+        digests = _digest_all(run, folder, options, source.chunks(), survey.num_posts, max_bad)
+        return _assemble(run, folder, options, survey, digests, max_bad, lock)
 
 
 def _check_apart(source: Source, folder: Folder) -> None:
@@ -223,6 +263,7 @@ def _assemble(
     survey: Survey,
     digests: Iterable[Digest],
     max_bad: float,
+    lock: Lock,
 ) -> Manifest:
     """Plan and write the shards of digested posts."""
     plan = plan_shards(digests, options)
@@ -243,6 +284,7 @@ def _assemble(
             f"({plan.posts[WITHOUT_EMOJI]} without emoji, {plan.bad.total()} rejected). Lower --min-count "
             "or add posts."
         )
+    lock.check()
     for name in leftovers(folder.names(), {task.name for task in plan.tasks}):
         folder.remove(name)  # of killed or other builds: `*.tar` would find them, too
     write_manifest(manifest, folder)

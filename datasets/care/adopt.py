@@ -10,6 +10,7 @@ tar that has a note only the checksum is computed again, to see that it is uncha
 import hashlib
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -42,10 +43,11 @@ from ..shards.layout import (
     note_name,
     split_of,
 )
-from ..shards.manifest import Manifest, ShardEntry, split_by_count, write_manifest
+from ..shards.manifest import Manifest, ShardEntry, read_manifest, split_by_count, write_manifest
 from ..shards.tar import map_tar, read_sample, read_samples
 from ..store.atomic import sha256
 from ..store.folder import Folder, is_safe
+from ..store.lock import Lock, writing
 from ..work.processes import mapper
 from ..work.progress import progress
 
@@ -92,10 +94,6 @@ def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
     Raises:
         InputError: the folder holds a dataset already, or no tars, or nothing to train on is in them.
     """
-    if folder.size(MANIFEST) is not None:
-        raise InputError(
-            f"{folder} holds a dataset already. To adopt its tars anew, remove its {MANIFEST} first."
-        )
     tars = [name for name in folder.names() if name.endswith(".tar") and not is_hidden(name)]
     if not tars:
         raise InputError(f"{folder}: no .tar is there.")
@@ -103,6 +101,33 @@ def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
         raise InputError(
             f"{folder}/{unsafe!r}: a trainer reads names of ASCII letters and digits. Rename it."
         )
+    with writing(folder, "shards adopt") as lock:
+        if folder.size(MANIFEST) is not None:
+            return _complete(folder, options, tars)
+        return _adopt(folder, options, tars, workers, lock)
+
+
+def _complete(folder: Folder, options: BuildOptions, tars: list[str]) -> Manifest:
+    """The manifest of tars that are adopted already. Raises InputError where it is of others."""
+    manifest = read_manifest(folder)
+    known = {entry.name: entry.bytes for entry in manifest.shards}
+    same = manifest.options in (_options(options, ours=True), _options(options, ours=False))
+    if not same or known != {name: folder.size(name) for name in tars}:
+        raise InputError(
+            f"{folder} holds a dataset already. To adopt its tars anew, remove its {MANIFEST} first."
+        )
+    folder.remove_folder(BUILD_FOLDER)
+    print(f"{folder} holds this dataset already, complete.", file=sys.stderr)
+    return manifest
+
+
+def _options(options: BuildOptions, *, ours: bool) -> dict:
+    """The options in the manifest."""
+    kept = {name: getattr(options, name) for name in ADOPTION_OPTIONS}
+    return kept if ours else kept | {"adopted": True}
+
+
+def _adopt(folder: Folder, options: BuildOptions, tars: list[str], workers: int, lock: Lock) -> Manifest:
     notes = []
     with progress(len(tars), "adopt", "tars") as bar, mapper("local", workers) as run:
         for note in run(partial(_adopt_tar, folder, options), tars):
@@ -112,6 +137,7 @@ def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
     rejects = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for note in notes for each in note.rejects]
     if rejects:
         folder.write(REJECTS, "".join(rejects))
+    lock.check()
     write_manifest(manifest, folder)
     folder.remove_folder(BUILD_FOLDER)
     return manifest
@@ -296,14 +322,13 @@ def _manifest_of(folder: Folder, options: BuildOptions, notes: list[_Note]) -> M
         for entry, emojis in zip(note.entries, note.emojis, strict=True)
     ]
     shards.sort(key=lambda entry: SPLITS.index(entry.split))
-    kept = {name: getattr(options, name) for name in ADOPTION_OPTIONS}
     used = count_posts(read_index(folder, entry) for entry in shards)
     again = posts.pop(USED) - used  # how often posts were counted again, in further tars
     return Manifest(
         image_size=options.image_size,
         encoding=kinds.pop() if len(kinds) == 1 else "foreign",
         canonical_version=CANONICAL_VERSION,
-        options=kept if all(note.ours for note in notes) else kept | {"adopted": True},
+        options=_options(options, ours=all(note.ours for note in notes)),
         vocabulary=vocabulary,
         rare=rare,
         posts={"read": posts.pop("read") - again, USED: used, WITHOUT_EMOJI: posts.pop(WITHOUT_EMOJI, 0)}

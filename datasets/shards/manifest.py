@@ -72,9 +72,22 @@ def split_by_count(train: Counter[str], min_count: int) -> tuple[dict[str, int],
     return vocabulary, {emoji: count for emoji, count in ranked if count < min_count}
 
 
-def write_manifest(manifest: Manifest, folder: Folder) -> None:
-    """Write `manifest.json`, which makes the folder a dataset."""
-    folder.write(MANIFEST, manifest.to_json())
+def write_manifest(manifest: Manifest, folder: Folder, *, replaces: Manifest | None = None) -> None:
+    """Write `manifest.json`, which makes the folder a dataset.
+
+    Args:
+        replaces: the manifest that was read, in whose place it comes; None where there was none.
+
+    Raises:
+        InputError: another one is there now.
+    """
+    old = folder.read(MANIFEST) if replaces else None
+    same = old is None or _parse(old, folder) == replaces
+    if not (same and folder.swap(MANIFEST, old, manifest.to_json())):
+        raise InputError(
+            f"{folder} was changed by somebody else meanwhile, and stays as it is now. Run the same command "
+            "again."
+        )
 
 
 def read_manifest(folder: Folder) -> Manifest:
@@ -84,11 +97,16 @@ def read_manifest(folder: Folder) -> Manifest:
         InputError: the folder is no dataset, or a damaged one, or one of another format version.
     """
     try:
-        content = json.loads(folder.read(MANIFEST))
+        return _parse(folder.read(MANIFEST), folder)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"{folder} is not a dataset (no {MANIFEST}). Make it with `emojigan shards build`."
         ) from error
+
+
+def _parse(text: bytes, folder: Folder) -> Manifest:
+    try:
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{folder}/{MANIFEST} is damaged: {error}. Copy it again, or build the shards again."

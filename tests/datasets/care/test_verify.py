@@ -48,7 +48,8 @@ def index_of(folder: Path) -> Index:
 def change(folder: Path, **changes: object) -> None:
     """Change the manifest."""
     dataset = LocalFolder(folder)
-    write_manifest(replace(read_manifest(dataset), **changes), dataset)
+    before = read_manifest(dataset)
+    write_manifest(replace(before, **changes), dataset, replaces=before)
 
 
 def damage(path: Path, position: int) -> None:
