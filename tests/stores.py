@@ -91,7 +91,8 @@ def ceph_server(folder: Path) -> Iterator[dict[str, str]]:
         start("ceph-mgr", "-c", config, "-i", "x")
         run("ceph", "-c", config, "osd", "new", disk)
         run("ceph-osd", "-c", config, "-i", "0", "--mkfs", "--osd-uuid", disk)
-        start("ceph-osd", "-c", config, "-i", "0")
+        disk_server = start("ceph-osd", "-c", config, "-i", "0")
+        _wait(lambda: "1 up" in _output("ceph", "-c", config, "osd", "stat"), disk_server)
         user = ("--uid=u", "--display-name=u", "--access-key=key", "--secret=secretsecret")
         run("radosgw-admin", "-c", config, "user", "create", *user)
         words = ("-n", "client.rgw", f"--rgw-frontends=beast endpoint=127.0.0.1:{gateway}")
@@ -130,6 +131,10 @@ def _wait(is_up: Callable[[], bool], server: subprocess.Popen) -> None:
     while not is_up():
         assert server.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def _output(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, timeout=120).stdout
 
 
 def _answers(url: str) -> bool:

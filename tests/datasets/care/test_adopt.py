@@ -229,6 +229,23 @@ def test_killed_adoption_goes_on_and_reads_no_image_twice(tars, tmp_path, monkey
     assert contents(tars) == contents(other)
 
 
+def test_adoption_that_was_killed_after_its_manifest_goes_on(tars, tmp_path, monkeypatch, capsys):
+    other = shutil.copytree(tars, tmp_path / "other")
+    manifest = index(other)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(LocalFolder, "remove_folder", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        index(tars)
+    assert index(tars) == manifest and contents(tars) == contents(other)
+    assert capsys.readouterr().err.endswith(f"{tars} holds this dataset already, complete.\n")
+
+
+def test_adopted_tars_that_changed_are_not_taken_for_complete(tars):
+    index(tars)
+    shutil.copy(tars / "01.tar", tars / "03.tar")
+    with pytest.raises(InputError, match="holds a dataset already"):
+        index(tars)
+
+
 def test_accounts_are_hashed(tars):
     manifest = index(tars)
     accounts = set(Index.from_bytes((tars / manifest.shards[0].index).read_bytes()).accounts)

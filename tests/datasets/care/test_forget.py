@@ -3,8 +3,11 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +18,14 @@ from PIL import Image
 from emojigan.datasets.build.dataset import Source, build_shards
 from emojigan.datasets.build.labels import hash_account
 from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.care import forget as module
 from emojigan.datasets.care.adopt import adopt
 from emojigan.datasets.care.forget import Forgotten, forget
 from emojigan.datasets.care.verify import verify
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.post import Post
 from emojigan.datasets.shards.index import Index
-from emojigan.datasets.shards.manifest import Manifest, read_manifest
+from emojigan.datasets.shards.manifest import Manifest, read_manifest, write_manifest
 from emojigan.datasets.store import atomic as files
 from emojigan.datasets.store.folder import LocalFolder, open_folder
 from emojigan.launch.cli import main
@@ -189,6 +193,48 @@ def test_dry_run_says_the_same_and_changes_nothing(dataset):
     told = without(dataset, ANN, dry_run=True)
     assert contents(dataset) == before
     assert told == without(dataset, ANN)
+
+
+def test_two_that_forget_at_once_leave_one_whole_dataset_without_those_that_are_told_gone(dataset):
+    """Each with 1 where it comes too late: the other is told, and can be run again."""
+    words = [
+        sys.executable,
+        "-c",
+        "from emojigan.launch.cli import main; main()",
+        "shards",
+        "forget",
+        dataset,
+    ]
+    both = [
+        subprocess.Popen([*words, "--account", name, "--workers", "1"], stderr=subprocess.PIPE, text=True)
+        for name in ("Ann", "Bob")
+    ]
+    told = [process.communicate(timeout=120)[1].splitlines()[-1] for process in both]
+    gone = [name for name, process in zip(("Ann", "Bob"), both, strict=True) if process.returncode == 0]
+    assert gone and all(
+        process.returncode == 0 or "is being written by `shards forget`" in line
+        for process, line in zip(both, told, strict=True)
+    )
+    left = {account for _, account, _ in tuples(dataset)}
+    assert left == {hash_account(Post("", name, ())) for name in {"Ann", "Bob", "Cid"} - {*gone}}
+    assert is_whole(dataset)
+
+
+def test_dataset_that_somebody_changed_meanwhile_stays_as_he_left_it(dataset, monkeypatch):
+    """As on a disk without locks."""
+    rewrite = module._rewrite
+
+    def overtaken(*arguments):
+        found = rewrite(*arguments)
+        change = replace(manifest_of(dataset), left_out={"others": 1})
+        write_manifest(change, LocalFolder(dataset), replaces=manifest_of(dataset))
+        return found
+
+    monkeypatch.setattr(module, "_rewrite", overtaken)
+    with pytest.raises(InputError, match="was changed by somebody else meanwhile"):
+        without(dataset, ANN)
+    assert manifest_of(dataset).left_out == {"others": 1}
+    assert not verify(LocalFolder(dataset), manifest_of(dataset), workers=1).faults
 
 
 def test_store_forgets(built):

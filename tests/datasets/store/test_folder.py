@@ -51,6 +51,13 @@ def test_what_is_not_there_is_not_found(folder):
         folder.read("nowhere")
 
 
+def test_file_is_swapped_only_for_the_one_that_is_there(folder):
+    assert not folder.swap("a", b"one", b"two") and folder.names() == []
+    assert folder.swap("a", None, b"one") and not folder.swap("a", None, b"two")
+    assert not folder.swap("a", b"two", b"three") and folder.read("a") == b"one"
+    assert folder.swap("a", b"one", "two") and folder.read("a") == b"two"
+
+
 def test_names_are_listed_and_removed(folder):
     assert folder.names() == []
     for name in ("b", "a/2", "a/1", ".c/d"):
