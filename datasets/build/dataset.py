@@ -12,11 +12,10 @@ same command is run again.
 """
 
 import hashlib
-import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -25,7 +24,8 @@ import numpy as np
 
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
-from ..posts.outcomes import DUPLICATE_ID, LEFT_OUT, USED, WITHOUT_EMOJI
+from ..posts.broken import check_broken
+from ..posts.outcomes import BROKEN_FILES, DUPLICATE_ID, LEFT_OUT, USED, WITHOUT_EMOJI
 from ..posts.post import Reject
 from ..posts.read import read_posts
 from ..shards.layout import BUILD_FOLDER, MANIFEST, REJECTS, index_name, is_begun, leftovers
@@ -76,8 +76,14 @@ class Survey:
     """A first look at a source."""
 
     num_posts: int
+    broken: Counter[str]  # broken files and parts of files, by reason: each stands where posts would
     fingerprints: list[str]  # of the chunks
     content: str  # hash of the posts without their paths: a copy of them elsewhere has the same
+
+    @property
+    def num_entries(self) -> int:
+        """Posts, and what stands where posts would."""
+        return self.num_posts + self.broken.total()
 
 
 def build_shards(
@@ -86,6 +92,7 @@ def build_shards(
     options: BuildOptions,
     *,
     max_bad: float,
+    skip_broken: Collection[int | str] = (),
     workers: int,
     engine: str = "local",
     task: Task = WHOLE,
@@ -95,6 +102,7 @@ def build_shards(
     Args:
         folder: becomes a dataset when its manifest.json is there.
         max_bad: the share of the posts that may be rejected, 0 to 1.
+        skip_broken: broken files to go on without, see `check_broken`.
         workers, engine: who does the work, see `mapper`; the bytes do not depend on it.
         task: this process's share of a job array's work.
 
@@ -102,17 +110,17 @@ def build_shards(
         The manifest; None when chunks of other tasks are still to come.
 
     Raises:
-        InputError: too many rejects, nothing to train on, or another dataset is in the way.
+        InputError: broken files, too many rejects, nothing to train on, or another dataset is in the way.
     """
     _check_apart(source, folder)
     existing = _existing(folder, options)
-    survey = _survey(source, options, max_bad)
+    survey = _survey(source, options, max_bad, skip_broken)
     if existing:
         return _complete(existing, survey, folder)
     with mapper(engine, workers) as run:
         if task.count > 1:
             own = (chunk for chunk in source.chunks() if chunk.number % task.count == task.index)
-            share = len(range(task.index * CHUNK, survey.num_posts, task.count * CHUNK)) * CHUNK
+            share = len(range(task.index * CHUNK, survey.num_entries, task.count * CHUNK)) * CHUNK
             for _ in _digest_all(run, folder, options, own, share, max_bad):
                 pass
             finished = run(partial(has_part, folder), enumerate(survey.fingerprints))
@@ -124,7 +132,7 @@ def build_shards(
                 )
                 return None
         try:
-            digests = _digest_all(run, folder, options, source.chunks(), survey.num_posts, max_bad)
+            digests = _digest_all(run, folder, options, source.chunks(), survey.num_entries, max_bad)
             return _assemble(run, folder, options, survey, digests, max_bad)
         except FileNotFoundError:
             if task.count == 1 or not folder.size(MANIFEST):
@@ -172,25 +180,41 @@ def _other_dataset(folder: Folder) -> str:
     )
 
 
-def _survey(source: Source, options: BuildOptions, max_bad: float) -> Survey:
-    """Count and hash the posts. Raises InputError where too many of the entries are no posts at all."""
+def _survey(
+    source: Source, options: BuildOptions, max_bad: float, skip_broken: Collection[int | str]
+) -> Survey:
+    """Count and hash the posts.
+
+    Raises:
+        InputError: a file is broken, or too many of the entries are no posts at all.
+    """
     content = hashlib.sha256()
     fingerprints = []
-    num_posts = 0
+    num_entries = 0
     bad: Counter[str] = Counter()
     first: list[Reject] = []
+    broken: Counter[str] = Counter()
+    files: dict[str, str] = {}
     with progress(None, "reading", "posts") as bar:
         for chunk in source.chunks():
             fingerprints.append(chunk.fingerprint(options))
             content.update(chunk.content())
-            rejects = [entry for entry in chunk.entries if isinstance(entry, Reject)]
-            bad.update(each.reason for each in rejects)
-            first += rejects[: 3 - len(first)]
-            num_posts += len(chunk.entries)
+            for entry in chunk.entries:
+                if not isinstance(entry, Reject):
+                    continue
+                if entry.reason in BROKEN_FILES:
+                    broken[entry.reason] += 1
+                    files.setdefault(entry.file, entry.reason)
+                else:
+                    bad[entry.reason] += 1
+                    first += [entry][: 3 - len(first)]
+            num_entries += len(chunk.entries)
             bar.update(len(chunk.entries))
+    check_broken(files, skip_broken)
+    num_posts = num_entries - broken.total()
     if bad.total() > max_bad * num_posts:
-        raise _too_bad(bad, num_posts, max_bad, first)
-    return Survey(num_posts, fingerprints, content.hexdigest())
+        raise too_bad(bad, num_posts, max_bad, first)
+    return Survey(num_posts, broken, fingerprints, content.hexdigest())
 
 
 def _digest_all(
@@ -198,21 +222,21 @@ def _digest_all(
     folder: Folder,
     options: BuildOptions,
     chunks: Iterable[Chunk],
-    num_posts: int,
+    num_entries: int,
     max_bad: float,
 ) -> Iterator[Digest]:
     """Digest chunks, in their order. Raises InputError early, once far more are bad than --max-bad allows."""
     bad: Counter[str] = Counter()
     seen = 0
-    with progress(num_posts, "posts", "posts") as bar:
+    with progress(num_entries, "posts", "posts") as bar:
         for digest in run(partial(digest_chunk, folder, options), chunks):
             seen += len(digest.outcome)
             bar.update(len(digest.outcome))
             for reason, count in zip(digest.reasons, np.bincount(digest.outcome), strict=False):
-                if reason not in (USED, *LEFT_OUT):
+                if reason not in (USED, *LEFT_OUT, *BROKEN_FILES):
                     bad[reason] += int(count)
             if bad.total() > max(HOPELESS, 2 * max_bad * seen):
-                raise _too_bad(bad, seen, max_bad, rejects_of(folder, (digest.chunk, [])))
+                raise too_bad(bad, seen, max_bad, rejects_of(folder, (digest.chunk, [])))
             yield digest
 
 
@@ -226,11 +250,11 @@ def _assemble(
 ) -> Manifest:
     """Plan and write the shards of digested posts."""
     plan = plan_shards(digests, options)
-    if plan.posts["read"] != survey.num_posts:
+    if (plan.posts["read"], plan.broken) != (survey.num_posts, survey.broken):
         raise InputError("The posts changed while they were read. Run the same command again.")
     first = _write_rejects(run, folder, plan)
     if plan.bad.total() > max_bad * survey.num_posts:
-        raise _too_bad(plan.bad, survey.num_posts, max_bad, first, f" All: {folder}/{REJECTS}.")
+        raise too_bad(plan.bad, survey.num_posts, max_bad, first, f" All: {folder}/{REJECTS}.")
     statistics = []
     with progress(sum(task.images for task in plan.tasks), "shards", "images") as bar:
         for result in run(partial(write_shard, folder, options), plan.tasks):
@@ -259,7 +283,7 @@ def _write_rejects(run: Mapper, folder: Folder, plan: Plan) -> list[Reject]:
     with folder.creating(REJECTS) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for rejects in run(partial(rejects_of, folder), plan.rejects):
             first += rejects[: 3 - len(first)]
-            file.writelines(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in rejects)
+            file.writelines(each.to_json() for each in rejects)
     return first
 
 
@@ -279,9 +303,10 @@ def rejects_of(folder: Folder, chunk: tuple[int, list[int]]) -> list[Reject]:
     return rejects + [Reject(f"{part.where(row)}, image {n}", reason) for row, n, reason in part.unread]
 
 
-def _too_bad(
+def too_bad(
     bad: Counter[str], num_posts: int, max_bad: float, first: list[Reject], more: str = ""
 ) -> InputError:
+    """What to raise where more posts are bad than may be; names the first."""
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(bad.items()))
     named = "; ".join(f"{reject.where}: {reject.reason}" for reject in first[:3])
     return InputError(
@@ -311,7 +336,7 @@ def manifest_of(
         vocabulary=vocabulary,
         rare=rare,
         posts=plan.posts,
-        left_out=plan.left_out,
+        left_out={**plan.left_out, **plan.broken},
         shards=tuple(
             ShardEntry(
                 name=task.name,

@@ -39,8 +39,10 @@ IMG2DATASET = Path(__file__).parents[2] / "data" / "img2dataset"
 ALL_IN_TRAIN = BuildOptions(min_count=1, val_share=0, test_share=0)
 
 
-def index(folder: Path, options: BuildOptions = ALL_IN_TRAIN, workers: int = 1) -> Manifest:
-    return adopt(LocalFolder(folder), options, workers=workers)
+def index(
+    folder: Path, options: BuildOptions = ALL_IN_TRAIN, workers: int = 1, max_bad: float = 1
+) -> Manifest:
+    return adopt(LocalFolder(folder), options, max_bad=max_bad, workers=workers)
 
 
 def run(*words: str | Path) -> Result:
@@ -308,7 +310,7 @@ def test_damaged_foreign_sample_is_found(tars):
 def test_tars_on_a_store_are_adopted(tars):
     for name, content in contents(tars).items():
         open_folder("memory://adopt").write(name, content)
-    manifest = adopt(open_folder("memory://adopt"), ALL_IN_TRAIN, workers=1)
+    manifest = adopt(open_folder("memory://adopt"), ALL_IN_TRAIN, max_bad=0, workers=1)
     assert manifest == index(tars)
 
 
