@@ -258,11 +258,11 @@ def test_a_cut_tar_is_told_unless_only_zeros_are_missing(tmp_path, order, cut):
     path.write_bytes(path.read_bytes()[:cut])
     rows = list(read_posts([path]))
     check_no_chimera(rows)
+    rows, whole = ([without_tag(row) for row in each] for each in (rows, whole))
     if cut >= 9 * 1024 + 512:  # the members and one block of zeros
         assert rows == whole
     else:
-        assert rows[-1].reason == "damaged tar"
-        assert list(map(without_tag, rows[:-1])) == list(map(without_tag, whole[: len(rows) - 1]))
+        assert (rows[-1].reason, rows[:-1]) == ("damaged tar", whole[: len(rows) - 1])
 
 
 @given(member=st.integers(0, 8), position=st.integers(0, 511), bit=st.integers(0, 7))
