@@ -15,8 +15,8 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,8 @@ import numpy as np
 
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
-from ..posts.outcomes import DUPLICATE_ID, LEFT_OUT, USED, WITHOUT_EMOJI
+from ..posts.broken import check_broken
+from ..posts.outcomes import BROKEN_FILES, DUPLICATE_ID, LEFT_OUT, USED, WITHOUT_EMOJI
 from ..posts.post import Reject
 from ..posts.read import read_posts
 from ..shards.layout import BEGUN, BUILD_FOLDER, MANIFEST, REJECTS, index_name, is_begun, leftovers
@@ -78,8 +79,14 @@ class Survey:
     """A first look at a source."""
 
     num_posts: int
+    broken: Counter[str]  # broken files and parts of files, by reason: each stands where posts would
     fingerprints: list[str]  # of the chunks
     content: str  # hash of the posts without their paths: a copy of them elsewhere has the same
+
+    @property
+    def num_entries(self) -> int:
+        """Posts, and what stands where posts would."""
+        return self.num_posts + self.broken.total()
 
 
 def build_shards(
@@ -88,6 +95,7 @@ def build_shards(
     options: BuildOptions,
     *,
     max_bad: float,
+    skip_broken: Collection[int | str] = (),
     workers: int,
     engine: str = "local",
     task: Task = WHOLE,
@@ -97,6 +105,7 @@ def build_shards(
     Args:
         folder: becomes a dataset when its manifest.json is there.
         max_bad: the share of the posts that may be rejected, 0 to 1.
+        skip_broken: broken files to go on without, see `check_broken`.
         workers, engine: who does the work, see `mapper`; the bytes do not depend on it.
         task: this process's share of a job array's work.
 
@@ -104,28 +113,22 @@ def build_shards(
         The manifest; None when chunks of other tasks are still to come.
 
     Raises:
-        InputError: too many rejects, nothing to train on, another dataset is in the way, or somebody else
-            writes there.
+        InputError: broken files, too many rejects, nothing to train on, another dataset is in the way, or
+            somebody else writes there.
     """
     _check_apart(source, folder)
-    if task.count > 1:
-        _existing(folder, options)  # which may refuse, before the posts are read
-        survey = _survey(source, options, max_bad)
-        with writing(folder, COMMAND, wait=True):
-            if existing := _existing(folder, options):
-                return _complete(existing, survey, folder)
-            _begin(folder, options, survey, task)
-        with mapper(engine, workers) as run:
-            return _build_share(run, source, folder, options, survey, max_bad, task)
-    with writing(folder, COMMAND) as lock:
-        existing = _existing(folder, options)
-        survey = _survey(source, options, max_bad)
-        if existing:
+    _existing(folder, options)  # which may refuse, before the posts are read
+    survey = _survey(source, options, max_bad, skip_broken)
+    with writing(folder, COMMAND, wait=task.count > 1) as lock:
+        if existing := _existing(folder, options):
             return _complete(existing, survey, folder)
         _begin(folder, options, survey, task)
-        with mapper(engine, workers) as run:
-            digests = _digest_all(run, folder, options, source.chunks(), survey.num_posts, max_bad)
-            return _assemble(run, folder, options, survey, digests, max_bad, lock)
+        if task.count == 1:
+            with mapper(engine, workers) as run:
+                digests = _digest_all(run, folder, options, source.chunks(), survey.num_entries, max_bad)
+                return _assemble(run, folder, options, survey, digests, max_bad, lock)
+    with mapper(engine, workers) as run:
+        return _build_share(run, source, folder, options, survey, max_bad, task)
 
 
 def _begin(folder: Folder, options: BuildOptions, survey: Survey, task: Task) -> None:
@@ -154,7 +157,7 @@ def _build_share(
 ) -> Manifest | None:
     """Digest a task's share of the chunks; if no other is left, write the shards."""
     own = (chunk for chunk in source.chunks() if chunk.number % task.count == task.index)
-    share = len(range(task.index * CHUNK, survey.num_posts, task.count * CHUNK)) * CHUNK
+    share = len(range(task.index * CHUNK, survey.num_entries, task.count * CHUNK)) * CHUNK
     for _ in _digest_all(run, folder, options, own, share, max_bad):
         pass
     with writing(folder, COMMAND, wait=True) as lock:
@@ -168,7 +171,7 @@ def _build_share(
                 file=sys.stderr,
             )
             return None
-        digests = _digest_all(run, folder, options, source.chunks(), survey.num_posts, max_bad)
+        digests = _digest_all(run, folder, options, source.chunks(), survey.num_entries, max_bad)
         return _assemble(run, folder, options, survey, digests, max_bad, lock)
 
 
@@ -212,25 +215,41 @@ def _other_dataset(folder: Folder) -> str:
     )
 
 
-def _survey(source: Source, options: BuildOptions, max_bad: float) -> Survey:
-    """Count and hash the posts. Raises InputError where too many of the entries are no posts at all."""
+def _survey(
+    source: Source, options: BuildOptions, max_bad: float, skip_broken: Collection[int | str]
+) -> Survey:
+    """Count and hash the posts.
+
+    Raises:
+        InputError: a file is broken, or too many of the entries are no posts at all.
+    """
     content = hashlib.sha256()
     fingerprints = []
-    num_posts = 0
+    num_entries = 0
     bad: Counter[str] = Counter()
     first: list[Reject] = []
+    broken: Counter[str] = Counter()
+    files: dict[str, str] = {}
     with progress(None, "reading", "posts") as bar:
         for chunk in source.chunks():
             fingerprints.append(chunk.fingerprint(options))
             content.update(chunk.content())
-            rejects = [entry for entry in chunk.entries if isinstance(entry, Reject)]
-            bad.update(each.reason for each in rejects)
-            first += rejects[: 3 - len(first)]
-            num_posts += len(chunk.entries)
+            for entry in chunk.entries:
+                if not isinstance(entry, Reject):
+                    continue
+                if entry.reason in BROKEN_FILES:
+                    broken[entry.reason] += 1
+                    files.setdefault(entry.file, entry.reason)
+                else:
+                    bad[entry.reason] += 1
+                    first += [entry][: 3 - len(first)]
+            num_entries += len(chunk.entries)
             bar.update(len(chunk.entries))
+    check_broken(files, skip_broken)
+    num_posts = num_entries - broken.total()
     if bad.total() > max_bad * num_posts:
-        raise _too_bad(bad, num_posts, max_bad, first)
-    return Survey(num_posts, fingerprints, content.hexdigest())
+        raise too_bad(bad, num_posts, max_bad, first)
+    return Survey(num_posts, broken, fingerprints, content.hexdigest())
 
 
 def _digest_all(
@@ -238,21 +257,21 @@ def _digest_all(
     folder: Folder,
     options: BuildOptions,
     chunks: Iterable[Chunk],
-    num_posts: int,
+    num_entries: int,
     max_bad: float,
 ) -> Iterator[Digest]:
     """Digest chunks, in their order. Raises InputError early, once far more are bad than --max-bad allows."""
     bad: Counter[str] = Counter()
     seen = 0
-    with progress(num_posts, "posts", "posts") as bar:
+    with progress(num_entries, "posts", "posts") as bar:
         for digest in run(partial(digest_chunk, folder, options), chunks):
             seen += len(digest.outcome)
             bar.update(len(digest.outcome))
             for reason, count in zip(digest.reasons, np.bincount(digest.outcome), strict=False):
-                if reason not in (USED, *LEFT_OUT):
+                if reason not in (USED, *LEFT_OUT, *BROKEN_FILES):
                     bad[reason] += int(count)
             if bad.total() > max(HOPELESS, 2 * max_bad * seen):
-                raise _too_bad(bad, seen, max_bad, rejects_of(folder, (digest.chunk, [])))
+                raise too_bad(bad, seen, max_bad, rejects_of(folder, (digest.chunk, [])))
             yield digest
 
 
@@ -267,11 +286,11 @@ def _assemble(
 ) -> Manifest:
     """Plan and write the shards of digested posts."""
     plan = plan_shards(digests, options)
-    if plan.posts["read"] != survey.num_posts:
+    if (plan.posts["read"], plan.broken) != (survey.num_posts, survey.broken):
         raise InputError("The posts changed while they were read. Run the same command again.")
     first = _write_rejects(run, folder, plan)
     if plan.bad.total() > max_bad * survey.num_posts:
-        raise _too_bad(plan.bad, survey.num_posts, max_bad, first, f" All: {folder}/{REJECTS}.")
+        raise too_bad(plan.bad, survey.num_posts, max_bad, first, f" All: {folder}/{REJECTS}.")
     statistics = []
     with progress(sum(task.images for task in plan.tasks), "shards", "images") as bar:
         for result in run(partial(write_shard, folder, options), plan.tasks):
@@ -301,7 +320,7 @@ def _write_rejects(run: Mapper, folder: Folder, plan: Plan) -> list[Reject]:
     with folder.creating(REJECTS) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for rejects in run(partial(rejects_of, folder), plan.rejects):
             first += rejects[: 3 - len(first)]
-            file.writelines(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in rejects)
+            file.writelines(each.to_json() for each in rejects)
     return first
 
 
@@ -321,9 +340,10 @@ def rejects_of(folder: Folder, chunk: tuple[int, list[int]]) -> list[Reject]:
     return rejects + [Reject(f"{part.where(row)}, image {n}", reason) for row, n, reason in part.unread]
 
 
-def _too_bad(
+def too_bad(
     bad: Counter[str], num_posts: int, max_bad: float, first: list[Reject], more: str = ""
 ) -> InputError:
+    """What to raise where more posts are bad than may be; names the first."""
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(bad.items()))
     named = "; ".join(f"{reject.where}: {reject.reason}" for reject in first[:3])
     return InputError(
@@ -353,7 +373,7 @@ def manifest_of(
         vocabulary=vocabulary,
         rare=rare,
         posts=plan.posts,
-        left_out=plan.left_out,
+        left_out={**plan.left_out, **plan.broken},
         shards=tuple(
             ShardEntry(
                 name=task.name,

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..posts.outcomes import (
     BAD_IMAGE,
+    BROKEN_FILES,
     DENIED_TUPLES,
     DUPLICATE_ID,
     LEFT_OUT,
@@ -65,6 +66,7 @@ class Plan:
     tasks: list[ShardTask]
     posts: dict[str, int]  # how many were read, used, left out and rejected, by reason
     bad: Counter[str]  # those of them that were rejected
+    broken: Counter[str]  # broken files and parts of files, by reason
     left_out: dict[str, int]  # what posts lost, by reason
     rejects: list[tuple[int, list[int]]]  # chunks with something bad, and their rows with a repeated id
 
@@ -90,7 +92,7 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
     stays = _stays(cluster, split, column["tuples"], post)
     used = np.zeros(len(duplicate), np.bool_)
     used[post[stays]] = True
-    posts, bad = _count(chunks, column["outcome"], duplicate, used)
+    posts, bad, broken = _count(chunks, column["outcome"], duplicate, used)
     left_out = {
         DENIED_TUPLES: sum(chunk.denied for chunk in chunks),
         BAD_IMAGE: sum(chunk.bad_images for chunk in chunks),
@@ -100,6 +102,7 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
         tasks=_cut(chunks, image[stays], same[stays], split[stays], options),
         posts=posts,
         bad=bad,
+        broken=broken,
         left_out={what: count for what, count in left_out.items() if count},
         rejects=_with_rejects(chunks, duplicate),
     )
@@ -182,8 +185,8 @@ def _stays(cluster: np.ndarray, split: np.ndarray, tuples: np.ndarray, post: np.
 
 def _count(
     chunks: list[_Chunk], outcome: np.ndarray, duplicate: np.ndarray, used: np.ndarray
-) -> tuple[dict[str, int], Counter[str]]:
-    """How many posts there are by what became of them, and those that are bad."""
+) -> tuple[dict[str, int], Counter[str], Counter[str]]:
+    """How many posts there are by what became of them, those that are bad, and what is a broken file."""
     counts: Counter[str] = Counter()
     start = 0
     for chunk in chunks:
@@ -193,9 +196,11 @@ def _count(
     counts[NEAR_DUPLICATE] = counts.pop(USED, 0)  # good posts, none of whose images stays in their split
     counts[DUPLICATE_ID] += int(duplicate.sum())
     counts = +counts  # without zeros
+    broken = Counter({reason: counts.pop(reason) for reason in sorted(counts) if reason in BROKEN_FILES})
     bad = Counter({reason: count for reason, count in counts.items() if reason not in LEFT_OUT})
-    posts = {"read": len(used), USED: int(used.sum()), WITHOUT_EMOJI: counts.pop(WITHOUT_EMOJI, 0)}
-    return posts | dict(sorted(counts.items())), bad
+    read = len(used) - broken.total()
+    posts = {"read": read, USED: int(used.sum()), WITHOUT_EMOJI: counts.pop(WITHOUT_EMOJI, 0)}
+    return posts | dict(sorted(counts.items())), bad, broken
 
 
 def _with_rejects(chunks: list[_Chunk], duplicate: np.ndarray) -> list[tuple[int, list[int]]]:

@@ -12,7 +12,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -23,13 +23,15 @@ import numpy as np
 import simplejpeg
 from zlib_ng import zlib_ng
 
+from ..build.dataset import too_bad
 from ..build.labels import emojis_of, hash_account, position_of, splits_of
 from ..build.options import ADOPTION_OPTIONS, BuildOptions
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
+from ..posts.broken import check_broken
 from ..posts.formats.webdataset import TarSlice, read_tar
 from ..posts.images import ImageError, read_image
-from ..posts.outcomes import BAD_IMAGE, LEFT_OUT, OTHER_SPLIT, USED, WITHOUT_EMOJI
+from ..posts.outcomes import BAD_IMAGE, BROKEN_FILES, LEFT_OUT, OTHER_SPLIT, USED, WITHOUT_EMOJI
 from ..posts.post import ImageSource, Post, Reject
 from ..shards.encoding import check_picture
 from ..shards.index import ImageSpan, Label, count_posts, index_rows, read_index
@@ -47,7 +49,7 @@ from ..shards.manifest import Manifest, ShardEntry, read_manifest, split_by_coun
 from ..shards.tar import map_tar, read_sample, read_samples
 from ..store.atomic import sha256
 from ..store.folder import Folder, is_safe
-from ..store.lock import Lock, writing
+from ..store.lock import writing
 from ..work.processes import mapper
 from ..work.progress import progress
 
@@ -85,14 +87,26 @@ class _Note:
         return cls(**values | {"entries": entries, "rejects": [Reject(**each) for each in values["rejects"]]})
 
 
-def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
+def adopt(
+    folder: Folder,
+    options: BuildOptions,
+    *,
+    max_bad: float,
+    skip_broken: Collection[int | str] = (),
+    workers: int,
+) -> Manifest:
     """Make a folder of tars a dataset.
 
     Accounts are split as by the builder. But each tar is read alone: images and ids that are in several tars
     are not found.
 
+    Args:
+        max_bad: the share of the posts that may be rejected, 0 to 1.
+        skip_broken: damaged tars to go on with as far as they can be read, see `check_broken`.
+
     Raises:
-        InputError: the folder holds a dataset already, or no tars, or nothing to train on is in them.
+        InputError: the folder holds a dataset already, or no tars; or a tar is damaged, too many posts are
+            bad, or nothing to train on is in them.
     """
     tars = [name for name in folder.names() if name.endswith(".tar") and not is_hidden(name)]
     if not tars:
@@ -104,7 +118,22 @@ def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
     with writing(folder, "shards adopt") as lock:
         if folder.size(MANIFEST) is not None:
             return _complete(folder, options, tars)
-        return _adopt(folder, options, tars, workers, lock)
+        notes = []
+        with progress(len(tars), "adopt", "tars") as bar, mapper("local", workers) as run:
+            for note in run(partial(_adopt_tar, folder, options), tars):
+                notes.append(note)
+                bar.update()
+        rejects = [each for note in notes for each in note.rejects]
+        broken = {f"{folder}/{each.file}": each.reason for each in rejects if each.file}
+        check_broken(broken, skip_broken)
+        _check_bad(notes, rejects, max_bad)
+        manifest = _manifest_of(folder, options, notes)
+        if rejects:
+            folder.write(REJECTS, "".join(each.to_json() for each in rejects))
+        lock.check()
+        write_manifest(manifest, folder)
+        folder.remove_folder(BUILD_FOLDER)
+    return manifest
 
 
 def _complete(folder: Folder, options: BuildOptions, tars: list[str]) -> Manifest:
@@ -127,20 +156,14 @@ def _options(options: BuildOptions, *, ours: bool) -> dict:
     return kept if ours else kept | {"adopted": True}
 
 
-def _adopt(folder: Folder, options: BuildOptions, tars: list[str], workers: int, lock: Lock) -> Manifest:
-    notes = []
-    with progress(len(tars), "adopt", "tars") as bar, mapper("local", workers) as run:
-        for note in run(partial(_adopt_tar, folder, options), tars):
-            notes.append(note)
-            bar.update()
-    manifest = _manifest_of(folder, options, notes)
-    rejects = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for note in notes for each in note.rejects]
-    if rejects:
-        folder.write(REJECTS, "".join(rejects))
-    lock.check()
-    write_manifest(manifest, folder)
-    folder.remove_folder(BUILD_FOLDER)
-    return manifest
+def _check_bad(notes: list[_Note], rejects: list[Reject], max_bad: float) -> None:
+    """Raise InputError where more posts of all tars are bad than may be."""
+    posts = sum((Counter(note.posts) for note in notes), Counter())
+    bad = Counter(
+        {reason: count for reason, count in posts.items() if reason not in ("read", USED, *LEFT_OUT)}
+    )
+    if bad.total() > max_bad * posts["read"]:
+        raise too_bad(bad, posts["read"], max_bad, [each for each in rejects if not each.file])
 
 
 def read_adopted(path: Path, name: str, options: BuildOptions) -> TarContents:
@@ -244,9 +267,13 @@ def _read_foreign(
     content: np.ndarray, path: Path, name: str, options: BuildOptions, found: TarContents
 ) -> Iterator[tuple[ImageSpan, list[Label]]]:
     """Each image with the labels of its posts; there are several where a tar has our labels, with reposts."""
-    for key, entries in groupby(read_tar(path, name), key=itemgetter(0)):
+    for key, entries in groupby(read_tar(path, name, name.removesuffix(".tar")), key=itemgetter(0)):
         images: dict[ImageSource, list[Label]] = {}
         for _, entry in entries:
+            if isinstance(entry, Reject) and entry.reason in BROKEN_FILES:
+                found.left_out[entry.reason] += 1
+                found.rejects.append(replace(entry, file=name))
+                continue
             outcome = _label_images(entry, options, found, images)
             found.posts.update(["read", outcome])
             if outcome not in (USED, *LEFT_OUT):

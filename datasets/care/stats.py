@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..emojis.text import display
-from ..posts.outcomes import FORGOTTEN, USED
+from ..posts.outcomes import BROKEN_FILES, FORGOTTEN, USED
 from ..shards.layout import SPLITS
 from ..shards.manifest import Manifest
 
@@ -24,6 +24,7 @@ def summarise(manifest: Manifest) -> dict[str, Any]:
     share = counts / max(counts.sum(), 1)  # the most frequent first
     posts = {what: manifest.posts[what] for what in ("read", USED, FORGOTTEN) if what in manifest.posts}
     rejects = {reason: count for reason, count in manifest.posts.items() if count and reason not in posts}
+    broken = {reason: manifest.left_out[reason] for reason in BROKEN_FILES if reason in manifest.left_out}
     return {
         "dataset": manifest.sha256(),
         "encoding": manifest.encoding,
@@ -38,7 +39,8 @@ def summarise(manifest: Manifest) -> dict[str, Any]:
         "rare": manifest.rare,
         "posts": posts,
         "rejects": dict(sorted(rejects.items(), key=lambda item: (-item[1], item[0]))),
-        "left_out": manifest.left_out,
+        "left_out": {what: count for what, count in manifest.left_out.items() if what not in broken},
+        "broken_files": broken,
         "history": list(manifest.history),
     }
 
@@ -92,6 +94,9 @@ def page(manifest: Manifest) -> str:
     ]
     if figures["left_out"]:
         lines += ["left out: " + _counts(figures["left_out"])]
+    if figures["broken_files"]:
+        lost = _counts(figures["broken_files"])
+        lines += [f"skipped of broken files: {lost}; how many posts were there is not known"]
     for event in figures["history"]:
         what = {name: event[name] for name in ("images", "tuples", "posts") if name in event}
         lines += [f"forgotten since: {len(event.get('forgot', ()))} accounts, with {_counts(what)}"]

@@ -2,7 +2,7 @@
 
     shards/
       manifest.json              written last: a folder without it is no dataset yet
-      rejects.jsonl              the posts that are bad, and why; absent where none is
+      rejects.jsonl              the posts and files that are bad, and why; absent where none is
       train/
         000000.tar               samples, as WebDataset reads them
         000000.index             where the images lie in the tar, and their tuples

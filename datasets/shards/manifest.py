@@ -44,7 +44,7 @@ class Manifest:
     rare: dict[str, int]  # emojis under min_count: in the shards, not in the vocabulary
     posts: dict[str, int]  # how many posts were read, used, without emoji, and rejected by reason
     shards: tuple[ShardEntry, ...]
-    left_out: dict[str, int] = field(default_factory=dict)  # images and tuples that posts lost, by reason
+    left_out: dict[str, int] = field(default_factory=dict)  # what posts lost, and broken files, by reason
     history: tuple[dict, ...] = field(default=())  # what was done to it since: accounts forgotten
 
     def of_split(self, split: str) -> tuple[ShardEntry, ...]:

@@ -42,10 +42,32 @@ def _columns(ctx: click.Context, option: click.Parameter, values: tuple[str, ...
     return {ours: name for ours, _, name in pairs}
 
 
+def _broken(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[int | str, ...]:
+    """Numbers, and names of files as readers have them: absolute paths, or URLs."""
+    return tuple(
+        int(value) if value.isdecimal() else value if "://" in value else str(Path(value).absolute())
+        for value in values
+    )
+
+
 def _dataset_options(command: Callable) -> Callable:
     """The options of the commands that make a dataset."""
     for option in (
         workers_option,
+        click.option(
+            "--skip-broken",
+            multiple=True,
+            callback=_broken,
+            metavar="NUMBER|FILE",
+            help="How many broken files may be skipped, or the path of one; repeatable. What can be read of "
+            "them is used.",
+        ),
+        click.option(
+            "--max-bad",
+            type=click.FloatRange(0, 1),
+            default=0.05,
+            help="Share of the posts that may be unusable; with more the command stops.",
+        ),
         click.option(
             "--test-share", type=SHARE, default=0.1, help="Share of the accounts kept for the evaluation."
         ),
@@ -123,12 +145,6 @@ def _dataset_options(command: Callable) -> Callable:
     help="Images in each shard.",
 )
 @click.option(
-    "--max-bad",
-    type=click.FloatRange(0, 1),
-    default=0.05,
-    help="Share of the posts that may be unusable; with more the build stops.",
-)
-@click.option(
     "--engine",
     type=click.Choice(ENGINES),
     default="local",
@@ -148,6 +164,7 @@ def build(
     image_size: str,
     keep_variants: bool,
     max_bad: float,
+    skip_broken: tuple[int | str, ...],
     engine: str,
     task_index: int,
     task_count: int,
@@ -183,6 +200,7 @@ def build(
             **options,
         ),
         max_bad=max_bad,
+        skip_broken=skip_broken,
         workers=workers,
         engine=engine,
         task=Task(task_index, task_count),
@@ -194,7 +212,14 @@ def build(
 @shards.command(context_settings={"show_default": True})
 @click.argument("folder", type=FOLDER)
 @_dataset_options
-def adopt(folder: Folder, image_size: str, workers: int, **options: Any) -> None:
+def adopt(
+    folder: Folder,
+    image_size: str,
+    max_bad: float,
+    skip_broken: tuple[int | str, ...],
+    workers: int,
+    **options: Any,
+) -> None:
     """Make the WebDataset tars in FOLDER a dataset, where they lie.
 
     For tars of img2dataset and others, and for ours without their indexes. No tar is copied or changed: an
@@ -211,7 +236,10 @@ def adopt(folder: Folder, image_size: str, workers: int, **options: Any) -> None
     from ...datasets.care.stats import page
 
     built_with = BuildOptions(image_size=int(image_size), **options)
-    click.echo(page(adopt_tars(folder.absolute(), built_with, workers=workers)))
+    manifest = adopt_tars(
+        folder.absolute(), built_with, max_bad=max_bad, skip_broken=skip_broken, workers=workers
+    )
+    click.echo(page(manifest))
 
 
 index = copy.copy(adopt)  # what `adopt` was called in version 0.1; it goes with the next one

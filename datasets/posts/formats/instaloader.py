@@ -18,7 +18,7 @@ from typing import Any
 
 from ...errors import InputError
 from ..archives import dig, hidden, read_json, refuse_zip
-from ..outcomes import BROKEN_ENTRY, UNREADABLE_FOLDER
+from ..outcomes import BROKEN_ENTRY, BROKEN_JSON, UNREADABLE_FOLDER
 from ..paths import is_clean
 from ..post import ImageFile, Post, Reject
 
@@ -61,7 +61,7 @@ def _read_folder(folder: Path) -> Iterator[Post | Reject]:
     try:
         names = sorted(path.name for path in folder.iterdir() if path.is_file())
     except PermissionError:
-        yield Reject("a profile", UNREADABLE_FOLDER)
+        yield Reject("a profile", UNREADABLE_FOLDER, str(folder))
         return
     metadata = {named[1]: named[0] for name in names if (named := _JSON.fullmatch(name))}
     videos = {name.removesuffix(".mp4") for name in names if name.endswith(".mp4")}
@@ -95,7 +95,7 @@ def _to_post(folder: Path, stem: str, metadata: str | None, images: dict[int, st
     where = stem
     content = read_json(folder / metadata) if metadata else None
     if isinstance(content, Reject):
-        return Reject(where, content.reason)
+        return Reject(where, BROKEN_JSON)  # of this post alone
     kind, node = dig(content, "instaloader", "node_type"), dig(content, "node")
     if metadata and kind != "Post":
         return None if isinstance(kind, str) else Reject(where, BROKEN_ENTRY)

@@ -61,11 +61,11 @@ def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
         if isinstance(listed, list):
             chats += [(f"{path.name} {key}[{number}]", chat) for number, chat in enumerate(listed)]
         elif dig(content, key) is not None:
-            yield Reject(f"{path.name} {key}", UNREADABLE_CHATS)
+            yield Reject(f"{path.name} {key}", UNREADABLE_CHATS, str(path))
     if not chats:
-        yield Reject(path.name, NO_CHATS)
+        yield Reject(path.name, NO_CHATS, str(path))
     for where, chat in chats:
-        yield from _read_chat(chat, where, path.parent)
+        yield from _read_chat(chat, where, path)
 
 
 def _find(source: Path) -> Path:
@@ -73,15 +73,15 @@ def _find(source: Path) -> Path:
     return source if source.name == "result.json" else source / "result.json"
 
 
-def _read_chat(chat: Any, where: str, folder: Path) -> Iterator[Post | Reject]:
+def _read_chat(chat: Any, where: str, file: Path) -> Iterator[Post | Reject]:
     identity, entries = _number(dig(chat, "id")), dig(chat, "messages")
     if identity is None or not isinstance(entries, list):
-        yield Reject(where, UNREADABLE_CHAT)
+        yield Reject(where, UNREADABLE_CHAT, str(file))
         return
     messages = (
         message
         for number, entry in enumerate(entries)
-        if (message := _to_message(entry, f"{where}[{number}]", identity, folder))
+        if (message := _to_message(entry, f"{where}[{number}]", identity, file.parent))
     )
     for _, album in groupby(
         messages, key=lambda each: each.where if isinstance(each, Reject) else each.album

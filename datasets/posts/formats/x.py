@@ -78,7 +78,7 @@ def _read_account(data: Path) -> str | Reject | None:
     number = dig(content, 0, "account", "accountId")
     if isinstance(number, str) and number and is_clean(number):
         return number
-    return content if isinstance(content, Reject) else Reject(path.name, NO_ACCOUNT)
+    return content if isinstance(content, Reject) else Reject(path.name, NO_ACCOUNT, str(path))
 
 
 def _read_notes(data: Path) -> Iterator[str | Reject]:

@@ -39,8 +39,10 @@ IMG2DATASET = Path(__file__).parents[2] / "data" / "img2dataset"
 ALL_IN_TRAIN = BuildOptions(min_count=1, val_share=0, test_share=0)
 
 
-def index(folder: Path, options: BuildOptions = ALL_IN_TRAIN, workers: int = 1) -> Manifest:
-    return adopt(LocalFolder(folder), options, workers=workers)
+def index(
+    folder: Path, options: BuildOptions = ALL_IN_TRAIN, workers: int = 1, max_bad: float = 1
+) -> Manifest:
+    return adopt(LocalFolder(folder), options, max_bad=max_bad, workers=workers)
 
 
 def run(*words: str | Path) -> Result:
@@ -205,6 +207,22 @@ def test_what_cannot_be_read_is_left_out_and_counted(tmp_path):
     assert are_whole(tmp_path)
 
 
+def test_more_bad_posts_than_are_allowed_are_refused_by_name(tmp_path):
+    with ShardWriter(str(tmp_path / "%d.tar"), verbose=0) as writer:
+        for number in range(4):
+            image = encode_jpeg(picture(number, 64)) if number else b"no picture"
+            writer.write({"__key__": str(number), "jpg": image, "txt": "😍"})
+    options = "--min-count 1 --val-share 0 --test-share 0 --workers 1"
+    words = ["adopt", tmp_path, *options.split()]
+    refused = run(*words)
+    assert refused.exit_code == 2 and not (tmp_path / "manifest.json").exists()
+    message = (
+        "1 of 4 posts are bad (1 unreadable image), more than --max-bad 0.05 allows: post 0/0: unreadable"
+    )
+    assert message in refused.stderr
+    assert run(*words, "--max-bad", "0.25").exit_code == 0
+
+
 def test_workers_write_the_same(tars, tmp_path):
     other = shutil.copytree(tars, tmp_path / "other")
     index(tars)
@@ -325,7 +343,7 @@ def test_damaged_foreign_sample_is_found(tars):
 def test_tars_on_a_store_are_adopted(tars):
     for name, content in contents(tars).items():
         open_folder("memory://adopt").write(name, content)
-    manifest = adopt(open_folder("memory://adopt"), ALL_IN_TRAIN, workers=1)
+    manifest = adopt(open_folder("memory://adopt"), ALL_IN_TRAIN, max_bad=0, workers=1)
     assert manifest == index(tars)
 
 

@@ -339,7 +339,7 @@ def test_tars_of_any_name_go_with_what_was_forgotten(dataset, name):
     for path in dataset.glob("train/*.tar"):
         path.rename(path.with_name(f"{name.format(path.stem)}.tar"))
     options = BuildOptions(min_count=1, val_share=0, test_share=0)
-    adopt(LocalFolder(dataset), options, workers=1)
+    adopt(LocalFolder(dataset), options, max_bad=0, workers=1)
     without(dataset, ANN)
     assert is_whole(dataset)
     for path in dataset.glob("train/*"):

@@ -240,17 +240,13 @@ def test_other_pattern_for_names_is_read_by_its_json(download):
     assert names(second) == ["ann_def_5_1.jpg", "ann_def_5_2.jpg"]
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"", "unreadable file"),
-        (b"\xfd7zXZ\x00 cut", "unreadable file"),
-    ],
-)
-def test_cut_json_is_told(download, content, reason):
+@pytest.mark.parametrize("kept", [0, 6, 100])  # bytes
+def test_cut_json_costs_its_own_post_and_no_more(download, kept):
     folder = download(node())
-    (folder / f"{STEM}.json.xz").write_bytes(content)
-    assert list(read_posts([folder])) == [Reject(STEM, reason)]
+    path = folder / f"{STEM}.json.xz"
+    path.write_bytes(path.read_bytes()[:kept])
+    (reject,) = read_posts([folder])
+    assert (reject, reject.file) == (Reject(STEM, "broken json"), "")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import pickle
+import re
 import tracemalloc
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.formats import table
 from emojigan.datasets.posts.parquet import ParquetCell
+from emojigan.datasets.posts.paths import name_with_tag
 from emojigan.datasets.posts.post import ImageFile, Post, Reject
 from emojigan.datasets.posts.read import detect, read_posts
 from emojigan.datasets.store.folder import LocalFolder
@@ -95,10 +97,12 @@ def test_every_kind_of_table_gives_the_posts_that_were_written(tmp_path, name, r
 @pytest.mark.parametrize("name", WRITERS)
 def test_one_image_comments_and_reactions_are_optional(tmp_path, name):
     WRITERS[name](tmp_path / name, [{"image": "a.jpg", "text": "hi"}, {"image": "b.jpg", "text": "ho"}])
+    first, second = ids = [f"{name_with_tag(tmp_path / name, name)}/{row}" for row in (0, 1)]
     assert list(read_posts([tmp_path / name])) == [
-        Post("posts/0", "posts/0", (ImageFile(str(tmp_path / "a.jpg")),), "hi"),
-        Post("posts/1", "posts/1", (ImageFile(str(tmp_path / "b.jpg")),), "ho"),
+        Post(first, first, (ImageFile(str(tmp_path / "a.jpg")),), "hi"),
+        Post(second, second, (ImageFile(str(tmp_path / "b.jpg")),), "ho"),
     ]
+    assert all(re.fullmatch("posts@[0-9a-f]{12}/[01]", each) for each in ids)
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -336,7 +340,8 @@ def test_pandas_tables_are_read(tmp_path):
 def test_pandas_index_is_no_column(tmp_path):
     pd.DataFrame({"image": ["a.jpg", "b.jpg"], "text": ["hi", "ho"]}).to_csv(tmp_path / "posts.csv")
     posts = list(read_posts([tmp_path / "posts.csv"]))
-    assert [(post.id, post.account) for post in posts] == [("posts/0", "posts/0"), ("posts/1", "posts/1")]
+    tagged = name_with_tag(tmp_path / "posts.csv", "posts.csv")
+    assert [(post.id, post.account) for post in posts] == [(f"{tagged}/{row}",) * 2 for row in (0, 1)]
 
 
 def test_parquet_text_that_is_no_utf8_is_rejected_alone(tmp_path):
@@ -410,7 +415,7 @@ def test_a_folder_of_tables_is_read_in_the_order_of_their_names(tmp_path):
     (tmp_path / "README.md").write_text("no table")
     posts = list(read_posts([tmp_path]))
     assert detect(tmp_path) == "table"
-    assert [post.id for post in posts] == [
+    assert [re.sub("@[0-9a-f]{12}/", "/", post.id) for post in posts] == [
         "data/train-00000-of-00002/0",
         "data/train-00000-of-00002/1",
         "data/train-00001-of-00002/0",
