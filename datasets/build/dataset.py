@@ -25,11 +25,12 @@ import numpy as np
 
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
-from ..posts.outcomes import DUPLICATE_ID, LEFT_OUT, USED, WITHOUT_EMOJI
-from ..posts.post import Reject
+from ..posts.outcomes import DUPLICATE_ID, LEFT_OUT, USED
+from ..posts.post import Post, Reject
 from ..posts.read import read_posts
 from ..shards.layout import BUILD_FOLDER, MANIFEST, REJECTS, index_name, is_begun, leftovers
-from ..shards.manifest import Manifest, ShardEntry, read_manifest, split_by_count, write_manifest
+from ..shards.manifest import SPLIT_BY, Manifest, ShardEntry, read_manifest, split_by_count, write_manifest
+from ..shards.vocabulary import why_empty
 from ..store.folder import Folder
 from ..work.processes import Mapper, mapper
 from ..work.progress import progress
@@ -146,7 +147,7 @@ def _existing(folder: Folder, options: BuildOptions) -> Manifest | None:
         raise InputError(f"{folder} is a file. Choose another --out.")
     if folder.size(MANIFEST):
         manifest = read_manifest(folder)
-        if manifest.options | options.to_json() == manifest.options:
+        if options.made(manifest):
             return manifest
         raise InputError(_other_dataset(folder))
     names = folder.names()
@@ -173,16 +174,22 @@ def _other_dataset(folder: Folder) -> str:
 
 
 def _survey(source: Source, options: BuildOptions, max_bad: float) -> Survey:
-    """Count and hash the posts. Raises InputError where too many of the entries are no posts at all."""
+    """Count and hash the posts.
+
+    Raises:
+        InputError: too many of the entries are no posts at all, or they lack the time that splits them.
+    """
     content = hashlib.sha256()
     fingerprints = []
-    num_posts = 0
+    num_posts = without_time = 0
     bad: Counter[str] = Counter()
     first: list[Reject] = []
     with progress(None, "reading", "posts") as bar:
         for chunk in source.chunks():
             fingerprints.append(chunk.fingerprint(options))
-            content.update(chunk.content())
+            content.update(chunk.content(options))
+            posts = [entry for entry in chunk.entries if isinstance(entry, Post) and entry.images]
+            without_time += sum(post.time is None for post in posts)
             rejects = [entry for entry in chunk.entries if isinstance(entry, Reject)]
             bad.update(each.reason for each in rejects)
             first += rejects[: 3 - len(first)]
@@ -190,6 +197,11 @@ def _survey(source: Source, options: BuildOptions, max_bad: float) -> Survey:
             bar.update(len(chunk.entries))
     if bad.total() > max_bad * num_posts:
         raise _too_bad(bad, num_posts, max_bad, first)
+    if options.split_by == "time" and without_time:
+        raise InputError(
+            f"{without_time:,} of {num_posts:,} posts have no time that can be read. Name a table's column "
+            "with --column time=…, leave these posts out, or choose another --split-by."
+        )
     return Survey(num_posts, fingerprints, content.hexdigest())
 
 
@@ -231,6 +243,8 @@ def _assemble(
     first = _write_rejects(run, folder, plan)
     if plan.bad.total() > max_bad * survey.num_posts:
         raise _too_bad(plan.bad, survey.num_posts, max_bad, first, f" All: {folder}/{REJECTS}.")
+    if plan.why_split:
+        print(f"{plan.why_split} Split {SPLIT_BY[plan.split_by]}.", file=sys.stderr)
     statistics = []
     with progress(sum(task.images for task in plan.tasks), "shards", "images") as bar:
         for result in run(partial(write_shard, folder, options), plan.tasks):
@@ -238,11 +252,7 @@ def _assemble(
             bar.update(result.images)
     manifest = manifest_of(plan, statistics, options, survey)
     if not manifest.vocabulary:
-        raise InputError(
-            f"No emoji comes {options.min_count} times in the train split of {survey.num_posts} posts "
-            f"({plan.posts[WITHOUT_EMOJI]} without emoji, {plan.bad.total()} rejected). Lower --min-count "
-            "or add posts."
-        )
+        raise InputError(why_empty(manifest))
     for name in leftovers(folder.names(), {task.name for task in plan.tasks}):
         folder.remove(name)  # of killed or other builds: `*.tar` would find them, too
     write_manifest(manifest, folder)
@@ -307,7 +317,7 @@ def manifest_of(
         image_size=options.image_size,
         encoding=options.encoding,
         canonical_version=CANONICAL_VERSION,
-        options=options.to_json() | {"source": survey.content},
+        options=options.to_json() | {"split_by": plan.split_by, "source": survey.content},
         vocabulary=vocabulary,
         rare=rare,
         posts=plan.posts,
@@ -318,10 +328,11 @@ def manifest_of(
                 index=index_name(task.name),
                 split=task.split,
                 images=result.images,
-                tuples=sum(count for emoji, count in result.emojis.items() if emoji in vocabulary),
+                tuples=(known := sum(result.emojis[emoji] for emoji in result.emojis if emoji in vocabulary)),
                 bytes=result.bytes,
                 sha256=result.sha256,
                 index_sha256=result.index_sha256,
+                outside=result.tuples - known,
             )
             for task, result in results
         ),

@@ -22,7 +22,7 @@ import numpy as np
 import simplejpeg
 from zlib_ng import zlib_ng
 
-from ..build.labels import emojis_of, hash_account, position_of, splits_of
+from ..build.labels import emojis_of, hash64, hash_account, position_of, splits_of
 from ..build.options import ADOPTION_OPTIONS, BuildOptions
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
@@ -44,6 +44,7 @@ from ..shards.layout import (
 )
 from ..shards.manifest import Manifest, ShardEntry, split_by_count, write_manifest
 from ..shards.tar import map_tar, read_sample, read_samples
+from ..shards.vocabulary import why_empty
 from ..store.atomic import sha256
 from ..store.folder import Folder, is_safe
 from ..work.processes import mapper
@@ -86,12 +87,13 @@ class _Note:
 def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
     """Make a folder of tars a dataset.
 
-    Accounts are split as by the builder. But each tar is read alone: images and ids that are in several tars
-    are not found.
+    Accounts or posts are split as by the builder, where `auto` is always by account. But each tar is read
+    alone: images and ids that are in several tars are not found.
 
     Raises:
         InputError: the folder holds a dataset already, or no tars, or nothing to train on is in them.
     """
+    assert options.split_by != "time"  # which tars do not tell
     if folder.size(MANIFEST) is not None:
         raise InputError(
             f"{folder} holds a dataset already. To adopt its tars anew, remove its {MANIFEST} first."
@@ -128,7 +130,7 @@ def read_adopted(path: Path, name: str, options: BuildOptions) -> TarContents:
     samples = _read_ours if _is_ours(content) else _read_foreign
     split = split_of(name)
     for span, labels in samples(content, path, name, options, found):
-        splits = [split or _split_of_account(label.account, options) for label in labels]
+        splits = [split or _split_of_label(label, options) for label in labels]
         first, *others = (label for label, each in zip(labels, splits, strict=True) if each == splits[0])
         found.samples[splits[0]].append((span, replace(first, reposts=tuple(others))))
         found.left_out[OTHER_SPLIT] += len(splits) - splits.count(splits[0])
@@ -269,8 +271,9 @@ def _kind(image: bytes, size: int) -> str:
     return "jpg" if np.array_equal(plain, pixels) else "foreign"
 
 
-def _split_of_account(account: str, options: BuildOptions) -> str:
-    return SPLITS[splits_of(np.array([position_of(account)], np.uint64), options)[0]]
+def _split_of_label(label: Label, options: BuildOptions) -> str:
+    position = hash64(label.post) if options.split_by == "post" else position_of(label.account)
+    return SPLITS[splits_of(np.array([position], np.uint64), options)[0]]
 
 
 def _manifest_of(folder: Folder, options: BuildOptions, notes: list[_Note]) -> Manifest:
@@ -285,21 +288,18 @@ def _manifest_of(folder: Folder, options: BuildOptions, notes: list[_Note]) -> M
                 train.update(emojis)
     posts = sum((Counter(note.posts) for note in notes), Counter())
     vocabulary, rare = split_by_count(train, options.min_count)
-    if not vocabulary:
-        raise InputError(
-            f"No emoji comes {options.min_count} times in the train split of {posts['read']} posts "
-            f"({posts[WITHOUT_EMOJI]} without emoji). Lower --min-count or add tars."
-        )
     shards = [
-        replace(entry, tuples=sum(count for emoji, count in emojis.items() if emoji in vocabulary))
+        replace(entry, tuples=known, outside=entry.tuples - known)
         for note in notes
         for entry, emojis in zip(note.entries, note.emojis, strict=True)
+        for known in [sum(count for emoji, count in emojis.items() if emoji in vocabulary)]
     ]
     shards.sort(key=lambda entry: SPLITS.index(entry.split))
     kept = {name: getattr(options, name) for name in ADOPTION_OPTIONS}
+    kept["split_by"] = "post" if options.split_by == "post" else "account"
     used = count_posts(read_index(folder, entry) for entry in shards)
     again = posts.pop(USED) - used  # how often posts were counted again, in further tars
-    return Manifest(
+    manifest = Manifest(
         image_size=options.image_size,
         encoding=kinds.pop() if len(kinds) == 1 else "foreign",
         canonical_version=CANONICAL_VERSION,
@@ -311,3 +311,6 @@ def _manifest_of(folder: Folder, options: BuildOptions, notes: list[_Note]) -> M
         shards=tuple(shards),
         left_out=dict(+sum((Counter(note.left_out) for note in notes), Counter())),
     )
+    if not vocabulary:
+        raise InputError(why_empty(manifest))
+    return manifest
