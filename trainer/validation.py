@@ -24,9 +24,9 @@ def read_val(inputs: Inputs) -> HeldOut:
     held_out = read_split(inputs.val, VAL_IMAGES)
     if set(held_out.emojis).isdisjoint(inputs.vocabulary):
         raise InputError(
-            f"{inputs.val.folder}: the val split has no emoji that can be learned: all in its "
-            f"{len(held_out.emojis):,} tuples are rare in train or have no vector. Give other vectors, or build "
-            "from more posts, with a larger --val-share or a lower --min-count."
+            f"{inputs.val.folder}: the val split has no emoji that can be learned: those of all "
+            f"{len(held_out.emojis):,} tuples are rare in train or have no vector. Build from more posts, or "
+            "with another --val-share or --min-count, or give other vectors."
         )
     return held_out
 

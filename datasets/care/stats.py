@@ -16,6 +16,11 @@ from ..shards.manifest import Manifest
 BAR = 30  # characters of the longest bar
 SHOWN = 15  # emojis
 TOPS = (1, 10, 100)  # emojis whose share of the tuples is told
+LACKS = {  # what is not possible where a split has nothing of the vocabulary
+    "train": "nothing can be learned",
+    "val": "a training has nothing to choose its snapshot by",
+    "test": "nobody can tell how good a model is",
+}
 
 
 def summarise(manifest: Manifest) -> dict[str, Any]:
@@ -66,13 +71,6 @@ def _summarise_splits(manifest: Manifest) -> dict[str, dict[str, float | None]]:
     return splits
 
 
-_NEEDS = {
-    "train": "nothing can be learned",
-    "val": "no training can choose its snapshot",
-    "test": "no evaluation can tell how good a model is",
-}
-
-
 def page(manifest: Manifest) -> str:
     """A page about a dataset."""
     figures = summarise(manifest)
@@ -94,7 +92,7 @@ def page(manifest: Manifest) -> str:
     for split, of in figures["splits"].items():
         if not of["tuples"]:
             what = "has no tuple of the vocabulary" if of["shards"] else "is empty"
-            lines.append(f"The {split} split {what}: {_NEEDS[split]}. Build from more posts, with {others}.")
+            lines.append(f"The {split} split {what}: {LACKS[split]}. Build from more posts, with {others}.")
     vocabulary = figures["vocabulary"]
     top = ", ".join(f"top {top} {share:.0%}" for top, share in vocabulary["share_of_top"].items())
     lines += [
