@@ -1,6 +1,6 @@
 """Which image becomes a sample of which shard, decided at once from the digests of all posts.
 
-    digests ─► columns ─► no duplicate ids ─► equal images ─► deal ─► near-duplicates, one split each
+    digests ─► columns ─► no duplicate ids ─► deal ─► equal images ─► near-duplicates, one split each
             ─► cut ─► Plan
 
 All of it in arrays, about 120 bytes an image, so that a large machine plans 10^8 images. The result does not
@@ -75,7 +75,7 @@ class Plan:
 
 
 def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
-    """Decide which shard every image belongs to.
+    """Decide which shard every image belongs to, by the split that its post is dealt to.
 
     An image that comes again is stored once, where it comes first. A cluster of near-duplicates stays in
     the split that most of its tuples were dealt to; its samples of other splits are left out, so that
@@ -87,9 +87,6 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
     chunks, column = _gather(digests)
     duplicate = _duplicates(column["is_post"], column["id_hash"])
     image = np.flatnonzero(~duplicate[column["post"]])
-    same = _number(column.pop("content")[image])  # [image], equal for equal images
-    first = _first_of_each(same)
-    cluster = near_clusters(column.pop("near")[image[first]])[same]
     post = column.pop("post")[image]
     dealt = deal(
         options,
@@ -98,6 +95,9 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
         identity=column.pop("id_hash"),
         time=column.pop("time"),
     )
+    same = _number(column.pop("content")[image])  # [image], equal for equal images
+    first = _first_of_each(same)
+    cluster = near_clusters(column.pop("near")[image[first]])[same]
     split = dealt.split[post]
     stays = _stays(cluster, split, column["tuples"], post)
     used = np.zeros(len(duplicate), np.bool_)

@@ -272,8 +272,24 @@ def _kind(image: bytes, size: int) -> str:
 
 
 def _split_of_label(label: Label, options: BuildOptions) -> str:
-    position = hash64(label.post) if options.split_by == "post" else position_of(label.account)
+    position = hash64(label.post) if _split_by(options) == "post" else position_of(label.account)
     return SPLITS[splits_of(np.array([position], np.uint64), options)[0]]
+
+
+def _split_by(options: BuildOptions) -> str:
+    """What is dealt: each tar is read alone, so that nobody can tell whether accounts are too few."""
+    return "account" if options.split_by == "auto" else options.split_by
+
+
+def _split_by_of(folder: Folder, shards: list[ShardEntry]) -> str:
+    """What was dealt to the splits of our own tars, which do not tell it: posts, where somebody is in two."""
+    accounts = []
+    for split in SPLITS:
+        indexes = (read_index(folder, entry) for entry in shards if entry.split == split)
+        hashes = (np.array([int(each[:16], 16) for each in index.accounts], np.uint64) for index in indexes)
+        accounts.append(np.unique(np.concatenate([np.empty(0, np.uint64), *hashes])))
+    everybody = np.concatenate(accounts)
+    return "account" if len(np.unique(everybody)) == len(everybody) else "post"
 
 
 def _manifest_of(folder: Folder, options: BuildOptions, notes: list[_Note]) -> Manifest:
@@ -295,15 +311,16 @@ def _manifest_of(folder: Folder, options: BuildOptions, notes: list[_Note]) -> M
         for known in [sum(count for emoji, count in emojis.items() if emoji in vocabulary)]
     ]
     shards.sort(key=lambda entry: SPLITS.index(entry.split))
+    ours = all(note.ours for note in notes)
     kept = {name: getattr(options, name) for name in ADOPTION_OPTIONS}
-    kept["split_by"] = "post" if options.split_by == "post" else "account"
+    kept["split_by"] = _split_by_of(folder, shards) if ours else _split_by(options)
     used = count_posts(read_index(folder, entry) for entry in shards)
     again = posts.pop(USED) - used  # how often posts were counted again, in further tars
     manifest = Manifest(
         image_size=options.image_size,
         encoding=kinds.pop() if len(kinds) == 1 else "foreign",
         canonical_version=CANONICAL_VERSION,
-        options=kept if all(note.ours for note in notes) else kept | {"adopted": True},
+        options=kept if ours else kept | {"adopted": True},
         vocabulary=vocabulary,
         rare=rare,
         posts={"read": posts.pop("read") - again, USED: used, WITHOUT_EMOJI: posts.pop(WITHOUT_EMOJI, 0)}
