@@ -328,12 +328,13 @@ def manifest_of(
                 index=index_name(task.name),
                 split=task.split,
                 images=result.images,
-                tuples=(known := sum(result.emojis[emoji] for emoji in result.emojis if emoji in vocabulary)),
+                tuples=known,
                 bytes=result.bytes,
                 sha256=result.sha256,
                 index_sha256=result.index_sha256,
                 outside=result.tuples - known,
             )
             for task, result in results
+            for known in [sum(count for emoji, count in result.emojis.items() if emoji in vocabulary)]
         ),
     )

@@ -35,10 +35,10 @@ def why_empty(manifest: Manifest) -> str:
     train = sum(manifest.rare.values())
     held_out = sum(shard.outside or 0 for shard in manifest.shards) - train
     if held_out > train:
-        help = "Split them by post (--split-by post)" if manifest.split_by == "account" else "Add posts"
+        remedy = "Split them by post (--split-by post)" if manifest.split_by == "account" else "Add posts"
         return (
             f"{held_out:,} of {train + held_out:,} tuples are in val and test, and too few in train to learn "
-            f"from. {help}, or lower --val-share and --test-share."
+            f"from. {remedy}, or lower --val-share and --test-share."
         )
     most, wanted = max(manifest.rare.values()), manifest.options["min_count"]
     beside = f", and {told}" if told else ""
