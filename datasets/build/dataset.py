@@ -26,11 +26,12 @@ import numpy as np
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
 from ..posts.broken import check_broken
-from ..posts.outcomes import BROKEN_FILES, DUPLICATE_ID, LEFT_OUT, USED, WITHOUT_EMOJI
-from ..posts.post import Reject
+from ..posts.outcomes import BROKEN_FILES, DUPLICATE_ID, LEFT_OUT, USED
+from ..posts.post import Post, Reject
 from ..posts.read import read_posts
 from ..shards.layout import BEGUN, BUILD_FOLDER, MANIFEST, REJECTS, index_name, is_begun, leftovers
-from ..shards.manifest import Manifest, ShardEntry, read_manifest, split_by_count, write_manifest
+from ..shards.manifest import SPLIT_BY, Manifest, ShardEntry, read_manifest, split_by_count, write_manifest
+from ..shards.vocabulary import why_empty
 from ..store.folder import Folder
 from ..store.lock import Lock, writing
 from ..work.processes import Mapper, mapper
@@ -189,7 +190,7 @@ def _existing(folder: Folder, options: BuildOptions) -> Manifest | None:
         raise InputError(f"{folder} is a file. Choose another --out.")
     if folder.size(MANIFEST):
         manifest = read_manifest(folder)
-        if manifest.options | options.to_json() == manifest.options:
+        if options.made(manifest):
             return manifest
         raise InputError(_other_dataset(folder))
     names = folder.names()
@@ -221,11 +222,12 @@ def _survey(
     """Count and hash the posts.
 
     Raises:
-        InputError: a file is broken, or too many of the entries are no posts at all.
+        InputError: a file is broken, too many of the entries are no posts at all, or they lack the time that
+            splits them.
     """
     content = hashlib.sha256()
     fingerprints = []
-    num_entries = 0
+    num_entries = without_time = 0
     bad: Counter[str] = Counter()
     first: list[Reject] = []
     broken: Counter[str] = Counter()
@@ -233,11 +235,11 @@ def _survey(
     with progress(None, "reading", "posts") as bar:
         for chunk in source.chunks():
             fingerprints.append(chunk.fingerprint(options))
-            content.update(chunk.content())
+            content.update(chunk.content(options))
             for entry in chunk.entries:
-                if not isinstance(entry, Reject):
-                    continue
-                if entry.reason in BROKEN_FILES:
+                if isinstance(entry, Post):
+                    without_time += bool(entry.images) and entry.time is None
+                elif entry.reason in BROKEN_FILES:
                     broken[entry.reason] += 1
                     files.setdefault(entry.file, entry.reason)
                 else:
@@ -249,6 +251,11 @@ def _survey(
     num_posts = num_entries - broken.total()
     if bad.total() > max_bad * num_posts:
         raise too_bad(bad, num_posts, max_bad, first)
+    if options.split_by == "time" and without_time:
+        raise InputError(
+            f"{without_time:,} of {num_posts:,} posts have no time that can be read. Name a table's column "
+            "with --column time=…, leave these posts out, or choose another --split-by."
+        )
     return Survey(num_posts, broken, fingerprints, content.hexdigest())
 
 
@@ -291,6 +298,8 @@ def _assemble(
     first = _write_rejects(run, folder, plan)
     if plan.bad.total() > max_bad * survey.num_posts:
         raise too_bad(plan.bad, survey.num_posts, max_bad, first, f" All: {folder}/{REJECTS}.")
+    if plan.why_split:
+        print(f"{plan.why_split} Split {SPLIT_BY[plan.split_by]}.", file=sys.stderr)
     statistics = []
     with progress(sum(task.images for task in plan.tasks), "shards", "images") as bar:
         for result in run(partial(write_shard, folder, options), plan.tasks):
@@ -298,11 +307,7 @@ def _assemble(
             bar.update(result.images)
     manifest = manifest_of(plan, statistics, options, survey)
     if not manifest.vocabulary:
-        raise InputError(
-            f"No emoji comes {options.min_count} times in the train split of {survey.num_posts} posts "
-            f"({plan.posts[WITHOUT_EMOJI]} without emoji, {plan.bad.total()} rejected). Lower --min-count "
-            "or add posts."
-        )
+        raise InputError(why_empty(manifest))
     lock.check()
     for name in leftovers(folder.names(), {task.name for task in plan.tasks}):
         folder.remove(name)  # of killed or other builds: `*.tar` would find them, too
@@ -369,7 +374,7 @@ def manifest_of(
         image_size=options.image_size,
         encoding=options.encoding,
         canonical_version=CANONICAL_VERSION,
-        options=options.to_json() | {"source": survey.content},
+        options=options.to_json() | {"split_by": plan.split_by, "source": survey.content},
         vocabulary=vocabulary,
         rare=rare,
         posts=plan.posts,
@@ -380,11 +385,13 @@ def manifest_of(
                 index=index_name(task.name),
                 split=task.split,
                 images=result.images,
-                tuples=sum(count for emoji, count in result.emojis.items() if emoji in vocabulary),
+                tuples=known,
                 bytes=result.bytes,
                 sha256=result.sha256,
                 index_sha256=result.index_sha256,
+                outside=result.tuples - known,
             )
             for task, result in results
+            for known in [sum(count for emoji, count in result.emojis.items() if emoji in vocabulary)]
         ),
     )

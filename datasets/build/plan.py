@@ -1,6 +1,7 @@
 """Which image becomes a sample of which shard, decided at once from the digests of all posts.
 
-    digests ─► columns ─► no duplicate ids ─► equal images ─► near-duplicates, one split each ─► cut ─► Plan
+    digests ─► columns ─► no duplicate ids ─► deal ─► equal images ─► near-duplicates, one split each
+            ─► cut ─► Plan
 
 All of it in arrays, about 120 bytes an image, so that a large machine plans 10^8 images. The result does not
 depend on who digested what, or when.
@@ -26,6 +27,7 @@ from ..posts.outcomes import (
 )
 from ..shards.layout import SPLITS, tar_name
 from .duplicates import near_clusters
+from .labels import deal
 from .options import BuildOptions
 
 
@@ -40,7 +42,8 @@ class Digest:
     outcome: np.ndarray  # uint16 [posts], position in `reasons`
     is_post: np.ndarray  # bool [posts], false for what could not be read as one
     id_hash: np.ndarray  # uint64 [posts]
-    split: np.ndarray  # uint8 [posts], of the account, position in SPLITS
+    account: np.ndarray  # uint64 [posts], where it lies between 0 and 2^64
+    time: np.ndarray  # int64 [posts], in seconds; NO_TIME where it is not known
     tuples: np.ndarray  # int32 [posts], that each image of the post gives
     post: np.ndarray  # int32 [images], row of the post
     content: np.ndarray  # uint64 [images, 2], hash of the pixels
@@ -69,26 +72,35 @@ class Plan:
     broken: Counter[str]  # broken files and parts of files, by reason
     left_out: dict[str, int]  # what posts lost, by reason
     rejects: list[tuple[int, list[int]]]  # chunks with something bad, and their rows with a repeated id
+    split_by: str  # account, post or time
+    why_split: str  # it is not by account, where `auto` decided; else empty
 
 
 def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
-    """Decide which shard every image belongs to.
+    """Decide which shard every image belongs to, by the split that its post is dealt to.
 
     An image that comes again is stored once, where it comes first. A cluster of near-duplicates stays in
-    the split that most of its tuples are in by their accounts; its samples of other splits are left out,
-    so that nobody, and nothing that looks alike, is in two splits.
+    the split that most of its tuples were dealt to; its samples of other splits are left out, so that
+    nothing that looks alike is in two splits.
 
     Args:
         digests: of all chunks, in order; none is kept once the next is asked for.
     """
     chunks, column = _gather(digests)
-    duplicate = _duplicates(column["is_post"], column.pop("id_hash"))
+    duplicate = _duplicates(column["is_post"], column["id_hash"])
     image = np.flatnonzero(~duplicate[column["post"]])
+    post = column.pop("post")[image]
+    dealt = deal(
+        options,
+        np.bincount(post, minlength=len(duplicate)),
+        account=column.pop("account"),
+        identity=column.pop("id_hash"),
+        time=column.pop("time"),
+    )
     same = _number(column.pop("content")[image])  # [image], equal for equal images
     first = _first_of_each(same)
     cluster = near_clusters(column.pop("near")[image[first]])[same]
-    post = column.pop("post")[image]
-    split = column["split"][post]
+    split = dealt.split[post]
     stays = _stays(cluster, split, column["tuples"], post)
     used = np.zeros(len(duplicate), np.bool_)
     used[post[stays]] = True
@@ -105,6 +117,8 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
         broken=broken,
         left_out={what: count for what, count in left_out.items() if count},
         rejects=_with_rejects(chunks, duplicate),
+        split_by=dealt.split_by,
+        why_split=dealt.why,
     )
 
 
@@ -139,7 +153,8 @@ _COLUMNS = (
     ("outcome", np.uint16, 0),
     ("is_post", np.bool_, 0),
     ("id_hash", np.uint64, 0),
-    ("split", np.uint8, 0),
+    ("account", np.uint64, 0),
+    ("time", np.int64, 0),
     ("tuples", np.int32, 0),
     ("post", np.int32, 0),
     ("content", np.uint64, (0, 2)),

@@ -189,9 +189,10 @@ def _without(manifest: Manifest, shards: list[_Shard], found: Forgotten) -> Mani
         rare={emoji: count for emoji, count in ranked if emoji not in vocabulary},
         posts=posts | {FORGOTTEN: posts.get(FORGOTTEN, 0) + found.posts},
         shards=tuple(
-            replace(shard.entry, tuples=sum(n for emoji, n in shard.emojis.items() if emoji in vocabulary))
+            replace(shard.entry, tuples=known, outside=shard.emojis.total() - known)
             for shard in shards
             if shard.entry
+            for known in [sum(n for emoji, n in shard.emojis.items() if emoji in vocabulary)]
         ),
         history=(
             *manifest.history,

@@ -16,6 +16,11 @@ from ..shards.manifest import Manifest
 BAR = 30  # characters of the longest bar
 SHOWN = 15  # emojis
 TOPS = (1, 10, 100)  # emojis whose share of the tuples is told
+LACKS = {  # what is not possible where a split has nothing of the vocabulary
+    "train": "nothing can be learned",
+    "val": "a training has nothing to choose its snapshot by",
+    "test": "nobody can tell how good a model is",
+}
 
 
 def summarise(manifest: Manifest) -> dict[str, Any]:
@@ -29,6 +34,7 @@ def summarise(manifest: Manifest) -> dict[str, Any]:
         "dataset": manifest.sha256(),
         "encoding": manifest.encoding,
         "image_size": manifest.image_size,
+        "split_by": manifest.split_by,
         "splits": _summarise_splits(manifest),
         "vocabulary": {
             "emojis": len(counts),
@@ -45,7 +51,7 @@ def summarise(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _summarise_splits(manifest: Manifest) -> dict[str, dict[str, float]]:
+def _summarise_splits(manifest: Manifest) -> dict[str, dict[str, float | None]]:
     in_tar = Counter[str]()
     for shard in manifest.shards:
         in_tar[shard.name] += shard.images
@@ -53,11 +59,13 @@ def _summarise_splits(manifest: Manifest) -> dict[str, dict[str, float]]:
     for split in SPLITS:
         shards = manifest.of_split(split)
         images, tuples = sum(shard.images for shard in shards), sum(shard.tuples for shard in shards)
+        outside = [shard.outside for shard in shards]
         size = sum(shard.bytes * shard.images / in_tar[shard.name] for shard in shards)  # its part of the tar
         splits[split] = {
             "shards": len(shards),
             "images": images,
             "tuples": tuples,
+            "outside": None if None in outside else sum(filter(None, outside)),
             "bytes": round(size),
             "tuples_per_image": tuples / max(images, 1),
             "bytes_per_image": size / max(images, 1),
@@ -69,17 +77,24 @@ def page(manifest: Manifest) -> str:
     """A page about a dataset."""
     figures = summarise(manifest)
     lines = [
-        f"{'split':<8}{'shards':>8}{'images':>12}{'tuples':>12}{'MiB':>10}{'tuples/image':>14}{'bytes/image':>13}"
+        f"{'split':<8}{'shards':>8}{'images':>12}{'tuples':>12}{'outside':>10}{'MiB':>10}{'tuples/image':>14}"
+        f"{'bytes/image':>13}"
     ]
     for split, of in figures["splits"].items():
+        outside = "?" if of["outside"] is None else f"{of['outside']:,}"
         lines.append(
-            f"{split:<8}{of['shards']:>8}{of['images']:>12,}{of['tuples']:>12,}{of['bytes'] / 2**20:>10,.1f}"
-            f"{of['tuples_per_image']:>14.2f}{of['bytes_per_image']:>13,.0f}"
+            f"{split:<8}{of['shards']:>8}{of['images']:>12,}{of['tuples']:>12,}{outside:>10}"
+            f"{of['bytes'] / 2**20:>10,.1f}{of['tuples_per_image']:>14.2f}{of['bytes_per_image']:>13,.0f}"
         )
-    lines.append("tuples: those with an emoji of the vocabulary; those of rarer emojis are not counted")
+    lines += [
+        "tuples: those with an emoji of the vocabulary; outside: those with a rarer one, which no model says",
+        f"split {manifest.split_text}",
+    ]
+    others = "other shares, or --split-by post" if manifest.split_by == "account" else "other shares"
     for split, of in figures["splits"].items():
-        if not of["shards"]:
-            lines.append(f"The {split} split is empty: training needs train and val, evaluation needs test.")
+        if not of["tuples"]:
+            what = "has no tuple of the vocabulary" if of["shards"] else "is empty"
+            lines.append(f"The {split} split {what}: {LACKS[split]}. Build from more posts, with {others}.")
     vocabulary = figures["vocabulary"]
     top = ", ".join(f"top {top} {share:.0%}" for top, share in vocabulary["share_of_top"].items())
     lines += [

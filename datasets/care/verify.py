@@ -136,6 +136,15 @@ def _check_tar(folder: Folder, manifest: Manifest, entries: tuple[ShardEntry, ..
             faults.append(
                 Fault(MANIFEST, None, f"counts {entry.tuples} tuples of {entry.index}, not {tuples}")
             )
+        outside = here.total() - tuples
+        if entry.outside not in (outside, None):
+            faults.append(
+                Fault(
+                    MANIFEST,
+                    None,
+                    f"counts {entry.outside} tuples of rarer emojis of {entry.index}, not {outside}",
+                )
+            )
         if entry.split not in SPLITS:
             faults.append(Fault(MANIFEST, None, f"{name} is in no split"))
         emojis += here if entry.split == "train" else Counter()

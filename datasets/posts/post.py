@@ -47,6 +47,7 @@ class Post:
     caption: str = ""
     comments: tuple[str, ...] = ()
     reactions: tuple[tuple[str, int], ...] = ()  # emoji as the platform writes it, and how many gave it
+    time: int | None = None  # seconds since 1970, UTC; None where it is not known
 
 
 @dataclass(frozen=True, slots=True)

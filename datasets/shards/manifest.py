@@ -17,6 +17,13 @@ from .layout import MANIFEST, SPLITS
 FORMAT_VERSION = 2
 MAX_SIZE = 1024  # pixels, of a side
 
+SPLIT_BY = {
+    "account": "by account: nobody is in two splits, so scores tell of people whom the model does not know",
+    "post": "by post: the same people are in train and test, so scores tell of more posts of theirs alone",
+    "time": "by time: the newest posts are test, of people in train, too, so scores tell of their next posts",
+}
+"""What is dealt to the splits as a whole, and what that makes of the scores."""
+
 
 @dataclass(frozen=True)
 class ShardEntry:
@@ -30,6 +37,7 @@ class ShardEntry:
     bytes: int  # of the tar
     sha256: str  # of the tar
     index_sha256: str
+    outside: int | None = None  # tuples with another emoji; None in datasets made before these were counted
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,16 @@ class Manifest:
     def _by_split(self) -> dict[str, tuple[ShardEntry, ...]]:
         return {name: tuple(shard for shard in self.shards if shard.split == name) for name in SPLITS}
 
+    @property
+    def split_by(self) -> str:
+        """One of SPLIT_BY: accounts in datasets that were made before there was a choice."""
+        return self.options.get("split_by", "account")
+
+    @property
+    def split_text(self) -> str:
+        """How the splits were dealt, and what that makes of the scores."""
+        return SPLIT_BY[self.split_by]
+
     def sha256(self) -> str:
         """The dataset's identity."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
@@ -62,6 +80,9 @@ class Manifest:
     def to_json(self) -> str:
         """The bytes of manifest.json, as text."""
         content = {"format_version": FORMAT_VERSION, **asdict(self)}
+        for shard in content["shards"]:
+            if shard["outside"] is None:
+                del shard["outside"]  # the identity of an older dataset stays what it was
         return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
@@ -125,13 +146,15 @@ def _parse(text: bytes, folder: Folder) -> Manifest:
         raise InputError(f"{folder}/{MANIFEST} is damaged: {reason}. Copy it again.") from error
     counts = [number for shard in manifest.shards for number in (shard.images, shard.tuples, shard.bytes)]
     counts += [*manifest.vocabulary.values(), *manifest.rare.values(), *manifest.posts.values()]
+    counts += [shard.outside or 0 for shard in manifest.shards]
     if (
         min(counts, default=0) < 0
         or not 0 < manifest.image_size <= MAX_SIZE
         or manifest.encoding not in ENCODINGS
+        or manifest.split_by not in [*SPLIT_BY]  # a list: what is no text may have no hash
     ):
         raise InputError(
-            f"{folder}/{MANIFEST} is damaged: a count, size or encoding cannot be. Copy it again."
+            f"{folder}/{MANIFEST} is damaged: a count, size, encoding or split cannot be. Copy it again."
         )
     for shard in manifest.shards:
         if not (is_safe(shard.name) and is_safe(shard.index)):

@@ -69,10 +69,16 @@ def _dataset_options(command: Callable) -> Callable:
             help="Share of the posts that may be unusable; with more the command stops.",
         ),
         click.option(
-            "--test-share", type=SHARE, default=0.1, help="Share of the accounts kept for the evaluation."
+            "--test-share",
+            type=SHARE,
+            default=0.1,
+            help="Share of the accounts or posts kept for the evaluation.",
         ),
         click.option(
-            "--val-share", type=SHARE, default=0.1, help="Share of the accounts kept for choosing a snapshot."
+            "--val-share",
+            type=SHARE,
+            default=0.1,
+            help="Share of the accounts or posts kept for choosing a snapshot.",
         ),
         click.option("--keep-variants", is_flag=True, help="Keep skin tones and genders apart."),
         click.option(
@@ -154,6 +160,13 @@ def _dataset_options(command: Callable) -> Callable:
     "--task-index", type=click.IntRange(0), default=0, help="Number of this task in a job array, from 0."
 )
 @click.option("--task-count", type=click.IntRange(1), default=1, help="How many tasks the job array has.")
+@click.option(
+    "--split-by",
+    type=click.Choice(["auto", "account", "post", "time"]),
+    default="auto",
+    help="What is dealt to train, val and test: accounts; posts; posts by time, the newest to test. Auto is "
+    "account, or post where there are too few accounts.",
+)
 @_dataset_options
 def build(
     sources: tuple[Path, ...],
@@ -175,8 +188,8 @@ def build(
 
     A SOURCE is a table of posts (CSV, TSV, JSONL or Parquet), a folder of tables, WebDataset tars, what
     Instaloader saved, or an archive of one's data from Instagram, X, Mastodon or Telegram; which one is found
-    out. A table has the columns id, account, image (a path relative to the table) and text. A killed build
-    goes on when the same command is run again.
+    out. A table has the columns id, account, image (a path relative to the table), text and time. A killed
+    build goes on when the same command is run again.
 
     \b
     emojigan shards build posts.jsonl --out shards
@@ -211,6 +224,12 @@ def build(
 
 @shards.command(context_settings={"show_default": True})
 @click.argument("folder", type=FOLDER)
+@click.option(
+    "--split-by",
+    type=click.Choice(["account", "post"]),
+    default="account",
+    help="What is dealt to train, val and test, except of our own shards in their folders.",
+)
 @_dataset_options
 def adopt(
     folder: Folder,

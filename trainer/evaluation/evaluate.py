@@ -45,6 +45,7 @@ class Evaluation:
     models: tuple[Judged, ...]  # the run's own first
     floor: dict[str, float] | None  # what the truth itself scores, where it is known
     features: np.ndarray  # float32 [images, feature_dim], of the first MAX_POINTS images
+    split: str  # how the dataset was split, and what that makes of the scores
 
     @property
     def scores(self) -> dict[str, dict[str, float]]:
@@ -108,6 +109,7 @@ def evaluate(run: Path, truth: Truth | None, baseline_steps: int | None) -> Eval
         models=tuple(models),
         floor=floor,
         features=snapshot.features(images[:MAX_POINTS]),
+        split=inputs.train.manifest.split_text,
     )
 
 

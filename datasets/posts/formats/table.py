@@ -1,13 +1,13 @@
 """A table of posts: CSV, TSV, JSON lines or Parquet, or a folder of them.
 
-    table ─► its reader ─► the six values of each row ─► Post | Reject
+    table ─► its reader ─► the seven values of each row ─► Post | Reject
 
-The columns are `id`, `account`, `image`, `text`, `comments` and `reactions`, unless told otherwise; others
-are ignored. Only an image and some text are asked for: a post without an id is named by its table and row,
-one without an account is its own. An image is a file below the table's folder, or lies in a Parquet cell,
-also as Hugging Face writes it; a list of them is a post with several. Comments are a list and reactions a
-mapping of emojis to counts, as JSON where the table has only text. A folder of Hugging Face's ImageFolder
-shape is read by its metadata tables (`file_name`).
+The columns are `id`, `account`, `image`, `text`, `comments`, `reactions` and `time`, unless told otherwise;
+others are ignored. Only an image and some text are asked for: a post without an id is named by its table and
+row, one without an account is its own. An image is a file below the table's folder, or lies in a Parquet
+cell, also as Hugging Face writes it; a list of them is a post with several. Comments are a list and reactions
+a mapping of emojis to counts, as JSON where the table has only text. A time is ISO 8601 or seconds since
+1970. A folder of Hugging Face's ImageFolder shape is read by its metadata tables (`file_name`).
 """
 
 import csv
@@ -28,6 +28,7 @@ from ..outcomes import (
 from ..parquet import ParquetCell, huggingface_images, open_parquet, read_rows
 from ..paths import files_in, is_clean, name_in, name_with_tag, stays_inside
 from ..post import ImageFile, ImageSource, Post, Reject, unreadable
+from ..times import to_seconds
 
 COLUMNS = {  # ours, and what else they are called
     "id": ("id",),
@@ -36,6 +37,7 @@ COLUMNS = {  # ours, and what else they are called
     "text": ("text", "caption"),
     "comments": ("comments",),
     "reactions": ("reactions",),
+    "time": ("time",),
 }
 LONGEST_FIELD = 1 << 24  # characters: captions with their comments pass csv's own 128 KiB
 _ABSENT = object()  # the id of a table without ids
@@ -170,9 +172,9 @@ def _choose(header: Sequence[str], names: _Names, path: Path) -> dict[str, str |
 
 def _to_post(values: Sequence[Any], name: str, folder: str) -> Post | str:
     """Check a row's types: the post, or the reason why it is none. Numbers are welcome as ids."""
-    identity, account, image, text, comments, reactions = values
+    identity, account, image, text, comments, reactions, time = values
     identity = name if identity is _ABSENT else identity
-    if bytes in map(type, values):  # what pyarrow could not decode
+    if bytes in map(type, values[:-1]):  # what pyarrow could not decode
         return NOT_UTF8
     images = _to_images(image, folder)
     if isinstance(images, str):
@@ -188,7 +190,7 @@ def _to_post(values: Sequence[Any], name: str, folder: str) -> Post | str:
     account = identity if account in (None, "") else str(account)
     if not is_clean(identity, account):
         return BROKEN_LINE
-    return Post(identity, account, images, text or "", comments, reactions)
+    return Post(identity, account, images, text or "", comments, reactions, to_seconds(time))
 
 
 def _to_images(value: Any, folder: str) -> tuple[ImageSource, ...] | str:

@@ -19,6 +19,7 @@ from ..archives import dig, image_inside, read_json, refuse_zip
 from ..outcomes import BROKEN_ENTRY, IMAGE_NOT_EXPORTED, NO_CHATS, UNREADABLE_CHAT, UNREADABLE_CHATS
 from ..paths import is_clean
 from ..post import ImageFile, Post, Reject
+from ..times import to_seconds
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class _Message:
     text: str
     image: ImageFile | Reject | None  # a Reject where there was one that cannot be had
     reactions: tuple[tuple[str, int], ...]
+    time: int | None
 
 
 def recognises(source: Path) -> bool:
@@ -103,7 +105,8 @@ def _to_posts(album: list[_Message | Reject]) -> Iterator[Post | Reject]:
     for emoji, count in (pair for each in messages for pair in each.reactions):
         reactions[emoji] += count
     first = messages[0]
-    yield Post(first.id, first.account, images, caption, reactions=tuple(reactions.items()))
+    given = tuple(reactions.items())
+    yield Post(first.id, first.account, images, caption, reactions=given, time=first.time)
 
 
 def _to_message(entry: Any, where: str, chat: str, folder: Path) -> _Message | Reject | None:
@@ -125,6 +128,8 @@ def _to_message(entry: Any, where: str, chat: str, folder: Path) -> _Message | R
         text=text,
         image=_image(entry, where, folder),
         reactions=reactions,
+        # Exports up to 2021 tell the exporter's local time alone: in order, if some hours off.
+        time=to_seconds(dig(entry, "date_unixtime") or dig(entry, "date")),
     )
 
 

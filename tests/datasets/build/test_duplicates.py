@@ -68,7 +68,8 @@ def test_clusters_that_are_joined_bit_by_bit_are_the_same(monkeypatch):
     assert partition(near_clusters(prints).tolist()) == partition(expected.tolist())
 
 
-OPTIONS = BuildOptions(images_per_shard=3)
+OPTIONS = BuildOptions(images_per_shard=3, split_by="account")
+POSITIONS = {"test": 0, "val": 3 * 2**64 // 20, "train": 2**63}  # of accounts, between 0 and 2^64
 POSTS = st.lists(
     st.tuples(
         st.integers(0, 30),  # id
@@ -99,7 +100,8 @@ def to_digests(posts) -> list[Digest]:
                 outcome=np.array([0 if post[3] else 1 for post in chunk], np.uint16),
                 is_post=np.ones(len(chunk), np.bool_),
                 id_hash=np.array([post[0] for post in chunk], np.uint64),
-                split=np.array([SPLITS.index(post[1]) for post in chunk], np.uint8),
+                account=np.array([POSITIONS[post[1]] for post in chunk], np.uint64),
+                time=np.zeros(len(chunk), np.int64),
                 tuples=np.array([post[2] for post in chunk], np.int32),
                 post=np.array([row for row, _ in images], np.int32),
                 content=np.array([[7, image] for _, image in images], np.uint64).reshape(-1, 2),

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from webdataset.writer import ShardWriter
 
+from emojigan.datasets.build.dataset import Source, build_shards
 from emojigan.datasets.build.labels import hash_account
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.care import adopt as module
@@ -150,6 +151,34 @@ def test_splits_share_a_tar_and_no_account(tars):
     assert are_whole(tars)
 
 
+def test_splits_by_post_share_accounts_and_no_post(tmp_path):
+    with ShardWriter(str(tmp_path / "%d.tar"), maxcount=20, verbose=0) as writer:
+        for number in range(40):
+            about = {"caption": f"look {EMOJIS[number % 2]}", "author": "Ann"}
+            image = encode_jpeg(picture(number, 64))
+            writer.write({"__key__": f"{number:05d}", "jpg": image, "json": json.dumps(about).encode()})
+    halves = ["--val-share", "0.3", "--test-share", "0.3", "--min-count", "1", "--workers", "1"]
+    result = run("adopt", tmp_path, "--split-by", "post", *halves)
+    assert result.exit_code == 0 and "split by post: the same people" in result.stdout
+    manifest = read_manifest(LocalFolder(tmp_path))
+    posts = {split: set() for split in SPLITS}
+    for shard in manifest.shards:
+        posts[shard.split] |= set(Index.from_bytes((tmp_path / shard.index).read_bytes()).posts)
+    assert all(posts.values()) and sum(map(len, posts.values())) == len(set().union(*posts.values())) == 40
+    assert are_whole(tmp_path)
+
+
+def test_account_that_is_alone_is_told_the_way_out(tmp_path):
+    with ShardWriter(str(tmp_path / "%d.tar"), verbose=0) as writer:
+        for number in range(9):
+            about = {"caption": "😍", "author": "Bob"}
+            image = encode_jpeg(picture(number, 64))
+            writer.write({"__key__": str(number), "jpg": image, "json": json.dumps(about).encode()})
+    result = run("adopt", tmp_path, "--workers", "1")
+    assert result.exit_code == 2
+    assert "9 of 9 tuples are in val and test, " in result.stderr and "--split-by post" in result.stderr
+
+
 def test_images_of_any_kind_are_decoded_as_the_builder_does(tars):
     assert index(tars).encoding == "foreign"
     expected = Counter(
@@ -278,10 +307,19 @@ def test_our_shards_are_restored_to_what_they_were(shards, tmp_path):
     after = index(ours, BuildOptions())
     assert (after.vocabulary, after.rare, after.encoding) == (before.vocabulary, before.rare, "npy")
     assert after.shards == before.shards and after.posts["used"] == before.posts["used"]
+    assert after.split_by == before.split_by == "account"
     assert pairs(ours) == pairs(shards)
     assert run("verify", ours, "--workers", "1").exit_code == 0
     (account, *_) = Index.from_bytes((ours / "train/000000.index").read_bytes()).accounts
     assert run("forget", ours, "--hash", account, "--workers", "1").exit_code == 0
+
+
+def test_our_shards_that_were_split_by_post_are_not_taken_for_those_by_account(posts_folder, tmp_path):
+    options, folder = BuildOptions(split_by="post", min_count=1), LocalFolder(tmp_path / "ours")
+    build_shards(Source([posts_folder / "posts.jsonl"]), folder, options, workers=1, max_bad=0)
+    (tmp_path / "ours" / "manifest.json").unlink()
+    assert index(tmp_path / "ours").split_by == "post"
+    assert are_whole(tmp_path / "ours")
 
 
 def test_our_shards_anywhere_keep_their_accounts_and_splits(shards, tmp_path):

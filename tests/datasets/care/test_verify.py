@@ -66,6 +66,15 @@ def test_what_was_built_is_whole(posts_folder, tmp_path, encoding):
     assert faults(tmp_path / "out") == []
 
 
+def test_wrong_count_of_tuples_outside_the_vocabulary_is_found(copy):
+    first, *others = read_manifest(LocalFolder(copy)).shards
+    assert first.outside == 0
+    change(copy, shards=(replace(first, outside=3), *others))
+    assert faults(copy) == [
+        Fault("manifest.json", None, f"counts 3 tuples of rarer emojis of {first.index}, not 0")
+    ]
+
+
 def test_workers_find_the_same(copy):
     damage(copy / SHARD, 5000)
     assert faults(copy, workers=2) == faults(copy) != []

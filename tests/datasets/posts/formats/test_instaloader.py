@@ -95,6 +95,7 @@ def test_post_has_its_code_its_owner_its_caption_and_its_picture(download, compr
     assert detect(folder) == "instaloader"
     (post,) = read_posts([folder])
     assert (post.id, post.account, post.caption) == ("instaloader/abc", "instagram/5", "hi 😍")
+    assert post.time == MOMENT
     assert names(post) == [f"{STEM}.jpg"]
     assert post.images[0].read().startswith(b"\xff\xd8\xff")
 
@@ -156,6 +157,7 @@ def test_folder_without_json_is_read_by_its_names(download):
     assert (first.id, first.account) == (f"instaloader/{hidden(f'ann/{STEM}')}", "instagram/5")
     assert (names(first), first.caption) == ([f"{STEM}_1.jpg", f"{STEM}_3.png"], "two\nlines 🌊")
     assert (names(second), second.caption) == (["2023-11-14_22-13-21_UTC.jpg"], "hi 😍")
+    assert (first.time, second.time) == (MOMENT, MOMENT + 1)
 
 
 def test_text_of_windows_is_the_same_text(download):

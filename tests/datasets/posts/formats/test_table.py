@@ -115,6 +115,35 @@ def test_columns_may_be_called_otherwise(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", WRITERS)
+def test_time_is_a_column_that_may_be_called_otherwise(tmp_path, name):
+    rows = [
+        {"image": "a.jpg", "text": "hi", "time": moment} for moment in ("2023-02-22T10:00:00Z", "", "now")
+    ]
+    WRITERS[name](tmp_path / name, rows)
+    assert [post.time for post in read_posts([tmp_path / name])] == [1677060000, None, None]
+    WRITERS[name](tmp_path / name, [{"image": "a.jpg", "text": "hi", "taken": 12}])
+    assert [post.time for post in read_posts([tmp_path / name], columns={"time": "taken"})] == [12]
+
+
+def test_time_of_parquet_is_a_timestamp_a_date_or_a_number_and_never_a_fault(tmp_path):
+    moments = {
+        pa.timestamp("ns", "UTC"): 1677060000_000000001,
+        pa.timestamp("ms"): 1677060000_500,
+        pa.date32(): 1677060000 // 86400,
+        pa.float64(): 1677060000.9,
+        pa.time32("s"): 36000,
+        pa.binary(): b"\xff",
+        pa.timestamp("us"): 1 << 62,
+    }
+    found = []
+    for kind, moment in moments.items():
+        columns = {"image": ["a.jpg"], "text": ["hi"], "time": pa.array([moment], kind)}
+        pq.write_table(pa.table(columns), tmp_path / "posts.parquet")
+        found += [post.time for post in read_posts([tmp_path / "posts.parquet"])]
+    assert found == [1677060000, 1677060000, 1677024000, 1677060000, None, None, None]
+
+
+@pytest.mark.parametrize("name", WRITERS)
 def test_caption_is_the_text_where_there_is_no_text(tmp_path, name):
     WRITERS[name](tmp_path / name, [{"image": "a.jpg", "caption": "hi"}])
     (post,) = read_posts([tmp_path / name])
