@@ -39,6 +39,7 @@ class Forgotten:
     accounts: frozenset[str]  # hashed: those that were found
     images: int
     tuples: int  # rare ones, too
+    train_tuples: int  # those of them that were in the train split
     posts: int
     shards: int  # rewritten
     dropped: int  # shards of which nothing was left
@@ -80,6 +81,9 @@ def forget(folder: Folder, accounts: Iterable[str], *, dry_run: bool, workers: i
         accounts=frozenset().union(*(shard.accounts for shard in shards)),
         images=sum(shard.images for shard in shards),
         tuples=sum(shard.tuples for shard in shards),
+        train_tuples=sum(
+            shard.tuples for old, shard in zip(manifest.shards, shards, strict=True) if old.split == "train"
+        ),
         posts=len(posts),
         shards=sum(shard.changed for shard in shards),
         dropped=sum(shard.entry is None for shard in shards),
@@ -93,6 +97,17 @@ def forget(folder: Folder, accounts: Iterable[str], *, dry_run: bool, workers: i
     for name in leftovers(folder.names(), {shard.name for shard in manifest.shards}):
         folder.remove(name)  # what was forgotten must not lie about
     return found
+
+
+def history_after(manifest: Manifest, found: Forgotten) -> tuple[dict, ...]:
+    """The history of a dataset once `found` is removed from it; as it is where nothing was found."""
+    event = {
+        "from": manifest.sha256(),
+        "forgot": sorted(found.accounts),
+        **{"images": found.images, "tuples": found.tuples, "posts": found.posts},
+        "train": found.train_tuples,
+    }
+    return (*manifest.history, event) if found.accounts else manifest.history
 
 
 def was_forgotten(manifest: Manifest, account: str) -> bool:
@@ -172,13 +187,7 @@ def _without(manifest: Manifest, shards: list[_Shard], found: Forgotten) -> Mani
             for shard in shards
             if shard.entry
         ),
-        history=(
-            *manifest.history,
-            {
-                "forgot": sorted(found.accounts),
-                **{"images": found.images, "tuples": found.tuples, "posts": found.posts},
-            },
-        ),
+        history=history_after(manifest, found),
     )
 
 
