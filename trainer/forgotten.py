@@ -35,11 +35,11 @@ class Mark:
             return None
         return cls(
             date=datetime.now(UTC).date().isoformat(),
-            accounts=sum(len(event["forgot"]) for event in events),
-            posts=sum(event["posts"] for event in events),
-            tuples=sum(event["tuples"] for event in events),
+            accounts=sum(len(event.get("forgot", ())) for event in events),
+            posts=sum(event.get("posts", 0) for event in events),
+            tuples=sum(event.get("tuples", 0) for event in events),
             # Of a version that did not count them, all are taken for it.
-            train_tuples=sum(event.get("train", event["tuples"]) for event in events),
+            train_tuples=sum(event.get("train", event.get("tuples", 0)) for event in events),
         )
 
     @classmethod

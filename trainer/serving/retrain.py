@@ -55,7 +55,7 @@ def marks_of(manifest: Manifest, accounts: Collection[str]) -> dict[str, Mark]:
     return {
         dataset: mark
         for dataset, events in lineage(manifest).items()
-        if any(set(accounts) & set(event["forgot"]) for event in events) and (mark := Mark.of(events))
+        if any(set(accounts) & set(event.get("forgot", ())) for event in events) and (mark := Mark.of(events))
     }
 
 
