@@ -36,7 +36,7 @@ from emojigan.trainer.config import Config, read_config
 from emojigan.trainer.forgotten import TAG, read_mark
 from emojigan.trainer.inputs import Inputs, read_inputs
 from emojigan.trainer.model.snapshot import read_facts
-from emojigan.trainer.run import Origin
+from emojigan.trainer.run import REPORT_PAGE, Origin
 from emojigan.trainer.runtime.ranks import check_same_start
 from emojigan.trainer.tracking import run_id_of
 
@@ -350,6 +350,7 @@ def test_forget_tells_and_marks_what_was_trained_with_the_account(
     """The run's folder, its MLflow run and its registered model; the command that it prints works."""
     run, uri = place / "runs" / "first", f"sqlite:///{place / 'mlflow.db'}"
     client = mlflow.MlflowClient(uri)
+    client.set_registered_model_alias("tiny", "champion", "1")
     run_id = run_id_of(run)
     assert run_id
     telling = forgetting(place, "--account", ZOE, "--runs", place / "runs")
@@ -366,7 +367,7 @@ def test_forget_tells_and_marks_what_was_trained_with_the_account(
     result = emojigan(*telling)
     assert result.exit_code == 0, result.output
     assert result.stdout == dry.stdout.replace("Would forget", "Forgot").replace("it would be", "it is")
-    for name in (str(run), f"run first of MLflow ({run_id})", "models:/tiny/1"):
+    for name in (str(run), f"run first of MLflow ({run_id})", "models:/tiny/1 (@champion)"):
         assert f"\n{name} " in result.stdout
     mark = read_mark(run)
     assert mark and (mark.accounts, mark.posts, mark.train_tuples) == (1, 6, 12)
@@ -416,10 +417,14 @@ def test_the_day_of_a_mark_is_the_first(place: Path, emojigan: Callable[..., Res
 def test_who_was_held_out_marks_no_run(place: Path, emojigan: Callable[..., Result]):
     run = place / "runs" / "first"
     (held_out, *_) = accounts_in(place / "shards", "test")
-    result = emojigan(*forgetting(place, "--hash", held_out, "--runs", place / "runs"))
-    assert f"{run} was not trained with them: they were held out." in result.stdout
-    assert f"may show their pictures until: emojigan evaluate {run}" in result.stdout
-    assert read_mark(run) is None
+    uri = f"sqlite:///{place / 'mlflow.db'}"
+    words = forgetting(place, "--hash", held_out, "--runs", place / "runs", "--tracking-uri", uri)
+    told = emojigan(*words).stdout
+    for name in (str(run), "run first of MLflow", "models:/tiny/1"):
+        assert re.search(rf"^{name}.* was not trained with them: they were held out\.$", told, re.MULTILINE)
+    assert f"{run / REPORT_PAGE} may show their pictures. Make it again:\n  emojigan evaluate {run}\n" in told
+    assert "Its report in MLflow" in told and "In its place" not in told
+    assert read_mark(run) is None and TAG not in mlflow.MlflowClient(uri).get_model_version("tiny", "1").tags
 
 
 def test_a_run_that_began_after_the_forgetting_is_not_told(place: Path, emojigan: Callable[..., Result]):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...datasets.shards.manifest import Manifest, lineage
+from ...datasets.store.atomic import is_whole
 from ..config import DEFAULT, RunConfig, resolve
 from ..forgotten import Mark, mark_run, mark_tags, read_tag
 from ..model.snapshot import read_facts
@@ -27,23 +28,23 @@ class Trained:
 
     name: str
     mark: Mark  # with train_tuples 0, it was not trained with them: they were held out
-    command: str  # that makes it again without them, once trained
-    report: Path | None  # that may show their pictures
+    command: str  # that puts one without them in its place
+    report: str | None  # that may show their pictures
+    evaluate: str  # the command that makes it again
 
     def told(self, *, dry_run: bool) -> str:
         """In words."""
         if self.mark.train_tuples:
-            text = (
+            lines = [
                 f"{self.name} was trained with {self.mark.train_tuples:,} of the tuples: "
-                f"{'it would be' if dry_run else 'it is'} marked. To train it without them:\n  {self.command}"
-            )
+                f"{'it would be' if dry_run else 'it is'} marked. In its place, without them:",
+                f"  {self.command}",
+            ]
         else:
-            text = f"{self.name} was not trained with them: they were held out."
-        if self.report:
-            text += (
-                f"\n{self.report} may show their pictures until: emojigan evaluate {shlex.quote(self.name)}"
-            )
-        return text
+            lines = [f"{self.name} was not trained with them: they were held out."]
+        if self.report and self.mark.tuples > self.mark.train_tuples:
+            lines += [f"{self.report} may show their pictures. Make it again:", f"  {self.evaluate}"]
+        return "\n".join(lines)
 
 
 def marks_of(manifest: Manifest, accounts: Collection[str]) -> dict[str, Mark]:
@@ -80,20 +81,16 @@ def in_folder(run: Path, marks: Mapping[str, Mark], shards: str, *, dry_run: boo
         mark = mark_run(run, mark) or mark
     _, _, vectors = read_beginning(run)
     words = [shards, "--vectors", str(vectors), "--config", str(run / CONFIG), "--out", f"{run}-retrained"]
-    held_out, report = mark.tuples > mark.train_tuples, run / REPORT_PAGE
-    return Trained(
-        str(run),
-        mark,
-        f"emojigan train {shlex.join(words)}",
-        report if held_out and report.exists() else None,
-    )
+    report = str(run / REPORT_PAGE) if (run / REPORT_PAGE).exists() else None
+    evaluate = f"emojigan evaluate {shlex.quote(str(run))}"
+    return Trained(str(run), mark, f"emojigan train {shlex.join(words)}", report, evaluate)
 
 
 def _dataset_of(run: Path) -> str | None:
     """The identity of the dataset that a run began on; of an earlier version, by its first snapshot."""
     if origin := read_origin(run):
         return origin.dataset
-    return next((read_facts(path).dataset for path in steps_in(run / SNAPSHOTS)), None)
+    return next((read_facts(path).dataset for path in steps_in(run / SNAPSHOTS) if is_whole(path)), None)
 
 
 def in_mlflow(marks: Mapping[str, Mark], shards: str, *, dry_run: bool) -> Iterator[Trained]:
@@ -109,14 +106,17 @@ def in_mlflow(marks: Mapping[str, Mark], shards: str, *, dry_run: bool) -> Itera
             command = (
                 f"emojigan train {shlex.quote(shards)} --vectors FILE --out RUN {_options(run.data.params)}"
             )
-            yield Trained(f"run {run.info.run_name} of MLflow ({run_id})", here, command, None)
+            report = "Its report in MLflow, if it has one,"
+            evaluate = f"emojigan evaluate RUN   # the folder of {run.info.run_name}"
+            yield Trained(f"run {run.info.run_name} of MLflow ({run_id})", here, command, report, evaluate)
         for version in _all(client.search_model_versions, filter_string=wanted):
             name, here = f"models:/{version.name}/{version.version}", mark.first(read_tag(version.tags))
             for key, value in ({} if dry_run else mark_tags(here)).items():
                 client.set_model_version_tag(version.name, version.version, key, value)
-            aliases = ", ".join(f"@{alias}" for alias in version.aliases)
+            found = client.get_model_version(version.name, version.version)  # a search tells no aliases
+            aliases = ", ".join(f"@{alias}" for alias in found.aliases)
             command = f"emojigan register RUN --name {shlex.quote(version.name)}"
-            yield Trained(f"{name} ({aliases})" if aliases else name, here, command, None)
+            yield Trained(f"{name} ({aliases})" if aliases else name, here, command, None, "")
 
 
 def _all(search: Callable[..., Any], **what: Any) -> Iterator[Any]:
