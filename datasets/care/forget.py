@@ -40,6 +40,7 @@ class Forgotten:
     accounts: frozenset[str]  # hashed: those that were found
     images: int
     tuples: int  # rare ones, too
+    train_tuples: int  # those of them that were in the train split
     posts: int
     shards: int  # rewritten
     dropped: int  # shards of which nothing was left
@@ -106,11 +107,25 @@ def _rewrite(
         accounts=frozenset().union(*(shard.accounts for shard in shards)),
         images=sum(shard.images for shard in shards),
         tuples=sum(shard.tuples for shard in shards),
+        train_tuples=sum(
+            shard.tuples for old, shard in zip(manifest.shards, shards, strict=True) if old.split == "train"
+        ),
         posts=len(frozenset().union(*(shard.posts for shard in shards))),
         shards=sum(shard.changed for shard in shards),
         dropped=sum(shard.entry is None for shard in shards),
     )
     return found, shards
+
+
+def history_after(manifest: Manifest, found: Forgotten) -> tuple[dict, ...]:
+    """The history of a dataset once `found` is removed from it; as it is where nothing was found."""
+    event = {
+        "from": manifest.sha256(),
+        "forgot": sorted(found.accounts),
+        **{"images": found.images, "tuples": found.tuples, "posts": found.posts},
+        "train": found.train_tuples,
+    }
+    return (*manifest.history, event) if found.accounts else manifest.history
 
 
 def was_forgotten(manifest: Manifest, account: str) -> bool:
@@ -194,13 +209,7 @@ def _without(manifest: Manifest, shards: list[_Shard], found: Forgotten) -> Mani
             if shard.entry
             for known in [sum(n for emoji, n in shard.emojis.items() if emoji in vocabulary)]
         ),
-        history=(
-            *manifest.history,
-            {
-                "forgot": sorted(found.accounts),
-                **{"images": found.images, "tuples": found.tuples, "posts": found.posts},
-            },
-        ),
+        history=history_after(manifest, found),
     )
 
 

@@ -54,6 +54,8 @@ class Manifest:
     shards: tuple[ShardEntry, ...]
     left_out: dict[str, int] = field(default_factory=dict)  # what posts lost, and broken files, by reason
     history: tuple[dict, ...] = field(default=())  # what was done to it since: accounts forgotten
+    """Of each event: "from", the identity of the dataset before it; "forgot", the accounts; "images",
+    "tuples" and "posts", how many went; "train", how many of the tuples were in the train split."""
 
     def of_split(self, split: str) -> tuple[ShardEntry, ...]:
         """The shards of one split, in order."""
@@ -84,6 +86,17 @@ class Manifest:
             if shard["outside"] is None:
                 del shard["outside"]  # the identity of an older dataset stays what it was
         return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def lineage(manifest: Manifest) -> dict[str, tuple[dict, ...]]:
+    """The identities that a dataset is known to have had and has, each with the events since.
+
+    An event names the identity before it. Those of versions that did not note it are no link: what the
+    dataset was before one of them counts as another dataset.
+    """
+    events = manifest.history
+    since = {event["from"]: events[number:] for number, event in enumerate(events) if "from" in event}
+    return since | {manifest.sha256(): ()}
 
 
 def split_by_count(train: Counter[str], min_count: int) -> tuple[dict[str, int], dict[str, int]]:

@@ -2,11 +2,12 @@
 
 import copy
 import json
+import os
 import re
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Collection
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,9 @@ from ...datasets.posts.read import FORMATS
 from ...datasets.store.folder import Folder
 from ...datasets.work.processes import ENGINES
 from ..parameters import FOLDER, workers_option
+
+if TYPE_CHECKING:
+    from ...datasets.shards.manifest import Manifest
 
 FAULTS = 20  # that are shown of a verification
 SIZES = ("32", "64", "128")
@@ -343,6 +347,16 @@ def _hashes(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]
     metavar="HEX",
     help="Account as the shards have it; repeatable.",
 )
+@click.option(
+    "--runs",
+    "runs",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a run, or of runs: mark those that were trained with the accounts; repeatable.",
+)
+@click.option(
+    "--tracking-uri", metavar="URI", help="MLflow server: mark its runs and its registered models likewise."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
 @workers_option
 @click.pass_context
@@ -352,6 +366,8 @@ def forget(
     names: tuple[str, ...],
     accounts_file: Path | None,
     hashes: tuple[str, ...],
+    runs: tuple[Path, ...],
+    tracking_uri: str | None,
     dry_run: bool,
     workers: int,
 ) -> None:
@@ -361,17 +377,21 @@ def forget(
     for an archive, as in x/ann or mastodon/ann; the post's id where no account was known. Shards that hold
     the account are written anew, the others stay byte for byte, and the manifest records it. The vocabulary
     keeps its emojis unless none of their tuples is left. A killed command goes on when it is run again.
-    Runs, copies and the posts themselves are not touched.
+    Copies and the posts themselves are not touched.
+
+    Of runs and registered models it tells which were trained with the accounts, and how to train them again
+    without; a mark on them makes `emojigan register` and `emojigan predict` say it. A run that is not done
+    goes on with what is left.
 
     Exit code 1: an account is not in the dataset, and never was; the others are forgotten all the same.
 
     \b
     emojigan shards forget shards --account Ann --dry-run
-    emojigan shards forget shards --account Ann --account Bob
+    emojigan shards forget shards --account Ann --account Bob --runs runs --tracking-uri http://mlflow:5000
     """
     from ...datasets.build.labels import hash_account
     from ...datasets.care.forget import forget as forget_accounts
-    from ...datasets.care.forget import was_forgotten
+    from ...datasets.care.forget import history_after, was_forgotten
     from ...datasets.posts.post import Post
     from ...datasets.shards.manifest import read_manifest
 
@@ -397,4 +417,37 @@ def forget(
         f"{found.tuples:,} tuples, {found.images:,} images, in {found.shards} of "
         f"{len(manifest.shards) + (0 if dry_run else found.dropped)} shards"
     )
+    if runs or tracking_uri:
+        if dry_run:
+            manifest = replace(manifest, history=history_after(manifest, found))
+        _tell_trained(folder, manifest, named, runs, tracking_uri, dry_run=dry_run)
     ctx.exit(1 if missing else 0)
+
+
+def _tell_trained(
+    folder: Folder,
+    manifest: "Manifest",
+    accounts: Collection[str],
+    folders: tuple[Path, ...],
+    tracking_uri: str | None,
+    *,
+    dry_run: bool,
+) -> None:
+    """Find, mark and tell the runs and the registered models that were trained with some accounts."""
+    from ...trainer.serving.retrain import in_folder, in_mlflow, marks_of, runs_in
+
+    marks, shards = marks_of(manifest, accounts), str(folder.absolute())
+    runs = {each: runs_in(each) for each in folders}
+    for each in (each for each in folders if not runs[each]):
+        click.echo(f"{each} holds no run.", err=True)
+    for run in (run for each in folders for run in runs[each]):
+        try:
+            trained = in_folder(run, marks, shards, dry_run=dry_run)
+        except InputError as error:  # the others are told all the same
+            click.echo(f"{run} cannot be looked at: {error}", err=True)
+        else:
+            click.echo(trained.told(dry_run=dry_run)) if trained else None
+    if tracking_uri:
+        os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
+        for trained in in_mlflow(marks, shards, dry_run=dry_run):
+            click.echo(trained.told(dry_run=dry_run))

@@ -91,7 +91,10 @@ def make_report(evaluation: Evaluation, run: str) -> Report:
             "run": run,
             "snapshot": f"step {facts.step:,}, the best on the val split",
             "held out": held_out_text(scene, facts.vocabulary),
-            "dataset": facts.dataset,
+            "dataset": facts.dataset
+            + (
+                f"; it {evaluation.forgotten.told}, and what is left is shown" if evaluation.forgotten else ""
+            ),
             "vectors": facts.vectors,
             "config": yaml.safe_dump(
                 evaluation.config.model_dump(), default_flow_style=True, width=1000

@@ -25,7 +25,7 @@ from emojigan.datasets.care.verify import verify
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.post import Post
 from emojigan.datasets.shards.index import Index
-from emojigan.datasets.shards.manifest import Manifest, read_manifest, write_manifest
+from emojigan.datasets.shards.manifest import Manifest, lineage, read_manifest, write_manifest
 from emojigan.datasets.store import atomic as files
 from emojigan.datasets.store.folder import LocalFolder, open_folder
 from emojigan.launch.cli import main
@@ -99,7 +99,9 @@ def test_only_the_accounts_tuples_go(dataset):
     before = tuples(dataset)
     found = without(dataset, ANN)
     assert tuples(dataset) == Counter({key: n for key, n in before.items() if key[1] != ANN})
-    assert found == Forgotten(frozenset([ANN]), images=4, tuples=7, posts=5, shards=4, dropped=2)
+    assert found == Forgotten(
+        frozenset([ANN]), images=4, tuples=7, train_tuples=7, posts=5, shards=4, dropped=2
+    )
 
 
 def test_what_is_left_is_whole_and_counted(dataset):
@@ -146,8 +148,29 @@ def test_manifest_records_it(dataset):
     without(dataset, ANN)
     after = manifest_of(dataset)
     assert after.sha256() != before.sha256()
-    assert after.history == ({"forgot": [ANN], "images": 4, "tuples": 7, "posts": 5},)
+    event = {"forgot": [ANN], "images": 4, "tuples": 7, "posts": 5, "train": 7}
+    assert after.history == ({"from": before.sha256(), **event},)
     assert (after.posts["read"], after.posts["used"], after.posts["forgotten"]) == (13, 6, 5)
+
+
+def test_dataset_knows_what_it_was_and_what_was_forgotten_since(dataset):
+    identities = [manifest_of(dataset).sha256()]
+    for account in (ANN, hash_account(Post("", "Bob", ()))):
+        without(dataset, account)
+        identities.append(manifest_of(dataset).sha256())
+    history = manifest_of(dataset).history
+    assert lineage(manifest_of(dataset)) == dict(zip(identities, (history, history[1:], ()), strict=True))
+
+
+def test_event_that_does_not_name_the_identity_before_it_is_no_link(dataset):
+    """Events of version 0.1 and before this one: what the dataset was then is not known."""
+    without(dataset, ANN)
+    manifest = manifest_of(dataset)
+    (event,) = manifest.history
+    older = replace(manifest, history=({**event, "from": "x"}, {"forgot": [ANN], "posts": 1}, event))
+    assert [len(events) for events in lineage(older).values()] == [3, 1, 0]
+    del event["from"]
+    assert lineage(manifest) == {manifest.sha256(): ()}
 
 
 def test_rejects_lose_the_accounts_lines(dataset):
