@@ -12,6 +12,7 @@ import os
 import platform
 import signal
 import sys
+import threading
 import weakref
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 
 EXIT_CODE = 2  # of the command line, for what the user must mend
 _maps: dict[int, tuple[int, Path]] = {}  # first address of each map ─► the address behind it, and its file
+_ending = threading.Lock()
 _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _ADDRESS = 16  # where the address lies in a siginfo_t, in bytes
 _SIGINFO = 4  # the flag of a handler that is given one
@@ -68,6 +70,7 @@ def _install() -> object:
 
 
 def _end(path: Path) -> None:
+    _ending.acquire()  # for ever: other threads may come here too, and would say it again
     message = (
         f"\nError: {path} was cut short or written over while it was read, or its disk fails. Put the right "
         "one there (nothing, if it lies in a cache), and run the same command again.\n"

@@ -7,8 +7,8 @@ is tried again a while later, and when the trouble lasts the command ends and na
 
 import errno
 import sys
-import time
 from collections.abc import Callable
+from time import sleep
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -41,7 +41,7 @@ def patiently(attempt: Callable[[], T], place: object) -> T:
             return attempt()
         except OSError as error:
             tell(f"{_cause(error, place)}. Trying again for a while.")
-            time.sleep(wait)
+            sleep(wait)
     try:
         return attempt()
     except OSError as error:
@@ -57,5 +57,5 @@ def tell(message: str) -> None:
 
 
 def _cause(error: OSError, place: object) -> str:
-    said = error.strerror or str(error) or type(error).__name__
+    said = error.strerror or " ".join(map(str, error.args)) or type(error).__name__
     return f"{error.filename or place}: {said.splitlines()[0].rstrip('.')}"

@@ -168,7 +168,7 @@ class Split:
                 try:
                     return read(self.folder.path / name)
                 except MISSING as error:
-                    raise ShardError(f"{trouble}: {error.strerror}") from error
+                    raise ShardError(f"{trouble}: it is not there") from error
             assert isinstance(self.folder, StoreFolder) and self.cache is not None, "a store needs a cache"
             try:
                 with self.cache.holding(self.folder, name, digest, compare=compare) as path:

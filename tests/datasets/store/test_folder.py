@@ -2,12 +2,8 @@
 
 import hashlib
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -26,41 +22,6 @@ from emojigan.launch.cli import main
 dataset.CHUNK = 64
 main()
 """
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """An S3 server in a process of its own, with the bucket `bucket`; yields what its clients need."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
-    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with open(tmp_path_factory.mktemp("store") / "log", "w") as log:
-        server = subprocess.Popen(words, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"{url}/moto-api/", timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None and time.monotonic() < deadline
-                time.sleep(0.1)
-        environment = {**keys, "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": url}
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            boto3.client("s3").create_bucket(Bucket="bucket")
-            yield environment
-    finally:
-        server.kill()
-        server.wait()
 
 
 @pytest.fixture(params=["disk", "file", "memory", "s3"])
@@ -178,17 +139,6 @@ def test_store_that_cannot_be_reached_is_told_in_one_line(store, posts_folder, c
     assert result.returncode == 2
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1 and result.stderr.endswith(errors[0] + "\n") and message in errors[0]
-
-
-@pytest.fixture
-def disk(tmp_path) -> Iterator[Path]:
-    """A disk of its own of 1.5 MB."""
-    (tmp_path / "disk").mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", tmp_path / "disk"])
-    if mounted.returncode:
-        pytest.skip("mounting needs root")
-    yield tmp_path / "disk"
-    subprocess.run(["umount", tmp_path / "disk"], check=True)
 
 
 def refused(result, message: str) -> bool:
