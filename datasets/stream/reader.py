@@ -94,6 +94,7 @@ class Reader:
         self._size = split.manifest.image_size
         self._shard = lru_cache(OPEN_SHARDS)(self._open_shard)
         self._lane = lru_cache(4 * reading.order.lanes)(reading.order.lane)
+        self._following = lru_cache(4 * reading.order.lanes)(self._next_window)
         self._tables: dict[_Key, _Opened] = {}
         self._lock = threading.Lock()  # of the tables
         self._closed = False
@@ -138,17 +139,23 @@ class Reader:
         """Begin to open windows, and behind them the next of each lane; those that are wanted."""
         following = [self._following(key) for key in wanted]
         with self._lock:
-            for keys in (wanted, following):
-                new = [key for key in keys if key not in self._tables]
-                opened = [self._opener.submit(self._open, *key) for key in new]
-                for key, table in zip(new, opened, strict=True):
-                    self._tables[key] = table, self._opener.submit(self._check_all, table)
-                    for old in [each for each in self._tables if each[1] == key[1]][:-TABLES]:
-                        if old not in wanted and old not in following:
-                            del self._tables[old]
+            if not self._tables.keys() >= {*wanted, *following}:
+                self._submit(wanted, kept=following)
+                self._submit(following, kept=wanted)
             return [self._tables[key] for key in wanted]
 
-    def _following(self, key: _Key) -> _Key:
+    def _submit(self, keys: list[_Key], kept: list[_Key]) -> None:
+        """Begin to open those windows that are not; `kept` are not dropped for them."""
+        new = [key for key in keys if key not in self._tables]
+        opened = [self._opener.submit(self._open, *key) for key in new]
+        for key, table in zip(new, opened, strict=True):
+            self._tables[key] = table, self._opener.submit(self._check_all, table)
+            for old in [each for each in self._tables if each[1] == key[1]][:-TABLES]:
+                if old not in keys and old not in kept:
+                    del self._tables[old]
+
+    def _next_window(self, key: _Key) -> _Key:
+        """The window that comes behind one in its lane."""
         epoch, lane, window = key
         last = window + 1 == self._lane(epoch, lane).num_windows
         return (epoch + 1, lane, 0) if last else (epoch, lane, window + 1)

@@ -37,11 +37,8 @@ def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 READS = {
-    "one byte": "tar[1 << 19]",
     "slice": "tar.tobytes()",
     "gather": "tar[np.arange(0, 1 << 20, 3)]",
-    "gather of few": "[tar[np.array([row, row + 1])] for row in range(0, 1 << 20, 999)]",
-    "checksum": "zlib_ng.crc32(tar)",
     "threads": "in_threads(*[lambda: zlib_ng.crc32(tar), lambda: tar.sum(), lambda: tar[::-1].copy()] * 3)",
     "beside busy ones": "threading.Thread(target=busy, daemon=True).start(); zlib_ng.crc32(tar)",
 }

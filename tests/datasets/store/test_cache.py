@@ -96,18 +96,19 @@ def test_the_next_window_is_fetched_while_one_is_read(remote, monkeypatch):
 def test_the_first_batch_waits_for_the_windows_that_it_is_in_alone(remote, monkeypatch):
     """Of each of three lanes one; what comes after them is not given before the batch is there."""
     first = {remote.shards[number].name for lane in range(3) for number in first_window(remote, lane)}
-    there = threading.Event()
+    there, in_time = threading.Event(), []
     original = StoreFolder.download
 
     def download(self: StoreFolder, name: str, file: Path) -> None:
         if name.endswith(".tar") and name not in first:
-            assert there.wait(20)
+            in_time.append(there.wait(20))
         original(self, name, file)
 
     monkeypatch.setattr(StoreFolder, "download", download)
     with closing(stream(remote, seed=1, window=1, batch_size=3, start=0, lanes=3, helpers=0)) as reading:
         next(reading)
         there.set()
+    assert all(in_time)
 
 
 def first_window(split: Split, lane: int) -> list[int]:

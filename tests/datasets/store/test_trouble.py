@@ -37,7 +37,7 @@ SIZES = (9, 4, 12, 7, 5, 8)
 def between_tries(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
     """What is done before each further try, instead of waiting."""
     actions: list[Callable[[], object]] = []
-    monkeypatch.setattr(trouble, "WAITS", (1, 1, 1))
+    monkeypatch.setattr(trouble, "WAITS", (1, 1))
     monkeypatch.setattr(trouble, "sleep", lambda _: actions and actions.pop(0)())
     monkeypatch.setattr(trouble, "_told", set())
     return actions
@@ -260,3 +260,68 @@ def test_too_many_open_files_are_named_and_nothing_is_quarantined(local):
     result = subprocess.run(words, capture_output=True, text=True)
     assert "Too many open files. Raise the limit of open files (ulimit -n).\n" in result.stdout, result.stderr
     assert result.stdout.count("\n") == 1
+
+
+TRAIN = ["torchrun", "--standalone", "--nproc_per_node", "2", "--no-python", "emojigan", "train"]
+TINY = [
+    "--batch-size",
+    "16",
+    "--steps",
+    "6",
+    "--log-steps",
+    "1",
+    "--trunk-width",
+    "4",
+    "--feature-dim",
+    "8",
+    "--hidden-dim",
+    "16",
+    "--latent-dim",
+    "4",
+    "--precision",
+    "float32",
+    "--world-size",
+    "2",
+]
+
+
+def train(shards: str | Path, vectors: Path, run: Path, cache: Path, environment: dict[str, str]):
+    """Train on two ranks, from the command line."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    words = [*TRAIN, shards, "--vectors", vectors, "--out", run, "--cache", cache, *TINY]
+    environment = {**os.environ, **environment, "PATH": path}
+    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=200)
+
+
+def losses(run: Path) -> list[str]:
+    return [line for line in (run / "metrics.jsonl").read_text().splitlines() if "penalty" in line]
+
+
+@pytest.mark.soak
+def test_two_ranks_train_alike_from_a_damaged_cache_and_end_alike_on_a_full_disk(
+    store, disk, shards, vectors_file, environment, tmp_path
+):
+    client = boto3.client("s3")
+    for path in shards.rglob("*"):
+        if path.is_file():
+            client.upload_file(str(path), "bucket", f"trained/{path.relative_to(shards)}")
+    url, environment = "s3://bucket/trained", {**environment, **store}
+    cache = tmp_path / "cache"
+    results = [
+        train(shards, vectors_file, tmp_path / "local", cache, environment),
+        train(url, vectors_file, tmp_path / "fetched", cache, environment),
+    ]
+    for path in cache.iterdir():
+        if len(path.name) == 64:
+            content = path.read_bytes()
+            path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    results.append(train(url, vectors_file, tmp_path / "damaged", cache, environment))
+    assert [result.returncode for result in results] == [0] * 3, results[-1].stderr
+    assert losses(tmp_path / "local") == losses(tmp_path / "fetched") == losses(tmp_path / "damaged")
+
+    with pytest.raises(OSError, match="No space left"):
+        (disk / "ballast").write_bytes(bytes(1 << 22))
+    result = train(url, vectors_file, tmp_path / "full", disk / "cache", environment)
+    assert result.returncode != 0
+    assert f"Error: {disk}/cache: No space left on device. Free space there" in result.stderr
+    assert not list(tmp_path.rglob("quarantine-*"))
