@@ -147,7 +147,7 @@ class Reader:
     def _submit(self, keys: list[_Key], kept: list[_Key]) -> None:
         """Begin to open those windows that are not; `kept` are not dropped for them."""
         new = [key for key in keys if key not in self._tables]
-        opened = [self._opener.submit(self._open, *key) for key in new]
+        opened = [self._opener.submit(self._open_or_forget, key) for key in new]
         for key, table in zip(new, opened, strict=True):
             self._tables[key] = table, self._opener.submit(self._check_all, table)
             for old in [each for each in self._tables if each[1] == key[1]][:-TABLES]:
@@ -159,6 +159,15 @@ class Reader:
         epoch, lane, window = key
         last = window + 1 == self._lane(epoch, lane).num_windows
         return (epoch + 1, lane, 0) if last else (epoch, lane, window + 1)
+
+    def _open_or_forget(self, key: _Key) -> _Table:
+        """Open a window. One for which that fails is begun again: it may be long until it is wanted."""
+        try:
+            return self._open(*key)
+        except InputError:
+            with self._lock:
+                self._tables.pop(key, None)
+            raise
 
     def _open(self, epoch: int, lane: int, number: int) -> _Table:
         window = self._lane(epoch, lane).open(number)

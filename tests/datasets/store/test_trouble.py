@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -22,7 +23,7 @@ from s3fs import S3FileSystem
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store import trouble
 from emojigan.datasets.store.cache import ShardCache
-from emojigan.datasets.store.folder import open_folder
+from emojigan.datasets.store.folder import StoreFolder, open_folder
 from emojigan.datasets.store.trouble import patiently
 from emojigan.datasets.stream.quarantine import Quarantined
 from emojigan.datasets.stream.split import Split
@@ -228,6 +229,31 @@ def test_what_a_killed_rank_left_does_not_keep_a_disk_full(on_full_disk, local):
     assert same(read(split), read(local))
 
 
+def test_a_window_that_cannot_be_fetched_ahead_is_fetched_when_it_is_wanted(on_s3, local, monkeypatch):
+    """All tries of the first time fail, of the third tar: the first two are the first window."""
+    failures: dict[str, int] = {}
+    original = StoreFolder.download
+
+    def download(self: StoreFolder, name: str, file: Path) -> None:
+        if name.endswith(".tar"):
+            failures.setdefault(name, 3 if len(failures) == 2 else 0)
+            if failures[name]:
+                failures[name] -= 1
+                raise OSError(errno.ECONNRESET, "reset")
+        original(self, name, file)
+
+    monkeypatch.setattr(StoreFolder, "download", download)
+    with closing(stream(on_s3, seed=1, window=2, batch_size=1, start=0, helpers=0)) as batches:
+        images = [next(batches).images]
+        deadline = time.monotonic() + 20
+        while len(failures) < 3 or any(failures.values()):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        images += [batch.images for batch in islice(batches, on_s3.num_tuples - 1)]
+    with closing(stream(local, seed=1, window=2, batch_size=1, start=0, helpers=0)) as batches:
+        assert same(images, [batch.images for batch in islice(batches, local.num_tuples)])
+
+
 FEW_FILES = """
 import resource, sys
 import numpy.random
@@ -237,7 +263,7 @@ from emojigan.datasets.errors import InputError
 from emojigan.datasets.shards.manifest import read_manifest
 from emojigan.datasets.store import trouble
 from emojigan.datasets.store.cache import ShardCache
-from emojigan.datasets.store.folder import open_folder
+from emojigan.datasets.store.folder import StoreFolder, open_folder
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import stream
 
