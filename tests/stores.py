@@ -53,18 +53,18 @@ def free_port() -> int:
 
 
 @contextmanager
-def moto_server(folder: Path) -> Iterator[dict[str, str]]:
-    """Run moto's server, with the bucket `bucket`; yield the environment variables of its clients."""
+def moto_server(folder: Path) -> Iterator[tuple[subprocess.Popen, dict[str, str]]]:
+    """Run moto's server, with the bucket `bucket`; yield it, and the environment variables of its clients."""
     url = f"http://127.0.0.1:{free_port()}"
     words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", url.rpartition(":")[2]]
     with _running(words, folder / "moto.log") as server:
         _wait(lambda: _answers(f"{url}/moto-api/"), server)
-        yield _clients(url, "key", "secret")
+        yield server, _clients(url, "key", "secret")
 
 
 @contextmanager
 def ceph_server(folder: Path) -> Iterator[dict[str, str]]:
-    """Run Ceph's S3 gateway on a cluster in memory, as `moto_server` does. It takes about 20 s to start."""
+    """Run Ceph's S3 gateway on a cluster in memory, with the bucket `bucket`. Starts in 20 s."""
     if shutil.which("radosgw") is None:
         pytest.skip("Ceph is missing: apt-get install radosgw ceph-mon ceph-osd ceph-mgr ceph-common")
     port, gateway, disk = free_port(), free_port(), str(uuid.uuid4())

@@ -30,6 +30,7 @@ from ..shards.tar import end_of, map_tar, read_sample
 from ..store.atomic import sha256
 from ..store.folder import Folder
 from ..store.lock import is_of_lock
+from ..store.trouble import MISSING, patiently
 from ..work.processes import mapper
 from ..work.progress import progress
 from .adopt import read_adopted
@@ -118,7 +119,15 @@ def _unnamed(folder: Folder, manifest: Manifest) -> list[str]:
 
 
 def _check_tar(folder: Folder, manifest: Manifest, entries: tuple[ShardEntry, ...]) -> _Checked:
-    """Check a tar and its indexes: one for each split that has samples in it."""
+    """Check a tar and its indexes: one for each split that has samples in it.
+
+    Raises:
+        InputError: this machine or the store is in trouble, which says nothing about the tar.
+    """
+    return patiently(partial(_check_files, folder, manifest, entries), folder)
+
+
+def _check_files(folder: Folder, manifest: Manifest, entries: tuple[ShardEntry, ...]) -> _Checked:
     name = entries[0].name
     faults: list[Fault] = []
     indexes: list[Index] = []
@@ -152,8 +161,8 @@ def _check_tar(folder: Folder, manifest: Manifest, entries: tuple[ShardEntry, ..
         with folder.reading(name) as path:
             for key, reason in _check_bytes(path, entries[0], indexes, manifest):
                 faults.append(Fault(name, key, reason))
-    except OSError as error:
-        faults.append(Fault(name, None, f"cannot be read: {error.strerror or error}"))
+    except MISSING:
+        faults.append(Fault(name, None, "cannot be read: it is not there"))
     return _Checked(
         images=sum(entry.images for entry in entries),
         emojis=emojis,

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from ..store.folder import Folder
+from ..store.trouble import MISSING, patiently
 from .manifest import ShardEntry
 
 _TEXTS = ("keys", "extensions", "posts", "accounts", "emojis")
@@ -157,11 +158,20 @@ class ShardError(ValueError):
 
 
 def read_index(folder: Folder, shard: ShardEntry) -> Index:
-    """The index of a shard, whole and consistent. Raises ShardError when it is not."""
-    try:
-        index = parse_index(folder.read(shard.index), shard)
-    except OSError as error:
-        raise ShardError(f"index cannot be read: {error.strerror or error}") from error
+    """The index of a shard, whole and consistent.
+
+    Raises:
+        ShardError: it is damaged or not there.
+        InputError: this machine or the store is in trouble.
+    """
+
+    def read() -> bytes:
+        try:
+            return folder.read(shard.index)
+        except MISSING as error:
+            raise ShardError("index cannot be read: it is not there") from error
+
+    index = parse_index(patiently(read, folder), shard)
     if not fits(index, shard) or not np.array_equal(np.unique(index.image), np.arange(shard.images)):
         raise ShardError("index does not fit the manifest")
     return index

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from zlib_ng import zlib_ng
 
+from .bus_error import name_on_bus_error
 from .encoding import ENCODERS
 from .index import ImageSpan, Index, Label, index_rows
 
@@ -75,7 +76,9 @@ def index_shard(shard: Path) -> Index:
 
 def map_tar(path: Path) -> np.ndarray:
     """The bytes of a tar, uint8 [bytes], by memory map."""
-    return np.asarray(np.memmap(path, np.uint8, "r")) if path.stat().st_size else np.empty(0, np.uint8)
+    if not path.stat().st_size:
+        return np.empty(0, np.uint8)
+    return name_on_bus_error(np.asarray(np.memmap(path, np.uint8, "r")), path)
 
 
 def end_of(span: ImageSpan) -> int:

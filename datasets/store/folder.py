@@ -7,6 +7,7 @@ written. Of fsspec's protocols only plain stores are allowed: others start progr
 protocols.
 """
 
+import errno
 import re
 import shutil
 import tempfile
@@ -21,8 +22,10 @@ import fsspec
 
 from ..errors import InputError
 from .atomic import replacing, write_atomic
+from .trouble import FULL
 
 SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "http", "https", "memory")
+_CLIENTS = ("botocore", "aiobotocore", "aiohttp", "fsspec", "gcsfs", "google", "azure", "httpx", "asyncio")
 _NAME = re.compile(r"[\w.+=@-]+(/[\w.+=@-]+)*", re.ASCII)
 
 
@@ -189,16 +192,19 @@ class StoreFolder:
     def _reaching(self, name: str | None = None) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
         """The store, and the path of a file there, or of the folder itself.
 
-        s3fs lets errors of botocore through, which are no OSErrors: no credentials, no such host.
+        The clients of stores let errors through which are no OSErrors: no credentials, no such host. Here
+        they become OSErrors, which name this folder.
         """
         store, root = self._opened
         path = root if name is None else f"{root}/{_checked(name)}"
         try:
             yield store, path
+        except OSError:
+            raise
         except Exception as error:
-            if not type(error).__module__.startswith("botocore."):
+            if type(error).__module__.partition(".")[0] not in _CLIENTS:
                 raise
-            raise InputError(f"{self.url}: {error}") from error
+            raise OSError(errno.EIO, str(error) or type(error).__name__, self.url) from error
 
     def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
         part = {} if not start and end is None else {"start": start, "end": end}
@@ -241,9 +247,13 @@ class StoreFolder:
             yield Path(folder) / "file"
 
     def download(self, name: str, file: Path) -> None:
-        """Copy a file to this machine, whole or not at all."""
-        with replacing(file) as temporary, self._reaching(name) as (store, path):
-            store.get_file(path, str(temporary))
+        """Copy a file to this machine, whole or not at all. An OSError names the folder that it is about."""
+        try:
+            with replacing(file) as temporary, self._reaching(name) as (store, path):
+                store.get_file(path, str(temporary))
+        except OSError as error:
+            error.filename = error.filename or (str(file.parent) if error.errno in FULL else self.url)
+            raise
 
     def size(self, name: str) -> int | None:
         try:

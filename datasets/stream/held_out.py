@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from zlib_ng import zlib_ng
 
 from ..errors import InputError
 from ..shards.encoding import decode
@@ -39,7 +38,7 @@ def read_split(split: Split, max_images: int) -> HeldOut:
             shard, index = split.open_shard(number), split.read_index(number)
             for row in range(min(len(index.keys), max_images - first)):
                 member, decoded = shard.member(row), np.empty((size, size, 3), np.uint8)
-                if zlib_ng.crc32(member) != shard.crc32[row]:
+                if not shard.is_right(row) and not split.mend(number, shard, row):
                     raise ShardError(f"checksum of {index.keys[row]} differs")
                 decode(member, encoding, decoded)
                 pixels.append(decoded)

@@ -23,6 +23,7 @@ from .gather import overlapping
 from .order import Order
 from .quarantine import Quarantine
 from .split import OpenShard, Split
+from .unchanged import Unchanged
 
 OPEN_SHARDS = 256  # kept besides those of the windows that are read
 FETCHERS = 8  # downloads at a time
@@ -79,16 +80,22 @@ class _Table:
         return good[np.searchsorted(good, np.arange(len(self.image))) % len(good)]
 
 
+_Key = tuple[int, int, int]  # epoch, lane, window
+_Opened = tuple[Future[_Table], Future[None]]  # the window's table, and when all of its images are checked
+
+
 class Reader:
     """Makes batches, in any threads. They share the open windows and what is known of damage."""
 
     def __init__(self, split: Split, reading: Reading, quarantine: Quarantine, opener: Executor) -> None:
         self._split, self._reading, self._quarantine, self._opener = split, reading, quarantine, opener
+        self._unchanged = Unchanged(split)
         self._per_epoch = split.num_tuples // reading.batch_size
         self._size = split.manifest.image_size
         self._shard = lru_cache(OPEN_SHARDS)(self._open_shard)
         self._lane = lru_cache(4 * reading.order.lanes)(reading.order.lane)
-        self._tables: dict[tuple[int, int, int], tuple[Future[_Table], Future[None]]] = {}
+        self._following = lru_cache(4 * reading.order.lanes)(self._next_window)
+        self._tables: dict[_Key, _Opened] = {}
         self._lock = threading.Lock()  # of the tables
         self._closed = False
 
@@ -105,38 +112,62 @@ class Reader:
         epoch, batch_in_epoch = divmod(number, self._per_epoch)
         reading = self._reading
         parts = reading.order.parts(batch_in_epoch, reading.batch_size, reading.rank, reading.world_size)
+        spans = [
+            ((epoch, lane, window), start, stop)
+            for lane, start, stop in parts
+            for window in self._lane(epoch, lane).windows(start, stop)
+        ]
         while True:
             tables, images, emojis = [], [], []
-            for lane, start, stop in parts:
-                for window in self._lane(epoch, lane).windows(start, stop):
-                    table = self._table(epoch, lane, window)
-                    self._quarantine.check_limit()  # of shards that could not be opened
-                    image, emoji = self._resolve(table, max(start - table.first, 0), stop - table.first)
-                    tables.append(table)
-                    images.append(image)
-                    emojis.append(emoji)
+            windows = self._begin([key for key, _, _ in spans])
+            for (opened, checked), (_, start, stop) in zip(windows, spans, strict=True):
+                if checked.done():
+                    checked.result()  # raises what it raised
+                table = opened.result()
+                self._quarantine.check_limit()  # of shards that could not be opened
+                image, emoji = self._resolve(table, max(start - table.first, 0), stop - table.first)
+                tables.append(table)
+                images.append(image)
+                emojis.append(emoji)
             self._quarantine.check_limit()
             pixels = self._pixels(tables, images)
             if pixels is not None:  # else an image could not be decoded: it is marked, so try again
                 pixels = torch.from_numpy(pixels.reshape(-1, self._size, self._size, 3))
                 return Batch(pixels.permute(0, 3, 1, 2), torch.from_numpy(np.concatenate(emojis)))
 
-    def _table(self, epoch: int, lane: int, window: int) -> _Table:
-        """The table of a window; opening the next window is begun."""
-        last = window + 1 == self._lane(epoch, lane).num_windows
-        wanted = (epoch, lane, window), ((epoch + 1, lane, 0) if last else (epoch, lane, window + 1))
+    def _begin(self, wanted: list[_Key]) -> list[_Opened]:
+        """Begin to open windows, and behind them the next of each lane; those that are wanted."""
+        following = [self._following(key) for key in wanted]
         with self._lock:
-            for key in wanted:
-                if key not in self._tables:
-                    table = self._opener.submit(self._open, *key)
-                    self._tables[key] = table, self._opener.submit(self._check_all, table)
-                    for old in [key for key in self._tables if key[1] == lane][:-TABLES]:
-                        if old not in wanted:
-                            del self._tables[old]
-            table, checks = self._tables[wanted[0]]
-        if checks.done():
-            checks.result()  # raises what it raised
-        return table.result()
+            if not self._tables.keys() >= {*wanted, *following}:
+                self._submit(wanted, kept=following)
+                self._submit(following, kept=wanted)
+            return [self._tables[key] for key in wanted]
+
+    def _submit(self, keys: list[_Key], kept: list[_Key]) -> None:
+        """Begin to open those windows that are not; `kept` are not dropped for them."""
+        new = [key for key in keys if key not in self._tables]
+        opened = [self._opener.submit(self._open_or_forget, key) for key in new]
+        for key, table in zip(new, opened, strict=True):
+            self._tables[key] = table, self._opener.submit(self._check_all, table)
+            for old in [each for each in self._tables if each[1] == key[1]][:-TABLES]:
+                if old not in keys and old not in kept:
+                    del self._tables[old]
+
+    def _next_window(self, key: _Key) -> _Key:
+        """The window that comes behind one in its lane."""
+        epoch, lane, window = key
+        last = window + 1 == self._lane(epoch, lane).num_windows
+        return (epoch + 1, lane, 0) if last else (epoch, lane, window + 1)
+
+    def _open_or_forget(self, key: _Key) -> _Table:
+        """Open a window. One for which that fails is begun again: it may be long until it is wanted."""
+        try:
+            return self._open(*key)
+        except InputError:
+            with self._lock:
+                self._tables.pop(key, None)
+            raise
 
     def _open(self, epoch: int, lane: int, number: int) -> _Table:
         window = self._lane(epoch, lane).open(number)
@@ -146,6 +177,8 @@ class Reader:
                 shards = list(fetchers.map(self._shard, numbers))
         else:
             shards = [self._shard(each) for each in numbers]
+        for each in numbers:
+            self._unchanged.check(each)
         sizes = [self._split.shards[each].images for each in numbers]
         begins = np.cumsum([0, *sizes])
         tuples = [

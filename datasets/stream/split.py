@@ -6,19 +6,28 @@ What a dataset says of itself is checked first: an index must be the one that th
 image in it must lie inside its tar.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+import errno
+import os
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
+from zlib_ng import zlib_ng
 
 from ..errors import InputError
+from ..shards.bus_error import name_on_bus_error
 from ..shards.index import Index, ShardError, fits, parse_index
-from ..shards.manifest import Manifest, ShardEntry
-from ..store.cache import ShardCache
+from ..shards.manifest import Manifest, ShardEntry, read_manifest
+from ..store.cache import ShardCache, WrongFile
 from ..store.folder import Folder, StoreFolder
+from ..store.trouble import MISSING, patiently
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,10 @@ class OpenShard:
     def member(self, row: int) -> np.ndarray:
         """The encoded image of one row, uint8 [bytes]."""
         return self.content[self.offset[row] : self.offset[row] + self.length[row]]
+
+    def is_right(self, row: int) -> bool:
+        """Whether the image of one row has its CRC-32."""
+        return zlib_ng.crc32(self.member(row)) == self.crc32[row]
 
     def tuples_of(self, row: int) -> int:
         """How many tuples the image of one row has."""
@@ -80,22 +93,32 @@ class Split:
         """Refuse a local folder in which shards are missing or cut short, before the work starts."""
         for shard in self.shards if self.folder.path is not None else ():
             if self.folder.size(shard.name) != shard.bytes or self.folder.size(shard.index) is None:
+                self.check_manifest()
                 raise InputError(
                     f"{self.folder}/{shard.name} or its index is missing or cut short. "
                     "Copy the whole folder, or build it again."
                 )
 
     def read_index(self, number: int) -> Index:
-        """The index of a shard. Raises ShardError when it is missing or not the one of the manifest."""
-        shard = self.shards[number]
-        try:
-            with self._local(shard.index, shard.index_sha256) as path:
-                return parse_index(path.read_bytes(), shard)
-        except OSError as error:
-            raise ShardError(f"index cannot be read: {error.strerror or error}") from error
+        """The index of a shard.
 
-    def open_shard(self, number: int) -> OpenShard:
-        """Open a shard. Raises ShardError when that is not possible; nothing of it is then used."""
+        Raises:
+            ShardError: it is missing or not the one of the manifest.
+            InputError: this machine or the store is in trouble, or the dataset was changed meanwhile.
+        """
+        shard = self.shards[number]
+
+        def parse(path: Path) -> Index:
+            return parse_index(path.read_bytes(), shard)
+
+        return self._read("index cannot be read", shard.index, shard.index_sha256, parse)
+
+    def open_shard(self, number: int, *, compare: bool = False) -> OpenShard:
+        """Open a shard. Raises as `read_index` does; of a shard with a ShardError nothing is used.
+
+        Args:
+            compare: a cached copy with the manifest's digest first, and fetch it again if it has another.
+        """
         shard, index = self.shards[number], self.read_index(number)
         if not fits(index, shard):
             raise ShardError("index does not fit the manifest")
@@ -103,22 +126,81 @@ class Split:
         known = emoji >= 0
         if known.sum() != shard.tuples:
             raise ShardError("index does not fit the manifest")
-        try:
-            with self._local(shard.name, shard.sha256) as path:
-                content = _map(path, shard.bytes)
-        except OSError as error:
-            raise ShardError(f"cannot be read: {error.strerror or error}") from error
+
+        def map_whole(path: Path) -> np.ndarray:
+            return _map(path, shard.bytes)
+
+        content = self._read("cannot be read", shard.name, shard.sha256, map_whole, compare=compare)
         return OpenShard(content, index.offset, index.length, index.crc32, index.image[known], emoji[known])
 
-    def _local(self, name: str, sha256: str) -> AbstractContextManager[Path]:
+    def mend(self, number: int, shard: OpenShard, row: int) -> bool:
+        """Put the store's bytes of an image in the place of a damaged cached copy's; whether they are right.
+
+        They go into this process's memory alone. Other threads may read other images of the shard meanwhile.
+        """
         if self.folder.path is not None:
-            return nullcontext(self.folder.path / name)
-        assert isinstance(self.folder, StoreFolder) and self.cache is not None, "a store needs a cache"
-        return self.cache.holding(self.folder, name, sha256)
+            return False
+        try:
+            shard.member(row)[:] = self._compared(number).member(row)
+        except ShardError:  # the store has not the right one either
+            return False
+        return shard.is_right(row)
+
+    @cached_property
+    def _compared(self) -> Callable[[int], OpenShard]:
+        return lru_cache(1)(partial(self.open_shard, compare=True))
+
+    def check_manifest(self) -> None:
+        """Refuse a folder that holds another dataset by now: its shards are not damaged, but others."""
+        now = patiently(partial(read_manifest, self.folder), self.folder)
+        if now.sha256() != self.manifest.sha256():
+            raise InputError(
+                f"{self.folder} was changed since it was opened: accounts were forgotten, or it was built "
+                "anew. Run the same command again."
+            )
+
+    def _read(
+        self, trouble: str, name: str, digest: str, read: Callable[[Path], T], *, compare: bool = False
+    ) -> T:
+        """What `read` makes of a file. A cached copy that it refuses is compared with `digest` first."""
+
+        def attempt(compare: bool) -> T:
+            if self.folder.path is not None:
+                try:
+                    return read(self.folder.path / name)
+                except MISSING as error:
+                    raise ShardError(f"{trouble}: it is not there") from error
+            assert isinstance(self.folder, StoreFolder) and self.cache is not None, "a store needs a cache"
+            try:
+                with self.cache.holding(self.folder, name, digest, compare=compare) as path:
+                    return read(path)
+            except WrongFile as error:
+                raise ShardError(f"{trouble}: {error}") from error
+            except ShardError:
+                if compare:
+                    raise
+                return attempt(compare=True)
+
+        try:
+            return patiently(partial(attempt, compare), self.folder)
+        except ShardError:
+            self.check_manifest()
+            raise
 
 
 def _map(path: Path, size: int) -> np.ndarray:
-    """The bytes of a file, uint8 [size], by memory map. Not by np.memmap: it would keep the file open."""
+    """The bytes of a file, uint8 [size], by memory map. Not by np.memmap: it would keep the file open.
+
+    Raises:
+        ShardError: it has another size.
+        OSError: this machine cannot.
+    """
     if path.stat().st_size != size:
         raise ShardError("cut short")
-    return torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
+    try:
+        content = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
+    except RuntimeError as error:  # torch tells the number of the error at the end
+        number = re.search(r"\((\d+)\)$", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
+    return name_on_bus_error(content, path)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from emojigan.datasets.build.dataset import Source, build_shards
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.care.verify import Fault, verify
+from emojigan.datasets.errors import InputError
 from emojigan.datasets.shards.index import Index, index_rows
 from emojigan.datasets.shards.manifest import Manifest, read_manifest, write_manifest
 from emojigan.datasets.store.folder import LocalFolder, open_folder
@@ -56,6 +57,15 @@ def damage(path: Path, position: int) -> None:
     content = bytearray(path.read_bytes())
     content[position] ^= 1
     path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", [SHARD, SHARD.replace(".tar", ".index")])
+def test_a_file_that_this_machine_cannot_read_is_no_fault_of_the_data(copy, name, monkeypatch):
+    monkeypatch.setattr("emojigan.datasets.store.trouble.WAITS", ())
+    (copy / name).unlink()
+    (copy / name).symlink_to(copy / name)
+    with pytest.raises(InputError, match=f"{name}: Too many levels of symbolic links"):
+        faults(copy)
 
 
 @pytest.mark.parametrize("encoding", ["npy", "jpg"])

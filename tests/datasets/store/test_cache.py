@@ -1,18 +1,29 @@
 """Shards of a store are fetched whole, once for all ranks and ahead, and go when there are too many."""
 
+import fcntl
+import hashlib
 import os
+import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import fsspec
 import pytest
+import torch
 
 from emojigan.datasets.errors import InputError
+from emojigan.datasets.shards.manifest import write_manifest
+from emojigan.datasets.store.atomic import sha256
 from emojigan.datasets.store.cache import ShardCache
 from emojigan.datasets.store.folder import StoreFolder, open_folder
+from emojigan.datasets.stream.held_out import read_split
+from emojigan.datasets.stream.order import Order
 from emojigan.datasets.stream.quarantine import Quarantined
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import stream
@@ -82,6 +93,29 @@ def test_the_next_window_is_fetched_while_one_is_read(remote, monkeypatch):
         assert sum(name.endswith(".tar") for name in fetched) == 2
 
 
+def test_the_first_batch_waits_for_the_windows_that_it_is_in_alone(remote, monkeypatch):
+    """Of each of three lanes one; what comes after them is not given before the batch is there."""
+    first = {remote.shards[number].name for lane in range(3) for number in first_window(remote, lane)}
+    there, in_time = threading.Event(), []
+    original = StoreFolder.download
+
+    def download(self: StoreFolder, name: str, file: Path) -> None:
+        if name.endswith(".tar") and name not in first:
+            in_time.append(there.wait(20))
+        original(self, name, file)
+
+    monkeypatch.setattr(StoreFolder, "download", download)
+    with closing(stream(remote, seed=1, window=1, batch_size=3, start=0, lanes=3, helpers=0)) as reading:
+        next(reading)
+        there.set()
+    assert all(in_time)
+
+
+def first_window(split: Split, lane: int) -> list[int]:
+    """The shards of a lane's first window, of one shard each, in the first epoch of seed 1."""
+    return Order(1, split.tuples, 1, 3).lane(0, lane).open(0).pieces[:, 0].tolist()
+
+
 def test_two_ranks_fetch_a_shard_once(remote, monkeypatch):
     fetched: Counter[str] = Counter()
     original = StoreFolder.download
@@ -142,3 +176,126 @@ def test_a_shard_that_is_in_use_is_not_removed(remote):
         with tiny.holding(remote.folder, other.name, other.sha256):
             pass
         assert path.exists()
+
+
+def cached(split: Split) -> list[Path]:
+    """The whole files of the cache."""
+    assert split.cache is not None
+    return [path for path in split.cache.path.iterdir() if len(path.name) == 64]
+
+
+def flip_images(split: Split) -> None:
+    """Change every image of the cached tars in place, as a failing disk would."""
+    assert split.cache is not None
+    for number, shard in enumerate(split.shards):
+        index = split.read_index(number)
+        with open(split.cache.path / shard.sha256, "r+b") as file:
+            for end in (index.offset + index.length).tolist():
+                file.seek(end - 1)
+                file.write(b"\xff")
+
+
+def truncate(split: Split) -> None:
+    for path in cached(split):
+        os.truncate(path, 100)
+
+
+def overwrite(split: Split) -> None:
+    for path in cached(split):
+        path.write_bytes(b"another")
+
+
+@pytest.mark.parametrize("damage", [flip_images, truncate, overwrite])
+def test_damaged_cached_copies_are_fetched_again_and_nothing_is_quarantined(local, remote, damage):
+    remote = replace(remote, cache=ShardCache(remote.cache.path, 1 << 30))
+    read(remote, 20)
+    damage(remote)
+    quarantined: list[Quarantined] = []
+    ranks: dict[int, list] = {}
+
+    def reading(rank: int) -> None:
+        options = {"rank": rank, "world_size": 2, "tell_quarantined": quarantined.append}
+        ranks[rank] = read(remote, 40, **options)
+
+    threads = [threading.Thread(target=reading, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [a + b for a, b in zip(ranks[0], ranks[1], strict=True)] == read(local, 40)
+    assert quarantined == []
+    assert all(sha256(path) == path.name for path in cached(remote))
+
+
+def test_damaged_cached_copies_do_not_stop_an_evaluation(local, remote):
+    remote = replace(remote, cache=ShardCache(remote.cache.path, 1 << 30))
+    read(remote, 20)
+    flip_images(remote)
+    assert torch.equal(read_split(remote, 1000).images, read_split(local, 1000).images)
+
+
+def test_a_store_that_has_damaged_images_too_has_them_quarantined_one_by_one(remote, tmp_path):
+    """Its tar is the manifest's, so that only the index tells which image is damaged."""
+    root = remote.folder.url.removeprefix("memory://")
+    store, shard = fsspec.filesystem("memory"), remote.shards[1]
+    index, content = remote.read_index(1), bytearray(store.cat_file(f"/{root}/{shard.name}"))
+    content[index.offset[2] + index.length[2] - 1] ^= 1
+    store.pipe_file(f"/{root}/{shard.name}", bytes(content))
+    changed = replace(shard, sha256=hashlib.sha256(content).hexdigest())
+    shards = (remote.shards[0], changed, *remote.shards[2:])
+    manifest = replace(remote.manifest, shards=shards)
+    write_manifest(manifest, remote.folder, replaces=remote.manifest)
+    quarantined: list[Quarantined] = []
+    read(replace(remote, manifest=manifest), 20, max_quarantined=1, tell_quarantined=quarantined.append)
+    assert [(each.shard, each.key) for each in quarantined] == [(shard.name, "000002")]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from fsspec.implementations.local import LocalFileSystem
+from emojigan.datasets.store.cache import ShardCache
+from emojigan.datasets.store.folder import StoreFolder
+
+def get_file(self, path, target):
+    Path(target).write_bytes(bytes(1000))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+LocalFileSystem.get_file = get_file
+with ShardCache(Path(sys.argv[1]), 1 << 30).holding(StoreFolder("file:///"), "x", sys.argv[2]):
+    pass
+"""
+
+
+def leave_unfinished(cache: Path, digest: str) -> None:
+    """What a rank leaves that is killed while it fetches."""
+    result = subprocess.run([sys.executable, "-c", KILLED, cache, digest])
+    assert result.returncode == -signal.SIGKILL
+
+
+def unfinished(cache: Path) -> list[Path]:
+    return list(cache.glob(".*.tmp"))
+
+
+def test_what_a_killed_rank_left_goes_and_what_another_is_fetching_stays(remote):
+    path = remote.cache.path
+    dead, alive = ("d" * 64, "a" * 64)
+    for digest in (dead, alive):
+        leave_unfinished(path, digest)
+    assert len(unfinished(path)) == 2
+    with open(path / f"{alive[:2]}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        read(remote, 20)
+        assert [alive in each.name for each in unfinished(path)] == [True]
+    read(remote, 20)  # fetches, for this cache is too small
+    assert unfinished(path) == []
+
+
+def test_what_is_being_fetched_counts(remote):
+    path, digest = remote.cache.path, "a" * 64
+    leave_unfinished(path, digest)
+    os.truncate(unfinished(path)[0], remote.cache.max_bytes)
+    with open(path / f"{digest[:2]}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        read(remote, 20)
+    assert len(cached(remote)) == 1

@@ -4,7 +4,6 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -147,17 +146,6 @@ def test_store_that_cannot_be_reached_is_told_in_one_line(store, posts_folder, c
     assert result.returncode == 2
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1 and result.stderr.endswith(errors[0] + "\n") and message in errors[0]
-
-
-@pytest.fixture
-def disk(tmp_path) -> Iterator[Path]:
-    """A disk of its own of 1.5 MB."""
-    (tmp_path / "disk").mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", tmp_path / "disk"])
-    if mounted.returncode:
-        pytest.skip("mounting needs root")
-    yield tmp_path / "disk"
-    subprocess.run(["umount", tmp_path / "disk"], check=True)
 
 
 def refused(result, message: str) -> bool:

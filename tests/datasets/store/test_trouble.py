@@ -1,0 +1,353 @@
+"""Trouble of this machine or of a store is tried again, then named; it never counts as damage of the data."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
+from pathlib import Path
+
+import boto3
+import fsspec
+import pytest
+import torch
+from s3fs import S3FileSystem
+
+from emojigan.datasets.errors import InputError
+from emojigan.datasets.store import trouble
+from emojigan.datasets.store.cache import ShardCache
+from emojigan.datasets.store.folder import StoreFolder, open_folder
+from emojigan.datasets.store.trouble import patiently
+from emojigan.datasets.stream.quarantine import Quarantined
+from emojigan.datasets.stream.split import Split
+from emojigan.datasets.stream.stream import stream
+
+from ...tiny_dataset import write_dataset
+
+SIZES = (9, 4, 12, 7, 5, 8)
+
+
+@pytest.fixture(autouse=True)
+def between_tries(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+    """What is done before each further try, instead of waiting."""
+    actions: list[Callable[[], object]] = []
+    monkeypatch.setattr(trouble, "WAITS", (1, 1))
+    monkeypatch.setattr(trouble, "sleep", lambda _: actions and actions.pop(0)())
+    monkeypatch.setattr(trouble, "_told", set())
+    return actions
+
+
+def failing(*errors: Exception) -> Callable[[], str]:
+    """Raises each of the errors once, then gives "done"."""
+    left = list(errors)
+
+    def attempt() -> str:
+        if left:
+            raise left.pop(0)
+        return "done"
+
+    return attempt
+
+
+NAMES = (
+    "ENOSPC",
+    "EDQUOT",
+    "EIO",
+    "EMFILE",
+    "ENFILE",
+    "ESTALE",
+    "ENOMEM",
+    "EACCES",
+    "ETIMEDOUT",
+    "ECONNRESET",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_passing_trouble_is_tried_again_and_told_once(name, capsys):
+    error = OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
+    assert patiently(failing(error, error), "here") == "done"
+    assert capsys.readouterr().err == f"here: {error.strerror}. Trying again for a while.\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lasting_trouble_ends_with_its_cause_and_its_place(name):
+    error = OSError(getattr(errno, name), os.strerror(getattr(errno, name)), "/there/file")
+    with pytest.raises(InputError, match=f"/there/file: {error.strerror}. "):
+        patiently(failing(*[error] * 9), "here")
+
+
+def test_damage_is_not_tried_again():
+    attempt = failing(ValueError("damaged"))
+    with pytest.raises(ValueError, match="damaged"):
+        patiently(attempt, "here")
+    assert attempt() == "done"
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Split:
+    return write_dataset(tmp_path / "local", SIZES)
+
+
+def behind(url: str, local: Split, cache: Path) -> Split:
+    """The dataset as it lies on a store."""
+    return Split(open_folder(url), local.manifest, "train", ShardCache(cache, 1 << 30))
+
+
+def read(split: Split) -> list[torch.Tensor]:
+    """All images of two epochs. Nothing may be quarantined."""
+    quarantined: list[Quarantined] = []
+    with closing(
+        stream(
+            split,
+            seed=1,
+            window=2,
+            batch_size=4,
+            start=0,
+            max_quarantined=1,
+            tell_quarantined=quarantined.append,
+        )
+    ) as batches:
+        images = [batch.images for batch in islice(batches, 2 * split.num_tuples // 4)]
+    assert quarantined == []
+    return images
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture
+def on_s3(store, local: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
+    """The dataset on a real server, whose client soon gives up."""
+    client = boto3.client("s3")
+    assert local.folder.path is not None
+    for path in local.folder.path.iterdir():
+        client.put_object(Bucket="bucket", Key=f"{tmp_path.name}/{path.name}", Body=path.read_bytes())
+    impatient = {"read_timeout": 0.5, "connect_timeout": 0.5, "retries": {"max_attempts": 0}}
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": impatient})
+    monkeypatch.setattr(S3FileSystem, "retries", 1)
+    S3FileSystem.clear_instance_cache()
+    return behind(f"s3://bucket/{tmp_path.name}", local, tmp_path / "cache")
+
+
+def test_a_store_that_stops_to_answer_for_a_while_costs_nothing(server, on_s3, local, between_tries):
+    between_tries[:] = [lambda: None, lambda: server.send_signal(signal.SIGCONT)]
+    server.send_signal(signal.SIGSTOP)
+    assert same(read(on_s3), read(local))
+
+
+def test_a_store_that_does_not_answer_any_more_is_named(server, on_s3):
+    server.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(InputError, match=r"^s3://bucket/\S+: .*[Tt]imeout.*\. Mend that"):
+            read(on_s3)
+    finally:
+        server.send_signal(signal.SIGCONT)
+
+
+def test_a_store_that_refuses_is_named(on_s3, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match=r"^s3://bucket/\S+: Could not connect"):
+        read(on_s3)
+
+
+def test_a_shard_that_a_store_has_lost_is_damage(on_s3):
+    root = str(on_s3.folder).removeprefix("s3://bucket/")
+    boto3.client("s3").delete_object(Bucket="bucket", Key=f"{root}/000001.tar")
+    with pytest.raises(AssertionError, match="cannot be read: the store has no such file"):
+        read(on_s3)
+
+
+@pytest.fixture
+def overloaded(local: Split) -> Iterator[tuple[str, list[int]]]:
+    """A web server, and the answers that it gives before it gives the files."""
+    answers: list[int] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path.endswith(".tar") and answers:
+                self.send_error(answers.pop())
+            else:
+                super().do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(local.folder.path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", answers
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("answer", [500, 503, 429, 403])
+def test_a_server_that_is_overloaded_is_asked_again(overloaded, local, tmp_path, answer):
+    url, answers = overloaded
+    answers += [answer] * 3
+    assert same(read(behind(url, local, tmp_path / "cache")), read(local))
+    assert answers == []
+
+
+@pytest.fixture
+def on_full_disk(disk: Path, local: Split, tmp_path: Path) -> tuple[Split, Path]:
+    """The dataset behind a cache on a disk that a file fills."""
+    store = fsspec.filesystem("memory")
+    assert local.folder.path is not None
+    for path in local.folder.path.iterdir():
+        store.pipe_file(f"/{tmp_path.name}/{path.name}", path.read_bytes())
+    ballast = disk / "ballast"
+    with pytest.raises(OSError, match="No space left"):
+        ballast.write_bytes(bytes(1 << 22))
+    return behind(f"memory://{tmp_path.name}", local, disk / "cache"), ballast
+
+
+def test_a_cache_on_a_full_disk_is_named_and_nothing_is_quarantined(on_full_disk):
+    split, _ = on_full_disk
+    with pytest.raises(InputError, match=r"cache: No space left on device\. Free space there, or .*--cache"):
+        read(split)
+
+
+def test_a_disk_that_is_full_for_a_while_costs_nothing(on_full_disk, local, between_tries, capsys):
+    split, ballast = on_full_disk
+    between_tries[:] = [lambda: None, ballast.unlink]
+    assert same(read(split), read(local))
+    assert "cache: No space left on device. Trying again for a while.\n" in capsys.readouterr().err
+
+
+def test_what_a_killed_rank_left_does_not_keep_a_disk_full(on_full_disk, local):
+    split, ballast = on_full_disk
+    split.cache.path.mkdir()
+    ballast.rename(split.cache.path / f".{'d' * 64}.1-00000000.tmp")
+    assert same(read(split), read(local))
+
+
+def test_a_window_that_cannot_be_fetched_ahead_is_fetched_when_it_is_wanted(on_s3, local, monkeypatch):
+    """All tries of the first time fail, of the third tar: the first two are the first window."""
+    failures: dict[str, int] = {}
+    original = StoreFolder.download
+
+    def download(self: StoreFolder, name: str, file: Path) -> None:
+        if name.endswith(".tar"):
+            failures.setdefault(name, 3 if len(failures) == 2 else 0)
+            if failures[name]:
+                failures[name] -= 1
+                raise OSError(errno.ECONNRESET, "reset")
+        original(self, name, file)
+
+    monkeypatch.setattr(StoreFolder, "download", download)
+    with closing(stream(on_s3, seed=1, window=2, batch_size=1, start=0, helpers=0)) as batches:
+        images = [next(batches).images]
+        deadline = time.monotonic() + 20
+        while len(failures) < 3 or any(failures.values()):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        images += [batch.images for batch in islice(batches, on_s3.num_tuples - 1)]
+    with closing(stream(local, seed=1, window=2, batch_size=1, start=0, helpers=0)) as batches:
+        assert same(images, [batch.images for batch in islice(batches, local.num_tuples)])
+
+
+FEW_FILES = """
+import resource, sys
+import numpy.random
+from itertools import islice
+from pathlib import Path
+from emojigan.datasets.errors import InputError
+from emojigan.datasets.shards.manifest import read_manifest
+from emojigan.datasets.store import trouble
+from emojigan.datasets.store.cache import ShardCache
+from emojigan.datasets.store.folder import StoreFolder, open_folder
+from emojigan.datasets.stream.split import Split
+from emojigan.datasets.stream.stream import stream
+
+trouble.WAITS = (0, 0)
+folder = open_folder(sys.argv[1])
+split = Split(folder, read_manifest(folder), "train")
+batches = stream(
+    split, seed=1, window=2, batch_size=4, start=0, helpers=0, max_quarantined=1, tell_quarantined=print
+)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+try:
+    next(batches)
+except InputError as error:
+    print(error)
+"""
+
+
+def test_too_many_open_files_are_named_and_nothing_is_quarantined(local):
+    words = [sys.executable, "-c", FEW_FILES, str(local.folder)]
+    result = subprocess.run(words, capture_output=True, text=True)
+    assert "Too many open files. Raise the limit of open files (ulimit -n).\n" in result.stdout, result.stderr
+    assert result.stdout.count("\n") == 1
+
+
+TRAIN = ["torchrun", "--standalone", "--nproc_per_node", "2", "--no-python", "emojigan", "train"]
+TINY = [
+    "--batch-size",
+    "16",
+    "--steps",
+    "6",
+    "--log-steps",
+    "1",
+    "--trunk-width",
+    "4",
+    "--feature-dim",
+    "8",
+    "--hidden-dim",
+    "16",
+    "--latent-dim",
+    "4",
+    "--precision",
+    "float32",
+    "--world-size",
+    "2",
+]
+
+
+def train(shards: str | Path, vectors: Path, run: Path, cache: Path, environment: dict[str, str]):
+    """Train on two ranks, from the command line."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    words = [*TRAIN, shards, "--vectors", vectors, "--out", run, "--cache", cache, *TINY]
+    environment = {**os.environ, **environment, "PATH": path}
+    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=200)
+
+
+def losses(run: Path) -> list[str]:
+    return [line for line in (run / "metrics.jsonl").read_text().splitlines() if "penalty" in line]
+
+
+@pytest.mark.soak
+def test_two_ranks_train_alike_from_a_damaged_cache_and_end_alike_on_a_full_disk(
+    store, disk, shards, vectors_file, environment, tmp_path
+):
+    client = boto3.client("s3")
+    for path in shards.rglob("*"):
+        if path.is_file():
+            client.upload_file(str(path), "bucket", f"trained/{path.relative_to(shards)}")
+    url, environment = "s3://bucket/trained", {**environment, **store}
+    cache = tmp_path / "cache"
+    results = [
+        train(shards, vectors_file, tmp_path / "local", cache, environment),
+        train(url, vectors_file, tmp_path / "fetched", cache, environment),
+    ]
+    for path in cache.iterdir():
+        if len(path.name) == 64:
+            content = path.read_bytes()
+            path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    results.append(train(url, vectors_file, tmp_path / "damaged", cache, environment))
+    assert [result.returncode for result in results] == [0] * 3, results[-1].stderr
+    assert losses(tmp_path / "local") == losses(tmp_path / "fetched") == losses(tmp_path / "damaged")
+
+    with pytest.raises(OSError, match="No space left"):
+        (disk / "ballast").write_bytes(bytes(1 << 22))
+    result = train(url, vectors_file, tmp_path / "full", disk / "cache", environment)
+    assert result.returncode != 0
+    assert f"Error: {disk}/cache: No space left on device. Free space there" in result.stderr
+    assert not list(tmp_path.rglob("quarantine-*"))
