@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..emojis.text import CANONICAL_VERSION
-from ..posts.images import ImageError, read_image
+from ..posts.images import ImageError, load_image, read_image
 from ..posts.outcomes import (
     DENIED_ACCOUNT,
     DENIED_EMOJI,
@@ -191,7 +191,7 @@ def _read_kept(folder: Folder, options: BuildOptions, chunk: Chunk) -> Part | No
 def _read_pixels(image: ImageSource, options: BuildOptions) -> np.ndarray | str:
     """The small square of an image, or why there is none."""
     try:
-        return read_image(image.read(), options.image_size)
+        return read_image(load_image(image), options.image_size)
     except ImageError as error:
         return str(error)
     except OSError as error:

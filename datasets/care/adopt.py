@@ -27,7 +27,7 @@ from ..build.options import ADOPTION_OPTIONS, BuildOptions
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
 from ..posts.formats.webdataset import TarSlice, read_tar
-from ..posts.images import ImageError, read_image
+from ..posts.images import ImageError, load_image, read_image
 from ..posts.outcomes import BAD_IMAGE, LEFT_OUT, OTHER_SPLIT, USED, WITHOUT_EMOJI
 from ..posts.post import ImageSource, Post, Reject
 from ..shards.encoding import check_picture
@@ -246,7 +246,7 @@ def _label_images(
     for image in entry.images:
         try:
             if image not in images:
-                found.kinds.add(_kind(image.read(), options.image_size))
+                found.kinds.add(_kind(load_image(image), options.image_size))
                 images[image] = []
             images[image].append(label)
         except ImageError as error:

@@ -20,6 +20,7 @@ import simplejpeg
 from PIL import Image
 
 from .outcomes import IMAGE_TOO_LARGE, UNREADABLE_IMAGE
+from .post import ImageSource
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
@@ -34,6 +35,18 @@ Bands = tuple[tuple[slice, np.ndarray], ...]
 
 class ImageError(ValueError):
     """An image that cannot be used; the message is the reason that it is counted under."""
+
+
+def load_image(source: ImageSource) -> bytes:
+    """The encoded image; nothing of one with more than MAX_BYTES is read.
+
+    Raises:
+        ImageError: "image too large".
+        OSError: as the source does.
+    """
+    if source.size() > MAX_BYTES:
+        raise ImageError(IMAGE_TOO_LARGE)
+    return source.read()
 
 
 def read_image(source: bytes, size: int = 64) -> np.ndarray:

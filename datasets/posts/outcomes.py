@@ -19,6 +19,7 @@ LEFT_OUT = (WITHOUT_EMOJI, WITHOUT_IMAGE, DENIED_ACCOUNT, DENIED_WORD, DENIED_EM
 DUPLICATE_ID = "duplicate id"
 NOT_UTF8 = "not UTF-8"
 BROKEN_LINE = "broken line"  # of a table
+LINE_TOO_LONG = "line too long"  # of a table
 BROKEN_ENTRY = "broken entry"  # of an export
 BROKEN_JSON = "broken json"  # in a tar
 NO_ID_OR_IMAGE = "no id or image"
@@ -34,6 +35,7 @@ IMAGE_OUTSIDE_TABLE = "image outside the table's folder"
 # Bad files and parts of files, whose posts cannot be counted.
 DAMAGED_FILE = "damaged file"
 UNREADABLE_FILE = "unreadable file"
+FILE_TOO_LARGE = "file too large"  # of JSON, which is read as a whole
 UNREADABLE_FOLDER = "unreadable folder"
 NO_ACCOUNT = "no account"
 NO_CHATS = "no chats"

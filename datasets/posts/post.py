@@ -3,15 +3,18 @@
 import os
 import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 
 class ImageSource(Protocol):
     """Where the bytes of one image lie: a frozen dataclass, whose repr tells one image from another."""
 
+    def size(self) -> int:
+        """Its bytes, counted before they are read. Raises OSError (FileNotFoundError where it is missing)."""
+        ...
+
     def read(self) -> bytes:
-        """The encoded image. Raises OSError (FileNotFoundError where it is missing)."""
+        """The encoded image, no more bytes than `size` told. Raises OSError as `size` does."""
         ...
 
 
@@ -21,11 +24,16 @@ class ImageFile:
 
     path: str
 
-    def read(self) -> bytes:
-        mode = os.stat(self.path).st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+    def size(self) -> int:
+        about = os.stat(self.path)
+        if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
             raise OSError(f"{self.path} is no file")  # a pipe would keep its reader waiting
-        return Path(self.path).read_bytes()
+        return about.st_size
+
+    def read(self) -> bytes:
+        size = self.size()
+        with open(self.path, "rb") as file:
+            return file.read(size)
 
 
 @dataclass(frozen=True, slots=True)
