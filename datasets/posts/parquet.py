@@ -58,18 +58,17 @@ class ParquetCell:
                 value = value.value
             if self.position is not None:
                 value = value[self.position]
-            content: pa.Scalar | None = value
-            beside = None
+            content, beside = value, None
             if isinstance(value, pa.StructScalar):
                 about = dict(value.items()) if value.is_valid else {}
                 content, beside = about.get("bytes"), about.get("path")
                 beside = beside.as_py() if beside is not None else None
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise OSError(f"{self.path}: row {self.row} is damaged: {error}") from error
-        found = content.as_buffer() if isinstance(content, pa.BinaryScalar) else None
-        if found is not None:
-            return memoryview(found)
-        if (content is None or not content.is_valid) and isinstance(beside, str) and stays_inside(beside):
+        if content is not None and content.is_valid:
+            if isinstance(content, pa.BinaryScalar):
+                return memoryview(content.as_buffer())
+        elif isinstance(beside, str) and stays_inside(beside):
             return ImageFile(os.path.join(os.path.dirname(self.path), beside))
         raise FileNotFoundError(f"{self.path}: no image in row {self.row} of {self.column}")
 
