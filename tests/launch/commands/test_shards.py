@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -248,6 +250,21 @@ def test_pipe_among_the_images_is_counted_and_keeps_nobody_waiting(tmp_path):
 def test_empty_place_is_refused(tmp_path):
     (tmp_path / "posts.csv").write_text("id,image,text\n")
     assert_refused(run("build", tmp_path / "posts.csv", "--out", ""), "is empty")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_disk_that_takes_no_more_is_told_with_the_place(posts_folder, tmp_path, workers):
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "from emojigan.launch.cli import main; main()"
+    )
+    words = ["shards", "build", str(posts_folder / "posts.jsonl"), "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", limited, *words, "--workers", workers], capture_output=True, text=True
+    )
+    last = done.stderr.splitlines()[-1]
+    assert (done.returncode, last) == (2, f"Error: {tmp_path}/out/.build/000000.members: File too large.")
+    assert not list((tmp_path / "out").rglob("*.tmp"))
 
 
 def test_output_inside_a_source_is_refused(built):
