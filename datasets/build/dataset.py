@@ -25,7 +25,7 @@ import numpy as np
 
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
-from ..posts.outcomes import DUPLICATE_ID, LEFT_OUT, USED, WITHOUT_EMOJI
+from ..posts.outcomes import DISGUISED_EMOJIS, DUPLICATE_ID, LEFT_OUT, USED, WITHOUT_EMOJI
 from ..posts.post import Reject
 from ..posts.read import read_posts
 from ..shards.layout import BUILD_FOLDER, MANIFEST, REJECTS, index_name, is_begun, leftovers
@@ -203,7 +203,8 @@ def _digest_all(
 ) -> Iterator[Digest]:
     """Digest chunks, in their order. Raises InputError early, once far more are bad than --max-bad allows."""
     bad: Counter[str] = Counter()
-    seen = 0
+    seen = disguised = 0
+    example = ""
     with progress(num_posts, "posts", "posts") as bar:
         for digest in run(partial(digest_chunk, folder, options), chunks):
             seen += len(digest.outcome)
@@ -211,9 +212,19 @@ def _digest_all(
             for reason, count in zip(digest.reasons, np.bincount(digest.outcome), strict=False):
                 if reason not in (USED, *LEFT_OUT):
                     bad[reason] += int(count)
+                if reason == DISGUISED_EMOJIS:
+                    disguised += int(count)
+                    row = int(np.argmax(digest.outcome == digest.reasons.index(reason)))
+                    example = example or read_part(folder, digest.chunk).where(row)
             if bad.total() > max(HOPELESS, 2 * max_bad * seen):
                 raise _too_bad(bad, seen, max_bad, rejects_of(folder, (digest.chunk, [])))
             yield digest
+    if disguised:
+        print(
+            f"{disguised} posts have no emoji, but something that was one before it was exported: &#128514;, "
+            f":joy:, \\ud83d\\ude02 or ðŸ˜‚. They are left out. The first is {example}.",
+            file=sys.stderr,
+        )
 
 
 def _assemble(

@@ -24,7 +24,6 @@ from ..posts.outcomes import (
     MISSING_IMAGE,
     UNREADABLE_IMAGE,
     USED,
-    WITHOUT_EMOJI,
     WITHOUT_IMAGE,
 )
 from ..posts.post import ImageSource, Post, Reject
@@ -32,7 +31,7 @@ from ..shards.encoding import ENCODERS
 from ..shards.layout import members_name, part_name
 from ..store.folder import Folder
 from .duplicates import fingerprint
-from .labels import emojis_of, hash64, hash_account, position_of, splits_of, texts_of
+from .labels import emojis_of, hash64, hash_account, position_of, splits_of, texts_of, why_without
 from .options import BuildOptions
 from .parts import Part, read_part
 from .plan import Digest
@@ -106,7 +105,7 @@ def _digest_post(entry: Post | Reject, options: BuildOptions) -> _Digested:
     emojis = emojis_of(entry, options)
     kept = [emoji for emoji in emojis if not options.deny.has_emoji(emoji)]
     if not kept:
-        return _Digested(entry, DENIED_EMOJI if emojis else WITHOUT_EMOJI, [])
+        return _Digested(entry, DENIED_EMOJI if emojis else why_without(entry, options), [])
     if not entry.images:
         return _Digested(entry, WITHOUT_IMAGE, [])
     images: dict[bytes, _Image] = {}  # an image that comes twice in a post counts once

@@ -22,7 +22,7 @@ import numpy as np
 import simplejpeg
 from zlib_ng import zlib_ng
 
-from ..build.labels import emojis_of, hash_account, position_of, splits_of
+from ..build.labels import emojis_of, hash_account, position_of, splits_of, why_without
 from ..build.options import ADOPTION_OPTIONS, BuildOptions
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
@@ -240,7 +240,7 @@ def _label_images(
         return entry.reason
     emojis = emojis_of(entry, options)
     if not emojis:
-        return WITHOUT_EMOJI
+        return why_without(entry, options)
     label = Label(entry.id, hash_account(entry), tuple(emojis))
     bad = []
     for image in entry.images:

@@ -8,12 +8,21 @@ USED = "used"
 
 # Left out of good posts: no reason to doubt the source.
 WITHOUT_EMOJI = "without emoji"
+DISGUISED_EMOJIS = "emojis as escapes or mojibake"
 WITHOUT_IMAGE = "without image"
 DENIED_ACCOUNT = "denied account"
 DENIED_WORD = "denied word"
 DENIED_EMOJI = "denied emoji"
 NEAR_DUPLICATE = "near-duplicate in another split"
-LEFT_OUT = (WITHOUT_EMOJI, WITHOUT_IMAGE, DENIED_ACCOUNT, DENIED_WORD, DENIED_EMOJI, NEAR_DUPLICATE)
+LEFT_OUT = (
+    WITHOUT_EMOJI,
+    DISGUISED_EMOJIS,
+    WITHOUT_IMAGE,
+    DENIED_ACCOUNT,
+    DENIED_WORD,
+    DENIED_EMOJI,
+    NEAR_DUPLICATE,
+)
 
 # Bad posts.
 DUPLICATE_ID = "duplicate id"

@@ -10,6 +10,7 @@ of emojis to counts, as JSON where the table has only text. A folder of Hugging 
 read by its metadata tables (`file_name`).
 """
 
+import codecs
 import csv
 import json
 import os
@@ -63,11 +64,24 @@ def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
     if not tables:
         raise InputError(f"{source}: a table of posts ends in {', '.join(_READERS)}.")
     for table in [path for path in tables if path.stem == "metadata"] or tables:
+        _refuse_utf16(table)
         name, folder = name_in(table, source), str(table.parent)
         for number, (line, row) in enumerate(_READERS[table.suffix.lower()](table, names)):
             if not isinstance(row, str):
                 row = _to_post(row, f"{name.removesuffix(table.suffix)}/{number}", folder)
             yield Reject(f"{name}:{line}", row) if isinstance(row, str) else row
+
+
+def _refuse_utf16(table: Path) -> None:
+    """Raise an InputError for a text that begins with UTF-16's mark, or has a zero in every other byte."""
+    if table.suffix.lower() == ".parquet":
+        return
+    with open(table, "rb") as file:
+        head = file.read(64)
+    fewer, more = sorted(head[first::2].count(0) for first in (0, 1))
+    every_other = fewer == 0 and more >= 4 and more > len(head) // 4
+    if every_other or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{table}: not UTF-8; it looks like UTF-16. Save it as UTF-8.")
 
 
 _Rows = Iterator[tuple[int, Sequence[Any] | str]]

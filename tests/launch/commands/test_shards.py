@@ -119,6 +119,21 @@ def test_stats_say_that_tuples_are_those_of_the_vocabulary(built, tmp_path):
     assert "tuples: those with an emoji of the vocabulary; those of rarer emojis are not counted\n" in text
 
 
+def test_emojis_that_the_export_garbled_are_told_apart_and_an_example_is_named(built, tmp_path):
+    folder, _ = built
+    texts = ["🔥", "&#128514;", ":joy:", r"\ud83d\ude02", "ðŸ˜‚", "none"]
+    posts = [{"id": f"p{n}", "image": f"{n}.png", "text": text} for n, text in enumerate(texts)]
+    for number in range(6):
+        shutil.copy(folder / f"{number}.png", tmp_path)
+    (tmp_path / "posts.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts))
+    result = run("build", tmp_path / "posts.jsonl", "--out", tmp_path / "shards", *words(folder))
+    assert "4 posts have no emoji, but something that was one" in result.stderr
+    assert "The first is post p1." in result.stderr
+    counts = json.loads(run("stats", tmp_path / "shards", "--json").stdout)["rejects"]
+    assert counts == {"emojis as escapes or mojibake": 4, "without emoji": 1}
+    assert "emojis as escapes or mojibake" in result.stdout
+
+
 def test_build_over_another_dataset_is_refused(built):
     folder, _ = built
     for other in ((), (*words(folder), "--text", "caption,comments")):
