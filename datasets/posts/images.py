@@ -17,10 +17,11 @@ from importlib.util import find_spec
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, features
 
 from .outcomes import IMAGE_TOO_LARGE, UNREADABLE_IMAGE
 from .post import ImageSource
+from .tiff import tiff_essentials
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
@@ -50,7 +51,10 @@ def load_image(source: ImageSource) -> bytes:
 
 
 def read_image(source: bytes, size: int = 64) -> np.ndarray:
-    """Decode, orient, centre-crop and resize one image: a JPEG, PNG, WebP, GIF, or HEIC with pillow_heif.
+    """Decode, orient, centre-crop and resize one image.
+
+    It is a JPEG, PNG, WebP, GIF, a BMP without run lengths, a TIFF without JPEG or fax in it, an AVIF if
+    Pillow has its decoder, or a HEIC with pillow_heif.
 
     Returns:
         uint8 [size, size, 3], RGB, transparent parts over white; the first frame of an animation.
@@ -125,6 +129,14 @@ def _read_other(source: bytes, size: int) -> np.ndarray:
         form = "GIF"
     elif source.startswith(b"RIFF") and source.startswith(b"WEBP", 8):
         form = "WEBP"  # opening it refuses what is cut off
+    elif source.startswith(b"BM"):
+        form = "BMP"
+        _check_bmp(source)
+    elif source.startswith((b"II*\0", b"MM\0*")):
+        form = "TIFF"
+        source, exif = tiff_essentials(source), source
+    elif source.startswith((b"ftypavif", b"ftypavis"), 4) and features.check("avif"):
+        form = "AVIF"
     elif source.startswith(b"ftyp", 4) and _can_read_heif():
         form = "HEIF"
     else:
@@ -171,10 +183,24 @@ def _png_essentials(source: bytes) -> tuple[bytes, bytes]:
     raise ImageError(UNREADABLE_IMAGE)
 
 
+def _check_bmp(source: bytes) -> None:
+    """Raise an ImageError where a BMP is cut off, or of run lengths, which Pillow undoes byte by byte."""
+    start, header = struct.unpack_from("<II", source, 10)
+    if header == 12:
+        width, height, _, bits = struct.unpack_from("<HHHH", source, 18)
+        compression = 0
+    else:
+        width, height, _, bits, compression = struct.unpack_from("<iiHHI", source, 18)
+    _check_pixels(width, abs(height))
+    row = -(-width * bits // 32) * 4
+    if compression not in (0, 3) or start + row * abs(height) > len(source):
+        raise ImageError(UNREADABLE_IMAGE)
+
+
 def _check_pixels(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(IMAGE_TOO_LARGE)
-    if width * height == 0:
+    if width <= 0 or height <= 0:
         raise ImageError(UNREADABLE_IMAGE)
 
 

@@ -33,7 +33,7 @@ from ..outcomes import (
 from ..paths import files_in, is_clean, name_in
 from ..post import Post, Reject
 
-IMAGES = ("jpg", "jpeg", "png", "webp", "gif")
+IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
 TEXTS = ("txt", "json")
 LONGEST_TEXT = 1 << 24  # bytes
 LONGEST_HEADER = 1 << 20  # bytes, of all that stands before a member: long names, extended attributes
