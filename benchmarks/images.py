@@ -27,7 +27,7 @@ from PIL import Image, ImageEnhance
 from threadpoolctl import threadpool_limits
 
 from emojigan.datasets.build.duplicates import NEAR, fingerprints
-from emojigan.datasets.posts.images import ImageError, read_image
+from emojigan.datasets.images.read import ImageError, read_image
 from emojigan.datasets.shards.encoding import ENCODERS
 from emojigan.datasets.worlds.make import draw, shoot
 from emojigan.datasets.worlds.photographs import PHOTOGRAPHS, photograph

@@ -7,10 +7,13 @@ commands by name, and they import what they need when they run.
 import difflib
 import importlib
 import os
+import re
 
 import click
 
 from ..datasets.errors import InputError
+
+_UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 # Before torch is imported: OpenMP's threads would wait for each other by spinning, which on cores that are
 # shared with anything else makes a CPU training many times slower.
@@ -30,9 +33,15 @@ COMMANDS = {
 
 
 class UserError(click.ClickException):
-    """An error that is the user's to mend: click prints the message alone."""
+    """An error that is the user's to mend: click prints the message alone, in one line.
+
+    Names that stand in it may be anything; what a terminal would obey, or not print, is escaped.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], message))
 
 
 class LazyGroup(click.Group):

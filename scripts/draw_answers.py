@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from emojigan.datasets.posts.images import read_image
+from emojigan.datasets.images.read import read_image
 from emojigan.datasets.worlds.truth import TRUTH, Truth
 from emojigan.trainer.evaluation.figures import Bar, Example, fig4
 from emojigan.trainer.evaluation.scene import set_scene

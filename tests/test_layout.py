@@ -18,13 +18,16 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
     "datasets/work": "",
     "datasets/posts": "",
     "datasets/posts/formats": "datasets/posts",
+    "datasets/images": "datasets/posts",
     "datasets/emojis": "",
     "datasets/emojis/vectors": "datasets/store datasets/work datasets/posts datasets/emojis",
-    "datasets/shards": "datasets/store datasets/posts",
-    "datasets/build": "datasets/store datasets/work datasets/posts datasets/emojis datasets/shards",
+    "datasets/shards": "datasets/store datasets/posts datasets/images",
+    "datasets/build": (
+        "datasets/store datasets/work datasets/posts datasets/images datasets/emojis datasets/shards"
+    ),
     "datasets/stream": "datasets/store datasets/shards",
     "datasets/care": (
-        "datasets/store datasets/work datasets/posts datasets/posts/formats "
+        "datasets/store datasets/work datasets/posts datasets/posts/formats datasets/images "
         "datasets/emojis datasets/shards datasets/build"
     ),
     "datasets/worlds": "datasets/store datasets/work",
@@ -39,7 +42,7 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
         "datasets/stream datasets/worlds trainer trainer/model trainer/training"
     ),
     "trainer/serving": (
-        "datasets/store datasets/posts datasets/emojis datasets/shards trainer trainer/model"
+        "datasets/store datasets/posts datasets/images datasets/emojis datasets/shards trainer trainer/model"
     ),
 }
 ROOMS = {*MAY_IMPORT, "launch", "launch/commands"}

@@ -26,7 +26,7 @@ import numpy as np
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
 from ..posts.broken import check_broken
-from ..posts.outcomes import BROKEN_FILES, DUPLICATE_ID, LEFT_OUT, USED
+from ..posts.outcomes import BROKEN_FILES, DISGUISED_EMOJIS, DUPLICATE_ID, LEFT_OUT, USED
 from ..posts.post import Post, Reject
 from ..posts.read import read_posts
 from ..shards.layout import BEGUN, BUILD_FOLDER, MANIFEST, REJECTS, index_name, is_begun, leftovers
@@ -269,7 +269,8 @@ def _digest_all(
 ) -> Iterator[Digest]:
     """Digest chunks, in their order. Raises InputError early, once far more are bad than --max-bad allows."""
     bad: Counter[str] = Counter()
-    seen = 0
+    seen = disguised = 0
+    example = ""
     with progress(num_entries, "posts", "posts") as bar:
         for digest in run(partial(digest_chunk, folder, options), chunks):
             seen += len(digest.outcome)
@@ -277,9 +278,19 @@ def _digest_all(
             for reason, count in zip(digest.reasons, np.bincount(digest.outcome), strict=False):
                 if reason not in (USED, *LEFT_OUT, *BROKEN_FILES):
                     bad[reason] += int(count)
+                if reason == DISGUISED_EMOJIS:
+                    disguised += int(count)
+                    row = int(np.argmax(digest.outcome == digest.reasons.index(reason)))
+                    example = example or read_part(folder, digest.chunk).where(row)
             if bad.total() > max(HOPELESS, 2 * max_bad * seen):
                 raise too_bad(bad, seen, max_bad, rejects_of(folder, (digest.chunk, [])))
             yield digest
+    if disguised:
+        print(
+            f"{disguised} posts have no emoji, but something that was one before it was exported: &#128514;, "
+            f":joy:, \\ud83d\\ude02 or ðŸ˜‚. They are left out. The first is {example}.",
+            file=sys.stderr,
+        )
 
 
 def _assemble(

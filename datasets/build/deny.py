@@ -1,9 +1,10 @@
-"""What must not be learnt from: emojis, accounts, and posts with certain words.
+r"""What must not be learnt from: emojis, accounts, and posts with certain words.
 
     a file, one entry a line ─► DenyList ─► digest
 
-An entry is an emoji, an `@account`, or a word or phrase (whole words, in any case). Empty lines and lines
-that begin with `#` are skipped.
+An entry is an emoji, an `@account`, or a word or phrase (whole words, in any case, with any blanks between
+them). Empty lines and lines that begin with `#` are skipped: `\#tag` denies the hashtag #tag alone, `tag` the
+word with and without #.
 """
 
 import hashlib
@@ -15,6 +16,9 @@ from pathlib import Path
 from ..emojis.text import canonical
 from ..errors import InputError
 from ..posts.post import Post
+
+_PIECE = re.compile(r"\w+|\W")
+_WORD = re.compile(r"\w")
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,16 @@ class DenyList:
 
     def has_word(self, text: str) -> bool:
         """Whether a listed word or phrase stands in a text."""
-        return bool(self.words) and self._words.search(text.casefold()) is not None
+        if not self.words:
+            return False
+        pieces = _pieces(text.casefold())
+        if self._lengths.keys().isdisjoint(pieces):
+            return False
+        return any(
+            pieces[start : start + length] in self._words and _stands_alone(pieces, start, start + length)
+            for start, piece in enumerate(pieces)
+            for length in self._lengths.get(piece, ())
+        )
 
     def has_emoji(self, emoji: str) -> bool:
         """Whether a canonical emoji is listed; an entry without skin tone and gender denies all variants."""
@@ -48,9 +61,16 @@ class DenyList:
         return frozenset(self.accounts)
 
     @cached_property
-    def _words(self) -> re.Pattern[str]:
-        listed = "|".join(r"\s+".join(map(re.escape, word.split())) for word in self.words)
-        return re.compile(rf"(?<!\w)(?:{listed})(?!\w)")
+    def _words(self) -> frozenset[tuple[str, ...]]:
+        return frozenset(map(_pieces, self.words))
+
+    @cached_property
+    def _lengths(self) -> dict[str, set[int]]:
+        """The first piece of each entry -> how many pieces those have that begin with it."""
+        lengths: dict[str, set[int]] = {}
+        for pieces in self._words:
+            lengths.setdefault(pieces[0], set()).add(len(pieces))
+        return lengths
 
 
 def read_deny_list(path: Path, *, keep_variants: bool = False) -> DenyList:
@@ -66,8 +86,20 @@ def read_deny_list(path: Path, *, keep_variants: bool = False) -> DenyList:
         elif line.startswith("@") and line != "@":
             accounts.add(_account(line))
         elif not line.startswith("#"):
-            words.add(" ".join(line.casefold().split()))
+            word = line[1:] if line.startswith("\\#") else line
+            words.add(" ".join(word.casefold().split()))
     return DenyList(tuple(sorted(emojis)), tuple(sorted(accounts)), tuple(sorted(words)))
+
+
+def _pieces(text: str) -> tuple[str, ...]:
+    """A folded text as its words, blanks, and each other character alone; blanks in a row are one."""
+    return tuple(_PIECE.findall(" ".join(text.split())))
+
+
+def _stands_alone(pieces: tuple[str, ...], start: int, stop: int) -> bool:
+    """Whether no letter touches pieces[start:stop]: "c++" is not in "c++x", nor "++c" in "x++c"."""
+    around = pieces[max(start - 1, 0) : start] + pieces[stop : stop + 1]
+    return not any(map(_WORD.match, around))
 
 
 def _account(name: str) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..emojis.text import CANONICAL_VERSION
-from ..posts.images import ImageError, read_image
+from ..images.read import ImageError, load_image, read_image
 from ..posts.outcomes import (
     DENIED_ACCOUNT,
     DENIED_EMOJI,
@@ -24,7 +24,6 @@ from ..posts.outcomes import (
     MISSING_IMAGE,
     UNREADABLE_IMAGE,
     USED,
-    WITHOUT_EMOJI,
     WITHOUT_IMAGE,
 )
 from ..posts.post import ImageSource, Post, Reject
@@ -32,7 +31,7 @@ from ..shards.encoding import ENCODERS
 from ..shards.layout import members_name, part_name
 from ..store.folder import Folder
 from .duplicates import fingerprint
-from .labels import NO_TIME, emojis_of, hash64, hash_account, position_of, texts_of
+from .labels import NO_TIME, emojis_of, hash64, hash_account, position_of, texts_of, why_without
 from .options import BuildOptions
 from .parts import Part, read_part
 from .plan import Digest
@@ -107,7 +106,7 @@ def _digest_post(entry: Post | Reject, options: BuildOptions) -> _Digested:
     emojis = emojis_of(entry, options)
     kept = [emoji for emoji in emojis if not options.deny.has_emoji(emoji)]
     if not kept:
-        return _Digested(entry, DENIED_EMOJI if emojis else WITHOUT_EMOJI, [])
+        return _Digested(entry, DENIED_EMOJI if emojis else why_without(entry, options), [])
     if not entry.images:
         return _Digested(entry, WITHOUT_IMAGE, [])
     images: dict[bytes, _Image] = {}  # an image that comes twice in a post counts once
@@ -198,7 +197,7 @@ def _read_kept(folder: Folder, options: BuildOptions, chunk: Chunk) -> Part | No
 def _read_pixels(image: ImageSource, options: BuildOptions) -> np.ndarray | str:
     """The small square of an image, or why there is none."""
     try:
-        return read_image(image.read(), options.image_size)
+        return read_image(load_image(image), options.image_size)
     except ImageError as error:
         return str(error)
     except OSError as error:

@@ -1,6 +1,6 @@
 """What is known of a post without its images: its emojis, who posted it, and its split.
 
-Post ─► emojis_of
+Post ─► emojis_of ─► or why_without
      ─► hash_account ─► position_of ─► deal, all posts at once ─► splits_of
 """
 
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..emojis.disguised import has_disguised
 from ..emojis.text import extract
+from ..posts.outcomes import DISGUISED_EMOJIS, WITHOUT_EMOJI
 from ..posts.post import Post
 from ..shards.layout import SPLITS
 from .options import BuildOptions
@@ -51,6 +53,13 @@ def emojis_of(post: Post, options: BuildOptions) -> list[str]:
         counted[emoji] += taken
         emojis += [emoji] * taken
     return emojis
+
+
+def why_without(post: Post, options: BuildOptions) -> str:
+    """What a post without emojis is counted under."""
+    texts = texts_of(post, options)
+    texts += [reaction for reaction, _ in post.reactions] if "reactions" in options.texts else []
+    return DISGUISED_EMOJIS if any(map(has_disguised, texts)) else WITHOUT_EMOJI
 
 
 def texts_of(post: Post, options: BuildOptions) -> list[str]:

@@ -24,13 +24,13 @@ import simplejpeg
 from zlib_ng import zlib_ng
 
 from ..build.dataset import too_bad
-from ..build.labels import emojis_of, hash64, hash_account, position_of, splits_of
+from ..build.labels import emojis_of, hash64, hash_account, position_of, splits_of, why_without
 from ..build.options import ADOPTION_OPTIONS, BuildOptions
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
+from ..images.read import ImageError, load_image, read_image
 from ..posts.broken import check_broken
 from ..posts.formats.webdataset import TarSlice, read_tar
-from ..posts.images import ImageError, read_image
 from ..posts.outcomes import BAD_IMAGE, BROKEN_FILES, LEFT_OUT, OTHER_SPLIT, USED, WITHOUT_EMOJI
 from ..posts.post import ImageSource, Post, Reject
 from ..shards.encoding import check_picture
@@ -292,13 +292,13 @@ def _label_images(
         return entry.reason
     emojis = emojis_of(entry, options)
     if not emojis:
-        return WITHOUT_EMOJI
+        return why_without(entry, options)
     label = Label(entry.id, hash_account(entry), tuple(emojis))
     bad = []
     for image in entry.images:
         try:
             if image not in images:
-                found.kinds.add(_kind(image.read(), options.image_size))
+                found.kinds.add(_kind(load_image(image), options.image_size))
                 images[image] = []
             images[image].append(label)
         except ImageError as error:

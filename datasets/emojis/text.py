@@ -16,7 +16,7 @@ from functools import cache, lru_cache
 
 import emoji
 
-CANONICAL_VERSION = f"emoji-{emoji.__version__}/rules-2"
+CANONICAL_VERSION = f"emoji-{emoji.__version__}/rules-3"
 """Canonical emojis are comparable only between equal versions: the emoji release and our rules."""
 
 COMPONENTS = frozenset("🏻🏼🏽🏾🏿🦰🦱🦲🦳")
@@ -30,6 +30,7 @@ _TEXT_STYLE, _EMOJI_STYLE, _ZWJ = "\ufe0e", "\ufe0f", "\u200d"
 _UNSTYLED = str.maketrans("", "", _TEXT_STYLE + _EMOJI_STYLE)
 _UNTONED = str.maketrans("", "", "🏻🏼🏽🏾🏿")
 _NEUTRAL_PEOPLE = str.maketrans("👨👩👦👧", "🧑🧑🧒🧒")
+_FLAGLESS = re.compile("[🇦-🇿]{2}")
 # Sequences whose parts carry the tones; the untoned emoji is another code point.
 _SAME_AS = {
     "👩‍🤝‍👨": "👫",
@@ -62,7 +63,12 @@ def _runs() -> re.Pattern[str]:
 
 @lru_cache(2**14)  # people write the same few again and again
 def _emojis_of(run: str, keep_variants: bool) -> tuple[str, ...]:
-    """Leftmost first, the longest emoji at each position; a needless U+FE0F in it changes nothing."""
+    """Leftmost first, the longest emoji at each position; a needless U+FE0F in it changes nothing.
+
+    Regional indicators pair from the left, as they are drawn (Unicode's UAX #29, GB12 and GB13): 🇺🇸🇸🇺🇸 is the
+    flag of the US, then S and U in a pair that is no flag, then S. Nothing is sought across such pairs: if an
+    indicator was deleted, what follows it is not what somebody chose.
+    """
     found, position = [], 0
     while position < len(run):
         last = min(position + _reach().get(run[position], 0), len(run))
@@ -70,6 +76,8 @@ def _emojis_of(run: str, keep_variants: bool) -> tuple[str, ...]:
         end, key = next(((end, key) for end, key in keys if key in _folds()), (position + 1, None))
         if key and run[position:end] not in TEXT_UNLESS_STYLED and not run.startswith(_TEXT_STYLE, end):
             found.append(key if keep_variants else _folds()[key])
+        if key is None and _FLAGLESS.match(run, position):
+            end = position + 2
         position = end
     return tuple(found)
 

@@ -3,7 +3,7 @@
     a file of the export ─► read_json, read_list ─► dig ─► a format's Post | Reject
 
 A file that cannot be read is a Reject of its own; an entry of another shape than the platform writes is one,
-too. A file is held in memory while its entries are read.
+too. A file is held in memory while its entries are read, which takes ten times its size: so there is a limit.
 """
 
 import hashlib
@@ -14,9 +14,11 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from ..errors import InputError
-from .outcomes import BROKEN_ENTRY, IMAGE_OUTSIDE_EXPORT, UNREADABLE_FILE
+from .outcomes import BROKEN_ENTRY, FILE_TOO_LARGE, IMAGE_OUTSIDE_EXPORT, UNREADABLE_FILE
 from .paths import is_clean
 from .post import ImageFile, Reject
+
+MOST_JSON = 2**30  # bytes of one file
 
 
 def hidden(identity: str) -> str:
@@ -30,16 +32,21 @@ def refuse_zip(source: Path) -> None:
         raise InputError(f"{source}: unpack it first, and name the folder.")
 
 
-def read_json(path: Path, after: bytes = b"") -> Any:
+def read_json(path: Path, after: bytes = b"", most: int = MOST_JSON) -> Any:
     """The content of a JSON file (of an .xz, too), or a Reject where that cannot be had.
 
     Args:
         after: what ends the text before the JSON, such as the = of an assignment in JavaScript.
+        most: bytes that are read, and unpacked, at most; a file with more is rejected.
     """
     opener = lzma.open if path.suffix == ".xz" else open
     try:
+        if path.stat().st_size > most:
+            return Reject(path.name, FILE_TOO_LARGE, str(path))
         with opener(path, "rb") as file:
-            content = file.read()
+            content = file.read(most + 1)  # of an .xz the size is not known before
+        if len(content) > most:
+            return Reject(path.name, FILE_TOO_LARGE, str(path))
         return json.loads(content.partition(after)[2] if after else content)
     except (OSError, EOFError, lzma.LZMAError, ValueError, RecursionError):
         return Reject(path.name, UNREADABLE_FILE, str(path))
@@ -53,7 +60,10 @@ def read_list(path: Path, *keys: str, after: bytes = b"") -> Iterator[tuple[str,
     content = read_json(path, after)
     entries = dig(content, *keys)
     if not isinstance(entries, list):
-        yield path.name, Reject(path.name, UNREADABLE_FILE, str(path))
+        yield (
+            path.name,
+            content if isinstance(content, Reject) else Reject(path.name, UNREADABLE_FILE, str(path)),
+        )
         return
     for number, entry in enumerate(entries):
         yield f"{path.name}[{number}]", entry

@@ -8,17 +8,27 @@ USED = "used"
 
 # Left out of good posts: no reason to doubt the source.
 WITHOUT_EMOJI = "without emoji"
+DISGUISED_EMOJIS = "emojis as escapes or mojibake"
 WITHOUT_IMAGE = "without image"
 DENIED_ACCOUNT = "denied account"
 DENIED_WORD = "denied word"
 DENIED_EMOJI = "denied emoji"
 NEAR_DUPLICATE = "near-duplicate in another split"
-LEFT_OUT = (WITHOUT_EMOJI, WITHOUT_IMAGE, DENIED_ACCOUNT, DENIED_WORD, DENIED_EMOJI, NEAR_DUPLICATE)
+LEFT_OUT = (
+    WITHOUT_EMOJI,
+    DISGUISED_EMOJIS,
+    WITHOUT_IMAGE,
+    DENIED_ACCOUNT,
+    DENIED_WORD,
+    DENIED_EMOJI,
+    NEAR_DUPLICATE,
+)
 
 # Bad posts.
 DUPLICATE_ID = "duplicate id"
 NOT_UTF8 = "not UTF-8"
 BROKEN_LINE = "broken line"  # of a table
+LINE_TOO_LONG = "line too long"  # of a table
 BROKEN_ENTRY = "broken entry"  # of an export
 BROKEN_JSON = "broken json"  # of one post, in a tar or in a file of its own
 NO_ID_OR_IMAGE = "no id or image"
@@ -40,6 +50,7 @@ IMAGE_OUTSIDE_TABLE = "image outside the table's folder"
 # Broken files and parts of files, of which nobody knows how many posts were in them.
 DAMAGED_TAR = "damaged tar"
 UNREADABLE_FILE = "unreadable file"
+FILE_TOO_LARGE = "file too large"  # of JSON, which is read as a whole
 UNREADABLE_FOLDER = "unreadable folder"
 NO_CHATS = "no chats"
 UNREADABLE_CHATS = "unreadable chats"
@@ -48,6 +59,7 @@ NO_ACCOUNT = "no account"  # of an archive: each of its posts would be of an acc
 BROKEN_FILES = (
     DAMAGED_TAR,
     UNREADABLE_FILE,
+    FILE_TOO_LARGE,
     UNREADABLE_FOLDER,
     NO_CHATS,
     UNREADABLE_CHATS,

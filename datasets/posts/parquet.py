@@ -4,11 +4,13 @@
                          ParquetCell ─► read ─► the bytes, when they are wanted
 
 Both go forward through a row group in small batches: a group that pandas wrote can be the whole
-file.
+file. What memory that takes is pyarrow's affair: it unpacks whole pages, which may hold a thousand images,
+and a file does not tell before how large one is. An image that is too large is not copied further.
 """
 
 import errno
 import json
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -20,7 +22,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from .paths import stays_inside
-from .post import changed
+from .post import ImageFile, changed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +41,16 @@ class ParquetCell:
     row: int
     position: int | None = None  # in the list
 
+    def size(self) -> int:
+        found = self._find()
+        return found.size() if isinstance(found, ImageFile) else len(found)
+
     def read(self) -> bytes:
+        found = self._find()
+        return found.read() if isinstance(found, ImageFile) else bytes(found)
+
+    def _find(self) -> memoryview | ImageFile:
+        """The bytes where pyarrow has them, or the file that the cell names."""
         import pyarrow as pa
 
         try:
@@ -50,18 +61,23 @@ class ParquetCell:
             raise
         try:
             value = column.cell(self.row)
+            if isinstance(value, pa.DictionaryScalar):
+                value = value.value
+            if self.position is not None:
+                value = value[self.position]
+            content, beside = value, None
+            if isinstance(value, pa.StructScalar):
+                about = dict(value.items()) if value.is_valid else {}
+                content, beside = about.get("bytes"), about.get("path")
+                beside = beside.as_py() if beside is not None else None
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise OSError(f"{self.path}: row {self.row} is damaged: {error}") from error
-        if self.position is not None:
-            value = value[self.position]
-        content, beside = (
-            (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
-        )
-        if content is None and beside and stays_inside(beside):
-            return (Path(self.path).parent / beside).read_bytes()
-        if not isinstance(content, bytes):
-            raise FileNotFoundError(f"{self.path}: no image in row {self.row} of {self.column}")
-        return content
+        if content is not None and content.is_valid:
+            if isinstance(content, pa.BinaryScalar):
+                return memoryview(content.as_buffer())
+        elif isinstance(beside, str) and stays_inside(beside):
+            return ImageFile(os.path.join(os.path.dirname(self.path), beside))
+        raise FileNotFoundError(f"{self.path}: no image in row {self.row} of {self.column}")
 
 
 @lru_cache(maxsize=4)
@@ -80,7 +96,7 @@ class _Column:
         self.batches: Iterator[pa.RecordBatch] = iter(())
         self.lock = Lock()
 
-    def cell(self, row: int) -> Any:
+    def cell(self, row: int) -> "pa.Scalar":
         with self.lock:
             if not self.start <= row < self.stop:
                 if row >= self.firsts[-1]:
@@ -94,7 +110,7 @@ class _Column:
                     raise OSError(f"row {row} of {self.name} lies in a damaged row group")
                 self.start += len(self.batch)
                 self.batch = batch.column(self.name)
-            return self.batch[row - self.start].as_py()
+            return self.batch[row - self.start]
 
 
 def open_parquet(path: Path) -> "pq.ParquetFile":

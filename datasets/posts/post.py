@@ -14,8 +14,12 @@ from .outcomes import UNREADABLE_FILE, UNREADABLE_FOLDER
 class ImageSource(Protocol):
     """Where the bytes of one image lie: a frozen dataclass, whose repr tells one image from another."""
 
+    def size(self) -> int:
+        """Its bytes, counted before they are read. Raises OSError (FileNotFoundError where it is missing)."""
+        ...
+
     def read(self) -> bytes:
-        """The encoded image.
+        """The encoded image, no more bytes than `size` told.
 
         Raises:
             OSError: it cannot be read; FileNotFoundError where it is missing.
@@ -30,11 +34,16 @@ class ImageFile:
 
     path: str
 
-    def read(self) -> bytes:
-        mode = os.stat(self.path).st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+    def size(self) -> int:
+        about = os.stat(self.path)
+        if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
             raise OSError(f"{self.path} is no file")  # a pipe would keep its reader waiting
-        return Path(self.path).read_bytes()
+        return about.st_size
+
+    def read(self) -> bytes:
+        size = self.size()
+        with open(self.path, "rb") as file:
+            return file.read(size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import io
 import numpy as np
 import simplejpeg
 
-from ..posts.images import read_image
+from ..images.read import read_image
 
 
 def encode_npy(pixels: np.ndarray) -> bytes:

@@ -1,5 +1,6 @@
 """Files and folders that are whole or absent: written under a temporary name, synced, then renamed."""
 
+import errno
 import glob
 import hashlib
 import os
@@ -10,6 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SUMS = "SHA256SUMS"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def telling_where(path: Path) -> Iterator[None]:
+    """Give `path` to the error of a full disk: write and fsync do not say which file it was."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -18,9 +31,10 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        yield temporary
-        _sync(temporary)
-        os.replace(temporary, path)
+        with telling_where(path):
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -52,16 +66,17 @@ def creating_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(left)
     temporary.mkdir()
     try:
-        yield temporary
-        names = sorted(file.name for file in temporary.iterdir())
-        sums = "".join(f"{sha256(temporary / name)}  {name}\n" for name in names)
-        (temporary / SUMS).write_text(sums, encoding="utf-8")
-        for name in (*names, SUMS, "."):
-            _sync(temporary / name)
-        if path.exists():
-            shutil.rmtree(path)
-        os.rename(temporary, path)
-        _sync(path.parent)
+        with telling_where(path):
+            yield temporary
+            names = sorted(file.name for file in temporary.iterdir())
+            sums = "".join(f"{sha256(temporary / name)}  {name}\n" for name in names)
+            (temporary / SUMS).write_text(sums, encoding="utf-8")
+            for name in (*names, SUMS, "."):
+                _sync(temporary / name)
+            if path.exists():
+                shutil.rmtree(path)
+            os.rename(temporary, path)
+            _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -21,7 +21,7 @@ from typing import Protocol
 import fsspec
 
 from ..errors import InputError
-from .atomic import replacing, write_atomic
+from .atomic import replacing, telling_where, write_atomic
 from .trouble import FULL
 
 SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "http", "https", "memory")
@@ -236,7 +236,8 @@ class StoreFolder:
     def creating(self, name: str) -> Iterator[Path]:
         _checked(name)  # before the work
         with tempfile.TemporaryDirectory(prefix="emojigan-") as folder:
-            yield Path(folder) / "file"
+            with telling_where(Path(folder)):
+                yield Path(folder) / "file"
             with self._reaching(name) as (store, path):
                 store.put_file(str(Path(folder) / "file"), path)
 

@@ -1,6 +1,7 @@
 """The command line answers at once and lists what is there."""
 
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -104,3 +105,13 @@ def test_bad_input_is_one_line_and_exits_with_2(tmp_path: Path):
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_what_a_terminal_would_obey_is_escaped_in_a_message(tmp_path: Path):
+    table = tmp_path / "a\nb\x1b[31m.csv"
+    table.write_bytes(b"i\0d,im\rage,te\x1bxt,caf\xe9\n")
+    result = CliRunner().invoke(main, ["shards", "build", str(table), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    _, _, line = result.stderr.partition("Error: ")
+    assert "a\\nb\\x1b[31m.csv: no column image, text" in line
+    assert not re.search("[\0-\x1f\x7f-\x9f]", line.removesuffix("\n"))

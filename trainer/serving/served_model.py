@@ -18,7 +18,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 
 from emojigan.datasets.emojis.text import display  # pyright: ignore[reportMissingImports]
-from emojigan.datasets.posts.images import ImageError, read_image  # pyright: ignore[reportMissingImports]
+from emojigan.datasets.images.read import ImageError, read_image  # pyright: ignore[reportMissingImports]
 from emojigan.trainer.model.snapshot import load_snapshot  # pyright: ignore[reportMissingImports]
 
 MAX_BYTES = 50_000_000  # of one photograph

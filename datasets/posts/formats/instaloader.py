@@ -26,6 +26,7 @@ from ..times import to_seconds
 _STEM = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_UTC")
 _SLIDE = re.compile(r"(.+)_(\d+)")
 _JSON = re.compile(r"(?!.*iterator_)(.+)(?<!_comments)\.json(\.xz)?")
+_MOST = 2**25  # bytes of the JSON or the text of a post
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".heic")
 
 
@@ -94,7 +95,7 @@ def _post_of(stem: str, metadata: Mapping[str, str]) -> tuple[str, int] | None:
 def _to_post(folder: Path, stem: str, metadata: str | None, images: dict[int, str]) -> Post | Reject | None:
     """None where the JSON is of a story, or of something else that is no post."""
     where = stem
-    content = read_json(folder / metadata) if metadata else None
+    content = read_json(folder / metadata, most=_MOST) if metadata else None
     if isinstance(content, Reject):
         return Reject(where, BROKEN_JSON)  # of this post alone
     kind, node = dig(content, "instaloader", "node_type"), dig(content, "node")
@@ -140,7 +141,8 @@ def _account(folder: Path, node: Any) -> str | None:
         if isinstance(owner, str | int) and owner:
             return f"instagram/{owner}"
     if node is None and (folder / "id").is_file():
-        return f"instagram/{(folder / 'id').read_text(errors='surrogateescape').strip()}"
+        with open(folder / "id", errors="surrogateescape") as file:
+            return f"instagram/{file.read(100).strip()}"
     return None
 
 
@@ -154,8 +156,11 @@ def _caption(folder: Path, stem: str, node: Any) -> str | None:
     if caption is not None:
         text = dig(caption, "text") if isinstance(caption, dict) else caption
         return text if isinstance(text, str) else None
+    path = folder / f"{stem}.txt"
     try:
-        return (folder / f"{stem}.txt").read_text(encoding="utf-8-sig").removesuffix("\n")
+        if path.stat().st_size > _MOST:
+            return None
+        return path.read_text(encoding="utf-8-sig").removesuffix("\n")
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError):
@@ -166,7 +171,7 @@ def _comments(path: Path) -> tuple[str, ...] | None:
     """The texts of the comments and of their answers; None where they are broken."""
     if not path.is_file():
         return ()
-    comments = read_json(path)
+    comments = read_json(path, most=_MOST)
     if not isinstance(comments, list):
         return None
     texts = []

@@ -10,17 +10,19 @@ a mapping of emojis to counts, as JSON where the table has only text. A time is 
 1970. A folder of Hugging Face's ImageFolder shape is read by its metadata tables (`file_name`).
 """
 
+import codecs
 import csv
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ...errors import InputError
 from ..outcomes import (
     BROKEN_LINE,
     IMAGE_OUTSIDE_TABLE,
+    LINE_TOO_LONG,
     NO_ID_OR_IMAGE,
     NOT_UTF8,
     UNREADABLE_ROW_GROUP,
@@ -40,6 +42,7 @@ COLUMNS = {  # ours, and what else they are called
     "time": ("time",),
 }
 LONGEST_FIELD = 1 << 24  # characters: captions with their comments pass csv's own 128 KiB
+LONGEST_ROW = 1 << 25  # characters, or bytes of a JSON line
 _ABSENT = object()  # the id of a table without ids
 _Names = Mapping[str, Sequence[str]]  # of each of our columns, the names that it may have
 
@@ -66,6 +69,7 @@ def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
     for table in tables:
         name, folder = name_in(table, source), str(table.parent)
         try:
+            _refuse_utf16(table)
             tagged = name_with_tag(table, name)
             for number, (line, row) in enumerate(_READERS[table.suffix.lower()](table, names)):
                 if not isinstance(row, str):
@@ -75,23 +79,70 @@ def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
             yield unreadable(table, name)
 
 
+def _refuse_utf16(table: Path) -> None:
+    """Raise an InputError for a text that begins with UTF-16's mark, or has a zero in every other byte."""
+    if table.suffix.lower() == ".parquet":
+        return
+    with open(table, "rb") as file:
+        head = file.read(64)
+    fewer, more = sorted(head[first::2].count(0) for first in (0, 1))
+    every_other = fewer == 0 and more >= 4 and more > len(head) // 4
+    if every_other or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{table}: not UTF-8; it looks like UTF-16. Save it as UTF-8.")
+
+
 _Rows = Iterator[tuple[int, Sequence[Any] | str]]
 """Where a row stands, and its values in the order of COLUMNS; or why it has none. May raise OSError."""
 
 
+class _TooLongError(csv.Error):
+    """A row of more than LONGEST_ROW; csv's reader lets it through and can go on behind it."""
+
+
+class _Lines:
+    """The lines of an open table. None is held in memory that is longer than a row may be."""
+
+    def __init__(self, file: IO) -> None:
+        self.file = file
+        self.number = 0  # of the last line
+        self.row = 0  # characters of the lines since a row began: quotes can join any number of them
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> Any:
+        line = self.file.readline(LONGEST_ROW)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        self.row += len(line)
+        if self.row < LONGEST_ROW:
+            return line
+        while len(line) == LONGEST_ROW and line[-1:] not in ("\n", b"\n"):  # the rest of this line is no row
+            line = self.file.readline(LONGEST_ROW)
+        raise _TooLongError
+
+
 def _read_jsonl(path: Path, names: _Names) -> _Rows:
     with open(path, "rb") as file:
-        for line, content in enumerate(file, 1):
-            if content.isspace():
-                continue
+        lines = _Lines(file)
+        while True:
+            lines.row = 0
             try:
+                content = next(lines, None)
+                if content is None:
+                    return
+                if content.isspace():
+                    continue
                 row = json.loads(content.decode("utf-8-sig"))  # strict: a wrong encoding is told, not guessed
+            except _TooLongError:
+                yield lines.number, LINE_TOO_LONG
             except UnicodeDecodeError:
-                yield line, NOT_UTF8
+                yield lines.number, NOT_UTF8
             except (ValueError, RecursionError):
-                yield line, BROKEN_LINE
+                yield lines.number, BROKEN_LINE
             else:
-                yield line, _pick(row, names) if isinstance(row, dict) else BROKEN_LINE
+                yield lines.number, _pick(row, names) if isinstance(row, dict) else BROKEN_LINE
 
 
 def _pick(row: dict, names: _Names) -> list:
@@ -109,17 +160,19 @@ def _pick(row: dict, names: _Names) -> list:
 def _read_csv(path: Path, names: _Names, delimiter: str = ",") -> _Rows:
     csv.field_size_limit(LONGEST_FIELD)
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)  # else an open quote swallows many posts
+        lines = _Lines(file)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)  # else an open quote swallows many posts
         try:
             header = next(filter(None, reader), [])
         except csv.Error:
             header = []
         identity, *others = _choose(header, names, path).values()
         while True:
+            lines.row = 0
             try:
                 row = next(reader, None)
-            except csv.Error:
-                yield reader.line_num, BROKEN_LINE
+            except csv.Error as error:
+                yield lines.number, LINE_TOO_LONG if isinstance(error, _TooLongError) else BROKEN_LINE
                 continue
             if row is None:
                 return
@@ -127,7 +180,7 @@ def _read_csv(path: Path, names: _Names, delimiter: str = ",") -> _Rows:
                 content = dict(zip(header, row, strict=False))  # short rows lack their last columns
                 values = [content.get(identity) if identity else _ABSENT]
                 values += [content.get(name) if name else None for name in others]
-                yield reader.line_num, values if _is_utf8(values) else NOT_UTF8
+                yield lines.number, values if _is_utf8(values) else NOT_UTF8
 
 
 def _read_tsv(path: Path, names: _Names) -> _Rows:

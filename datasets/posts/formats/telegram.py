@@ -111,13 +111,11 @@ def _to_posts(album: list[_Message | Reject]) -> Iterator[Post | Reject]:
 
 def _to_message(entry: Any, where: str, chat: str, folder: Path) -> _Message | Reject | None:
     """None for a service message. A sender who is not told is the message's own account."""
-    kind, number, sender = dig(entry, "type"), _number(dig(entry, "id")), dig(entry, "from_id")
+    kind, number, sender = dig(entry, "type"), _number(dig(entry, "id")), _sender(dig(entry, "from_id"))
     text, reactions = _text(dig(entry, "text")), _reactions(dig(entry, "reactions"))
     if kind == "service":
         return None
-    if kind != "message" or number is None or text is None or reactions is None:
-        return Reject(where, BROKEN_ENTRY)
-    if not isinstance(sender, str | None) or not is_clean(sender or ""):
+    if kind != "message" or number is None or sender is None or text is None or reactions is None:
         return Reject(where, BROKEN_ENTRY)
     identity = f"{chat}/{number}"
     return _Message(
@@ -131,6 +129,25 @@ def _to_message(entry: Any, where: str, chat: str, folder: Path) -> _Message | R
         # Exports up to 2021 tell the exporter's local time alone: in order, if some hours off.
         time=to_seconds(dig(entry, "date_unixtime") or dig(entry, "date")),
     )
+
+
+def _sender(value: Any) -> str | None:
+    """The sender as exports have it since 2021, user1 or channel2; "" where none is told, None if broken.
+
+    What Telegram Desktop writes there, by its history of export_output_json.cpp and export_data_types.cpp:
+        1.4.8 (December 2018)   the number of a user: nobody else was a sender
+        2.4.1 (October 2020)    2^32 and the number of a user, or 2 * 2^32 and that of a group or channel
+        2.7.2 (April 2021)      "user", "chat" or "channel", and the number
+    Basic groups, the only ones that became a "chat", do not post as such, so that a 2 means a channel.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value if is_clean(value) else None
+    if _number(value) is None:
+        return None
+    kind, number = divmod(value, 2**32)
+    return f"{('user', 'user', 'channel')[kind]}{number}" if number and 0 <= kind <= 2 else None
 
 
 def _number(value: Any) -> str | None:

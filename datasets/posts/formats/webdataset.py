@@ -8,6 +8,7 @@ another's emojis. A damaged header ends a tar for Python's tarfile without a wor
 sample before it, which may lack a member, is lost with it.
 """
 
+import io
 import json
 import os
 import tarfile
@@ -32,9 +33,10 @@ from ..outcomes import (
 from ..paths import files_in, is_clean, name_in, name_with_tag
 from ..post import Post, Reject, changed, unreadable
 
-IMAGES = ("jpg", "jpeg", "png", "webp", "gif")
+IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
 TEXTS = ("txt", "json")
 LONGEST_TEXT = 1 << 24  # bytes
+LONGEST_HEADER = 1 << 20  # bytes, of all that stands before a member: long names, extended attributes
 _END = bytes(512)
 
 
@@ -45,6 +47,9 @@ class TarSlice:
     path: str
     offset: int  # bytes
     length: int  # bytes
+
+    def size(self) -> int:
+        return self.length
 
     def read(self) -> bytes:
         try:
@@ -62,14 +67,24 @@ class TarSlice:
 class _Member:
     key: str  # the name up to the first dot of its last part
     extension: str  # the rest, in small letters
-    offset: int
-    length: int
-    text: bytes | None = None  # of TEXTS
+    content: TarSlice
     fault: str = ""
 
 
 class _DamagedError(Exception):
     """A tar that does not go on where it should; the message says where."""
+
+
+class _Headers(io.BufferedReader):
+    """A tar as tarfile reads it, who would read any header that claims to be long."""
+
+    left = 0  # bytes that may be read before the next member
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= self.left:
+            raise ValueError(f"a header of {size} bytes")
+        self.left -= size
+        return super().read(size)
 
 
 def recognises(source: Path) -> bool:
@@ -105,7 +120,7 @@ def read_tar(tar: Path, name: str, tagged: str) -> Iterator[tuple[str, Post | Re
     """
     try:
         for key, members in groupby(_read_members(tar), key=lambda member: member.key):
-            for entry in _to_posts(list(members), key, tar, name, tagged):
+            for entry in _to_posts(list(members), key, name, tagged):
                 yield key, entry
     except _DamagedError as error:
         yield "", Reject(f"{name}, {error}", DAMAGED_TAR, str(tar))
@@ -113,7 +128,7 @@ def read_tar(tar: Path, name: str, tagged: str) -> Iterator[tuple[str, Post | Re
 
 def _read_members(path: Path) -> Iterator[_Member]:
     """Every file of a tar. Raises _DamagedError behind the last that can be trusted."""
-    with open(path, "rb") as file:
+    with open(path, "rb") as file, _Headers(io.FileIO(path)) as headers:
         size = os.fstat(file.fileno()).st_size
         tar, end = None, 0
         while True:
@@ -121,8 +136,9 @@ def _read_members(path: Path) -> Iterator[_Member]:
             if file.read(len(_END)) == _END:
                 return _check_end(file, end, size)
             try:
-                tar = tar or tarfile.TarFile(fileobj=file)
-                file.seek(end)
+                headers.left = LONGEST_HEADER
+                tar = tar or tarfile.TarFile(fileobj=headers)
+                headers.seek(end)
                 info = tarfile.TarInfo.fromtarfile(tar)
             except Exception as error:  # it raises all sorts on broken headers
                 raise _DamagedError(f"byte {end} of {size}") from error
@@ -130,7 +146,7 @@ def _read_members(path: Path) -> Iterator[_Member]:
                 raise _DamagedError(f"byte {end} of {size}")
             end = tar.offset
             if not info.isdir() and "/._" not in f"/{info.name}":  # macOS's notes on other members
-                yield _to_member(info, file)
+                yield _to_member(info, str(path))
 
 
 def _check_end(file: BinaryIO, end: int, size: int) -> None:
@@ -140,31 +156,27 @@ def _check_end(file: BinaryIO, end: int, size: int) -> None:
             raise _DamagedError(f"byte {end} of {size}")
 
 
-def _to_member(info: tarfile.TarInfo, file: BinaryIO) -> _Member:
+def _to_member(info: tarfile.TarInfo, path: str) -> _Member:
     name = info.name.removeprefix("./")
     folder, slash, base = name.rpartition("/")
     stem, _, extension = base.partition(".")
     extension = extension.lower()
-    fault, text = "", None
+    fault = ""
     if not is_clean(name) or name.startswith("/") or ".." in name.split("/") or not stem:
         fault = UNSAFE_NAME
     elif not info.isreg() or info.issparse():
         fault = NO_PLAIN_FILE
     elif extension in TEXTS and info.size > LONGEST_TEXT:
         fault = TEXT_TOO_LONG
-    elif extension in TEXTS:
-        file.seek(info.offset_data)
-        text = file.read(info.size)
-    return _Member(folder + slash + stem, extension, info.offset_data, info.size, text, fault)
+    content = TarSlice(path, info.offset_data, info.size)
+    return _Member(folder + slash + stem, extension, content, fault)
 
 
-def _to_posts(members: list[_Member], key: str, tar: Path, name: str, tagged: str) -> Iterator[Post | Reject]:
+def _to_posts(members: list[_Member], key: str, name: str, tagged: str) -> Iterator[Post | Reject]:
     """The post of a sample, and those that our own tars name as its reposts; or why there is none."""
     where = f"{name}:{key}".encode(errors="backslashreplace").decode()
     extensions = [member.extension for member in members]
-    images = tuple(
-        TarSlice(str(tar), member.offset, member.length) for member in members if member.extension in IMAGES
-    )
+    images = tuple(member.content for member in members if member.extension in IMAGES)
     dotted = sum("." in each and each.rpartition(".")[2] in IMAGES for each in extensions)
     if fault := next((member.fault for member in members if member.fault), ""):
         yield Reject(where, fault)
@@ -182,7 +194,11 @@ def _to_posts(members: list[_Member], key: str, tar: Path, name: str, tagged: st
 def _read_texts(members: list[_Member], name: str, images: tuple[TarSlice, ...]) -> list[Post | str]:
     """The posts of a sample's images, or why there is none."""
     try:
-        texts = {each.extension: each.text.decode("utf-8-sig") for each in members if each.text is not None}
+        texts = {
+            member.extension: member.content.read().decode("utf-8-sig")
+            for member in members
+            if member.extension in TEXTS
+        }
         about = json.loads(texts.get("json", "{}"))
         reposts = about.get("reposts", []) if "emojis" in about else []
         return [_to_post(label, texts.get("txt", ""), name, images) for label in (about, *reposts)]

@@ -26,7 +26,7 @@ from emojigan.datasets.build.labels import hash_account, position_of, splits_of
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.emojis.text import extract
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.posts.images import read_image
+from emojigan.datasets.images.read import read_image
 from emojigan.datasets.posts.post import ImageFile, Post
 from emojigan.datasets.shards.encoding import decode
 from emojigan.datasets.shards.index import Index

@@ -1,9 +1,10 @@
 """What is denied is in no tuple, and how much that was is told."""
 
+import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emojigan.datasets.build.deny import DenyList, read_deny_list
@@ -25,6 +26,12 @@ def test_entries_are_told_apart(tmp_path):
     path = write(tmp_path, "\ufeff# people\n@Ann\n\n  🔥 \n❤️\n#️⃣\nBad  Word\nstraße\n@\n")
     expected = DenyList(("#\u20e3", "❤", "🔥"), ("ann",), ("@", "bad word", "strasse"))
     assert read_deny_list(path) == expected
+
+
+def test_a_hashtag_is_an_entry_behind_a_backslash_and_a_comment_without(tmp_path):
+    deny = read_deny_list(write(tmp_path, "\\#Ad\n#tag\n# note\na\\#b\n"))
+    assert deny.words == ("#ad", "a\\#b")
+    assert deny.has_word("buy #AD now") and not deny.has_word("buy ad now, #tag, #adx, x#ad")
 
 
 def test_other_encodings_are_refused(tmp_path):
@@ -50,6 +57,51 @@ def test_other_encodings_are_refused(tmp_path):
 )
 def test_whole_words_in_any_case_are_found(text, found):
     assert DenyList(words=("bad word", "c++", "strasse")).has_word(text) is found
+
+
+PARTS = [
+    "a",
+    "A",
+    "b",
+    "ß",
+    "SS",
+    "ſ",
+    "İ",
+    "_",
+    "1",
+    " ",
+    "\n",
+    "\u3000",
+    "#",
+    "+",
+    ".",
+    "\u0301",
+    "😍",
+    "\ud83d",
+]
+ANY_TEXT = st.lists(st.sampled_from(PARTS) | st.text(max_size=2), max_size=12).map("".join)
+
+
+def found_by_a_regular_expression(words: list[str], text: str) -> bool:
+    """What a listed word is, as one expression: as slow as the list is long."""
+    listed = "|".join(r"\s+".join(map(re.escape, word.split())) for word in words)
+    return re.search(rf"(?<!\w)(?:{listed})(?!\w)", text.casefold()) is not None
+
+
+@given(st.lists(ANY_TEXT.filter(str.strip), min_size=1, max_size=6), ANY_TEXT, ANY_TEXT, st.data())
+@settings(max_examples=300, deadline=None)
+def test_words_are_found_as_a_regular_expression_finds_them(entries, before, after, data):
+    words = sorted({" ".join(entry.casefold().split()) for entry in entries})
+    middle = data.draw(st.sampled_from(["", *entries]))
+    for text in (before, before + middle + after, before + " " + middle.upper() + "\n" + after):
+        assert DenyList(words=tuple(words)).has_word(text) is found_by_a_regular_expression(words, text)
+
+
+def test_a_long_list_is_not_searched_entry_by_entry():
+    """However many entries begin alike, a text's word is looked up once for each length that they have."""
+    deny = DenyList(words=tuple(sorted(f"same beginning {number}" for number in range(20_000))))
+    assert {piece: len(lengths) for piece, lengths in deny._lengths.items()} == {"same": 1}
+    assert deny.has_word("a Same  beginning\n19999!") and not deny.has_word("same beginning 20000")
 
 
 @given(st.text(), st.text(min_size=1).filter(str.strip))

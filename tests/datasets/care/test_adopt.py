@@ -23,7 +23,7 @@ from emojigan.datasets.care.adopt import adopt
 from emojigan.datasets.care.forget import forget
 from emojigan.datasets.care.verify import verify
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.posts.images import read_image
+from emojigan.datasets.images.read import read_image
 from emojigan.datasets.posts.post import Post
 from emojigan.datasets.shards.encoding import encode_jpeg
 from emojigan.datasets.shards.index import Index

@@ -148,6 +148,13 @@ def test_any_text_gives_only_canonical_emojis(text, keep_variants):
     assert set(extract(text, keep_variants=keep_variants)) <= members
 
 
+@given(st.lists(st.sampled_from("🇺🇸🇫🇷🇩🇪"), max_size=12), st.sampled_from(["", "😀", "a"]))
+def test_regional_indicators_pair_from_the_left(indicators, before):
+    pairs = ["".join(indicators[first : first + 2]) for first in range(0, len(indicators), 2)]
+    flags = [pair for pair in pairs if canonical(pair)]
+    assert [each for each in extract(before + "".join(indicators)) if each != "😀"] == flags
+
+
 @given(TEXTS)
 def test_folding_an_emoji_kept_with_its_variants_is_extracting_it_folded(text):
     assert [canonical(e) for e in extract(text, keep_variants=True)] == extract(text)
@@ -201,6 +208,7 @@ def test_display_is_fully_qualified_and_comes_back(keep_variants):
         ("♀ ♂️ ⚕️", ""),
         ("🏽 🦰", ""),
         ("🇫🇷🇩🇪 🇫🇷🇩", "🇫🇷 🇩🇪 🇫🇷"),
+        ("🇺🇸🇸🇺🇸 🇩🇫🇷", "🇺🇸"),  # drawn as a flag and the letters S U S, and as D F R
         ("🐶‍🔥", "🐶 🔥"),  # a sequence nobody defined
         ("#love😍#ootd😍😍", "😍 😍 😍"),
         ("👍🏽 ☝️🏽", "👍 ☝"),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from emojigan.datasets.errors import InputError
@@ -169,9 +169,7 @@ def test_nul_in_a_csv_is_rejected(read):
     assert rows[1].id == "2"
 
 
-@pytest.mark.parametrize(
-    "header", ["id,image", "", "\n", "post;image;text", '"id"x,image,text', "id,image,text".encode("utf-16")]
-)
+@pytest.mark.parametrize("header", ["id,image", "", "\n", "post;image;text", '"id"x,image,text'])
 def test_csv_without_a_column_is_refused(read, header):
     with pytest.raises(InputError, match="no column"):
         read(header, "posts.csv")
@@ -214,5 +212,7 @@ def test_folder_named_like_a_table_is_refused(tmp_path):
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_give_posts_and_rejects(read, name, content):
     header = b"" if name.endswith("jsonl") else b"id,image,text\n"
-    for row in read(header + b"".join(content), name):
+    table = header + b"".join(content)
+    assume(not table.startswith((b"\xff\xfe", b"\xfe\xff")) and table[:64].count(0) < 4)  # taken for UTF-16
+    for row in read(table, name):
         assert isinstance(row, Reject) or row.id.encode()

@@ -71,9 +71,16 @@ def test_exception_leaves_the_old_file_alone(tmp_path):
 def test_full_disk_leaves_the_old_file_alone(tmp_path, monkeypatch, call):
     write_atomic(tmp_path / "file", "old")
     monkeypatch.setattr(os, call, refuse)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as caught:
         write_atomic(tmp_path / "file", "new")
+    assert caught.value.filename == str(tmp_path / "file")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
+
+
+def test_an_error_that_is_not_of_the_disk_keeps_its_own_place(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "file"):
+        (tmp_path / "source").read_bytes()
+    assert caught.value.filename == str(tmp_path / "source")
 
 
 def test_killed_writer_leaves_the_old_file(tmp_path):
@@ -134,8 +141,9 @@ def test_exception_leaves_the_old_folder_alone(folder):
 
 def test_full_disk_leaves_the_old_folder_alone(folder, monkeypatch):
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(OSError, match="No space"), creating_folder(folder) as temporary:
+    with pytest.raises(OSError, match="No space") as caught, creating_folder(folder) as temporary:
         (temporary / "c").write_bytes(b"new")
+    assert caught.value.filename == str(folder)
     assert is_whole(folder)
     assert [path.name for path in folder.parent.iterdir()] == ["made"]
 

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +118,21 @@ def test_stats_part_the_tuples_of_the_vocabulary_from_those_outside(built, tmp_p
     text = run("build", folder / "rare.jsonl", "--out", tmp_path / "out", *rare).stdout
     assert text.splitlines()[1].split()[3:5] == ["7", "6"]  # the six of ❤️ are rarer than --min-count
     assert "tuples: those with an emoji of the vocabulary; outside: those with a rarer one" in text
+
+
+def test_emojis_that_the_export_garbled_are_told_apart_and_an_example_is_named(built, tmp_path):
+    folder, _ = built
+    texts = ["🔥", "&#128514;", ":joy:", r"\ud83d\ude02", "ðŸ˜‚", "none"]
+    posts = [{"id": f"p{n}", "image": f"{n}.png", "text": text} for n, text in enumerate(texts)]
+    for number in range(6):
+        shutil.copy(folder / f"{number}.png", tmp_path)
+    (tmp_path / "posts.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts))
+    result = run("build", tmp_path / "posts.jsonl", "--out", tmp_path / "shards", *words(folder))
+    assert "4 posts have no emoji, but something that was one" in result.stderr
+    assert "The first is post p1." in result.stderr
+    counts = json.loads(run("stats", tmp_path / "shards", "--json").stdout)["rejects"]
+    assert counts == {"emojis as escapes or mojibake": 4, "without emoji": 1}
+    assert "emojis as escapes or mojibake" in result.stdout
 
 
 def test_build_over_another_dataset_is_refused(built):
@@ -252,6 +269,21 @@ def test_pipe_among_the_images_is_counted_and_keeps_nobody_waiting(tmp_path):
 def test_empty_place_is_refused(tmp_path):
     (tmp_path / "posts.csv").write_text("id,image,text\n")
     assert_refused(run("build", tmp_path / "posts.csv", "--out", ""), "is empty")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_disk_that_takes_no_more_is_told_with_the_place(posts_folder, tmp_path, workers):
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "from emojigan.launch.cli import main; main()"
+    )
+    words = ["shards", "build", str(posts_folder / "posts.jsonl"), "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", limited, *words, "--workers", workers], capture_output=True, text=True
+    )
+    last = done.stderr.splitlines()[-1]
+    assert (done.returncode, last) == (2, f"Error: {tmp_path}/out/.build/000000.members: File too large.")
+    assert not list((tmp_path / "out").rglob("*.tmp"))
 
 
 def test_output_inside_a_source_is_refused(built):

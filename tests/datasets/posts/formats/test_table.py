@@ -164,6 +164,25 @@ def test_column_that_was_asked_for_must_be_there(tmp_path, name):
         list(read_posts([tmp_path / name], columns={"account": "user"}))
 
 
+UTF16 = {
+    "utf-16": b"",
+    "utf-16-le": b"",
+    "utf-16-be": b"",
+    "utf-16-be with its mark": b"\xfe\xff",
+    "utf-16-le with its mark": b"\xff\xfe",
+}
+
+
+@pytest.mark.parametrize("encoding", UTF16)
+@pytest.mark.parametrize("name", ["posts.csv", "posts.tsv", "posts.jsonl"])
+def test_utf_16_is_named_with_the_way_out(tmp_path, name, encoding):
+    rows = {"posts.csv": "image,text\na.jpg,hi\n", "posts.tsv": "image\ttext\na.jpg\thi\n"}
+    text = rows.get(name, '{"image": "a.jpg", "text": "hi"}\n')
+    (tmp_path / name).write_bytes(UTF16[encoding] + text.encode(encoding.split()[0]))
+    with pytest.raises(InputError, match=rf"{name}: not UTF-8; it looks like UTF-16\. Save it as UTF-8\.$"):
+        list(read_posts([tmp_path / name]))
+
+
 def test_column_that_is_none_of_ours_is_refused(tmp_path):
     write_jsonl(tmp_path / "posts.jsonl", [ROW])
     with pytest.raises(InputError, match="txet: not a column of ours"):

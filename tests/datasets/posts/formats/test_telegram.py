@@ -155,6 +155,20 @@ def test_message_without_a_sender_is_its_own_account(read):
     assert post.account == "telegram/9/4"
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (1, "user1"),  # 2018 to 2020
+        (2**31 - 1, "user2147483647"),
+        (2**32 + 1, "user1"),  # October 2020 to April 2021
+        (2 * 2**32 + 1234567890, "channel1234567890"),
+    ],
+)
+def test_sender_has_the_same_account_in_exports_of_all_years(read, old, new):
+    first, second = read(message(1, from_id=old), message(2, from_id=new))
+    assert first.account == second.account == f"telegram/{new}"
+
+
 def test_every_chat_of_a_whole_export_is_read(tmp_path):
     chats = [
         {"name": "a", "id": 1, "messages": [message(1)]},
@@ -173,7 +187,12 @@ def test_every_chat_of_a_whole_export_is_read(tmp_path):
         {"id": True},
         {"text": 5},
         {"text": [{"type": "bold"}]},
-        {"from_id": 5},
+        {"from_id": 0},
+        {"from_id": -5},
+        {"from_id": True},
+        {"from_id": 2**32},
+        {"from_id": 3 * 2**32 + 5},
+        {"from_id": 5.0},
         {"from_id": "\ud800"},
         {"photo": 5},
         {"type": None},

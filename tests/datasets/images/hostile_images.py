@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from emojigan.datasets.posts.images import MAX_BYTES, MAX_PARTS, MAX_SCANS
+from emojigan.datasets.images.read import MAX_BYTES, MAX_PARTS, MAX_SCANS
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n(/tmp/owned) (w) file closefile\nshowpage\n"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="http://169.254.169.254/"/></svg>'
 PDF = b"%PDF-1.7\n1 0 obj<</Type/Catalog/OpenAction<</S/Launch/F(sh)>>>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF"
 PSD = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 30_000, 30_000, 8, 3)
-OTHER_FORMATS = ("TIFF", "BMP", "PPM", "ICO", "TGA", "SGI", "PCX", "DIB", "EPS")
+OTHER_FORMATS = ("PPM", "ICO", "TGA", "SGI", "PCX", "DIB", "EPS")
 
 
 def hostile_images(seed: int = 0) -> list[tuple[str, bytes]]:
@@ -60,6 +60,32 @@ def webp_claiming(width: int, height: int) -> bytes:
     return bytes(content)
 
 
+def bmp_claiming(width: int, height: int, compression: int = 0, kept: int | None = None) -> bytes:
+    content = bytearray(encoded(Image.new("RGB", (16, 16)), "BMP"))
+    content[18:26] = struct.pack("<ii", width, height)
+    content[30:34] = struct.pack("<I", compression)
+    return bytes(content[:kept])
+
+
+def tiff(*entries: tuple[int, int, int, int], content: bytes = b"", count: int | None = None) -> bytes:
+    """A TIFF of one directory, of (tag, kind, number, value or place), behind some content."""
+    start = 8 + len(content) + len(content) % 2
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    header = b"II*\0" + struct.pack("<I", start) + content.ljust(start - 8, b"\0")
+    number = len(entries) if count is None else count
+    return header + struct.pack("<H", number) + directory + struct.pack("<I", start)  # and so on for ever
+
+
+def tiff_claiming(width: int, height: int, *more: tuple[int, int, int, int], **options) -> bytes:
+    """A grey TIFF of one strip of deflated bytes."""
+    strip = zlib.compress(bytes(1000))
+    given = {tag for tag, *_ in more}
+    entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1)]
+    entries += [(273, 4, 1, 8), (277, 3, 1, 1), (278, 4, 1, height), (279, 4, 1, len(strip))]
+    kept = [entry for entry in entries if entry[0] not in given]
+    return tiff(*kept, *more, content=strip, **options)
+
+
 def with_segments(content: bytes, segments: bytes) -> bytes:
     return content[:2] + segments + content[2:]
 
@@ -78,6 +104,14 @@ def _bombs() -> Iterator[tuple[str, bytes]]:
         yield f"GIF's frame claims {side}", gif_claiming((16, 16), (side, side))
     for side in (13_500, 16_383):
         yield f"WebP claims {side}", webp_claiming(side, side)
+    for side in (8001, 20_000, 65_535, 2**31 - 1):
+        yield f"BMP claims {side}", bmp_claiming(side, side)
+        yield f"BMP claims {side}, upside down", bmp_claiming(side, -side)
+        yield f"TIFF claims {side}", tiff_claiming(side, side)
+    yield "BMP of run lengths", bmp_claiming(8000, 8000, compression=1)
+    yield "BMP of 8000 x 8000 without pixels", bmp_claiming(8000, 8000)
+    yield "TIFF of 8000 x 8000 without pixels", tiff_claiming(8000, 8000, (259, 3, 1, 1))
+    yield "TIFF of huge tiles", tiff_claiming(64, 64, (322, 4, 1, 2**20), (323, 4, 1, 2**20))
     yield "more bytes than allowed", b"\xff\xd8\xff" + bytes(MAX_BYTES)
 
 
@@ -87,7 +121,14 @@ def _empty() -> Iterator[tuple[str, bytes]]:
         yield f"PNG of {width} x {height}", png(width, height, (b"IDAT", zlib.compress(b"")))
         yield f"JPEG of {width} x {height}", jpeg_claiming(width, height)
         yield f"GIF of {width} x {height}", gif_claiming((0, 0), (width, height))
+        yield f"BMP of {width} x {height}", bmp_claiming(width, height)
+        yield f"TIFF of {width} x {height}", tiff_claiming(width, height)
+    yield "BMP of -16 x -16", bmp_claiming(-16, -16)
     for magic in (
+        b"BM",
+        b"II*\0",
+        b"MM\0*",
+        b"\0\0\0\x18ftypavif",
         b"\xff\xd8\xff",
         b"\x89PNG\r\n\x1a\n",
         b"GIF89a",
@@ -133,6 +174,13 @@ def _endless() -> Iterator[tuple[str, bytes]]:
         (jpeg_claiming(7800, 7800, progressive=True)[:-2] + last_scan * MAX_SCANS + b"\xff\xd9"),
     )
 
+    yield "TIFF of endless strips", tiff_claiming(64, 64, (273, 4, 2**31, 8), (279, 4, 2**31, 8))
+    yield "TIFF of endless entries", tiff_claiming(64, 64, count=65_535)
+    yield "TIFF of strips beyond its end", tiff_claiming(64, 64, (273, 4, 1, 2**31))
+    yield "TIFF of JPEG", tiff_claiming(64, 64, (259, 3, 1, 7))
+    yield "TIFF of 32 bits", tiff_claiming(64, 64, (258, 3, 1, 32))
+    yield "TIFF that repeats its width", tiff_claiming(64, 64, (256, 4, 1, 64), (256, 4, 1, 64))
+
 
 def _cut_off(dice: random.Random) -> Iterator[tuple[str, bytes]]:
     image = _texture(200)
@@ -143,6 +191,8 @@ def _cut_off(dice: random.Random) -> Iterator[tuple[str, bytes]]:
         "PNG": encoded(image, "PNG"),
         "WebP": encoded(image, "WEBP"),
         "GIF": encoded(image, "GIF"),
+        "BMP": encoded(image, "BMP"),
+        "TIFF": encoded(image, "TIFF"),
     }
     for name, whole in wholes.items():
         for kept in [len(whole) - 1, *(dice.randrange(len(whole)) for _ in range(19))]:

@@ -9,35 +9,47 @@ are the same on any processor.
 """
 
 import io
-import math
 import struct
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import cache
 from importlib.util import find_spec
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, features
 
-from .outcomes import IMAGE_TOO_LARGE, UNREADABLE_IMAGE
+from ..posts.outcomes import IMAGE_TOO_LARGE, UNREADABLE_IMAGE
+from ..posts.post import ImageSource
+from .average import average_square
+from .tiff import tiff_essentials
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 MAX_PARTS = 1000  # segments or chunks of a file, and one more for each 4 KiB; each costs a microsecond
 MAX_SCANS = 100  # of a progressive JPEG: each goes over all pixels, and real ones have 20 at most
-UNIT = 2**13  # weights are whole multiples of 1/UNIT
-BAND = 4  # parts that are averaged in one product: so small that it starts no threads
-
-
-Bands = tuple[tuple[slice, np.ndarray], ...]
 
 
 class ImageError(ValueError):
     """An image that cannot be used; the message is the reason that it is counted under."""
 
 
+def load_image(source: ImageSource) -> bytes:
+    """The encoded image; nothing of one with more than MAX_BYTES is read.
+
+    Raises:
+        ImageError: "image too large".
+        OSError: as the source does.
+    """
+    if source.size() > MAX_BYTES:
+        raise ImageError(IMAGE_TOO_LARGE)
+    return source.read()
+
+
 def read_image(source: bytes, size: int = 64) -> np.ndarray:
-    """Decode, orient, centre-crop and resize one image: a JPEG, PNG, WebP, GIF, or HEIC with pillow_heif.
+    """Decode, orient, centre-crop and resize one image.
+
+    It is a JPEG, PNG, WebP, GIF, a BMP without run lengths, a TIFF without JPEG or fax in it, an AVIF if
+    Pillow has its decoder, or a HEIC with pillow_heif.
 
     Returns:
         uint8 [size, size, 3], RGB, transparent parts over white; the first frame of an animation.
@@ -82,7 +94,7 @@ def _read_jpeg(source: bytes, size: int) -> np.ndarray:
     )
     if pixels.shape[2] == 4:  # Adobe's inks are stored inverted: as light
         pixels = (pixels[..., :3].astype(np.uint16) * pixels[..., 3:] // 255).astype(np.uint8)
-    return _upright(_square(pixels, (width, height), (eighths, 8), size), orientation)
+    return _upright(average_square(pixels, (width, height), (eighths, 8), size), orientation)
 
 
 def _jpeg_segments(source: bytes) -> Iterator[tuple[int, int, int]]:
@@ -112,6 +124,14 @@ def _read_other(source: bytes, size: int) -> np.ndarray:
         form = "GIF"
     elif source.startswith(b"RIFF") and source.startswith(b"WEBP", 8):
         form = "WEBP"  # opening it refuses what is cut off
+    elif source.startswith(b"BM"):
+        form = "BMP"
+        _check_bmp(source)
+    elif source.startswith((b"II*\0", b"MM\0*")):
+        form = "TIFF"
+        source, exif = tiff_essentials(source), source
+    elif source.startswith((b"ftypavif", b"ftypavis"), 4) and features.check("avif"):
+        form = "AVIF"
     elif source.startswith(b"ftyp", 4) and _can_read_heif():
         form = "HEIF"
     else:
@@ -122,7 +142,7 @@ def _read_other(source: bytes, size: int) -> np.ndarray:
         width, height = image.size
         block = max(1, min(width, height) // (4 * size))
         pixels = np.asarray(_opaque(image, block))
-        return _upright(_square(pixels, (width, height), (1, block), size), orientation)
+        return _upright(average_square(pixels, (width, height), (1, block), size), orientation)
 
 
 @cache
@@ -158,10 +178,24 @@ def _png_essentials(source: bytes) -> tuple[bytes, bytes]:
     raise ImageError(UNREADABLE_IMAGE)
 
 
+def _check_bmp(source: bytes) -> None:
+    """Raise an ImageError where a BMP is cut off, or of run lengths, which Pillow undoes byte by byte."""
+    start, header = struct.unpack_from("<II", source, 10)
+    if header == 12:
+        width, height, _, bits = struct.unpack_from("<HHHH", source, 18)
+        compression = 0
+    else:
+        width, height, _, bits, compression = struct.unpack_from("<iiHHI", source, 18)
+    _check_pixels(width, abs(height))
+    row = -(-width * bits // 32) * 4
+    if compression not in (0, 3) or start + row * abs(height) > len(source):
+        raise ImageError(UNREADABLE_IMAGE)
+
+
 def _check_pixels(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(IMAGE_TOO_LARGE)
-    if width * height == 0:
+    if width <= 0 or height <= 0:
         raise ImageError(UNREADABLE_IMAGE)
 
 
@@ -173,75 +207,6 @@ def _opaque(image: Image.Image, block: int) -> Image.Image:
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
-
-
-def _square(pixels: np.ndarray, full: tuple[int, int], scale: tuple[int, int], size: int) -> np.ndarray:
-    """The central square of an image of `full` width and height, given at scale[0] / scale[1] of them."""
-    (over, under), side = scale, min(full)
-    smooth = over < under or side < size
-    spans = []
-    for length in full:
-        start, stop = (length - side) * over / (2 * under), (length + side) * over / (2 * under)
-        first, last = math.floor(start), math.ceil(stop)
-        spans.append((slice(first, last), _bands(last - first, start - first, stop - first, size, smooth)))
-    (columns, across), (rows, down) = spans
-    return _average(pixels[rows, columns], down, across)
-
-
-def _average(pixels: np.ndarray, down: Bands, across: Bands) -> np.ndarray:
-    """Weighted means of rows and then of columns: uint8 [size, size, 3].
-
-    All sums are of whole numbers below 2^24, which float32 adds without error in any order: neither the
-    processor nor the library's threads can change a byte. Between the two, means are rounded to quarters.
-    """
-    height, width, _ = pixels.shape
-    flat = pixels.reshape(height, -1).astype(np.float32)
-    rows = np.concatenate([band @ flat[touched] for touched, band in down])  # [size, width * 3]
-    rows = np.rint(rows * np.float32(4 / UNIT)).reshape(-1, width, 3).transpose(0, 2, 1).reshape(-1, width)
-    means = np.concatenate(
-        [rows[:, touched] @ band.T for touched, band in across], axis=1
-    )  # [size * 3, size]
-    means = np.rint(means * np.float32(1 / (4 * UNIT))).clip(0, 255).astype(np.uint8)
-    return means.reshape(-1, 3, means.shape[1]).transpose(0, 2, 1)
-
-
-@lru_cache(maxsize=256)
-def _bands(length: int, start: float, stop: float, size: int, smooth: bool) -> Bands:
-    """The weights, BAND parts at a time: the pixels that they touch, and float32 [parts, pixels touched]."""
-    weights = _weights(length, start, stop, size, smooth)
-    bands = []
-    for first in range(0, size, BAND):
-        band = weights[first : first + BAND]
-        touched = np.flatnonzero(band.any(axis=0))
-        span = slice(int(touched[0]), int(touched[-1]) + 1)
-        bands.append((span, np.ascontiguousarray(band[:, span], np.float32)))
-    return tuple(bands)
-
-
-def _weights(length: int, start: float, stop: float, size: int, smooth: bool) -> np.ndarray:
-    """What each of `length` pixels adds to each of `size` equal parts of [start, stop]: [size, length].
-
-    A part is the difference between the running sums of the pixels at its two ends. At the pixels' edges the
-    running sum is exact; within a pixel it has to be interpolated. A straight line gives each part the mean
-    of its exact area. If `smooth`, a cubic curve is taken, whose slope at an edge is the mean of the two
-    pixels there, so that brightness changes gradually within a pixel. For pixels that are means over blocks
-    themselves, as of a reduced JPEG, the result is 4 dB nearer to averaging the full image.
-    """
-    edges = np.linspace(start, stop, size + 1)
-    pixel = np.minimum(edges.astype(int), length - 1)
-    part = edges - pixel
-    sums = (np.arange(length) < pixel[:, None]).astype(np.float64)  # [size + 1, length]
-    edge = np.arange(size + 1)
-    if smooth:
-        sums[edge, pixel] += part**2 * (3 - 2 * part)
-        for slope, knot in ((part * (1 - part) ** 2, pixel), (-(part**2) * (1 - part), pixel + 1)):
-            sums[edge, np.maximum(knot - 1, 0)] += slope / 2
-            sums[edge, np.minimum(knot, length - 1)] += slope / 2
-    else:
-        sums[edge, pixel] += part
-    shares = np.diff(sums, axis=0) * (size / (stop - start))
-    # Rounding the running sums, not the shares, makes each part's shares sum to UNIT.
-    return np.diff(np.rint(shares.cumsum(axis=1) * UNIT), axis=1, prepend=0)
 
 
 def _orientation(exif: bytes) -> int:

@@ -14,18 +14,12 @@ import pytest
 import simplejpeg
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageEnhance, ImageFile, ImageOps
+from PIL import Image, ImageEnhance, ImageFile, ImageOps, TiffImagePlugin, features
 
 from emojigan.datasets.build.duplicates import NEAR, fingerprint, fingerprints
-from emojigan.datasets.posts.images import (
-    MAX_BYTES,
-    ImageError,
-    _average,
-    _bands,
-    _square,
-    _weights,
-    read_image,
-)
+from emojigan.datasets.images.average import _average, _bands, _weights, average_square
+from emojigan.datasets.images.read import MAX_BYTES, ImageError, read_image
+from emojigan.datasets.images.tiff import _NEEDED
 from emojigan.datasets.shards.encoding import ENCODERS
 from emojigan.datasets.worlds.make import draw, shoot
 
@@ -61,7 +55,7 @@ def assert_flat(pixels: np.ndarray, colour: tuple[int, int, int], tolerance: int
     assert np.abs(pixels.astype(int) - colour).max() <= tolerance
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF"])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
 @pytest.mark.parametrize("size", [64, 128])
 def test_every_form_and_mode_becomes_an_rgb_square(form, mode, size):
@@ -208,7 +202,7 @@ def test_square_is_the_exact_area_average(size, times, more, seed, data):
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
     down, across = (exact_area(n, (n - side) / 2, (n + side) / 2, size) for n in (height, width))
     exact = np.einsum("oh,hwc,pw->opc", down, image.astype(np.float64), across, optimize=True)
-    assert np.abs(_square(image, (width, height), (1, 1), size) - exact).max() <= 0.5 + 0.125 + 0.15
+    assert np.abs(average_square(image, (width, height), (1, 1), size) - exact).max() <= 0.5 + 0.125 + 0.15
 
 
 @given(st.integers(1, 300), st.integers(1, 128), st.booleans())
@@ -339,7 +333,7 @@ def test_pillows_own_warning_of_bombs_stops_nothing():
 
 def test_8000_by_8000_is_not_too_large(monkeypatch):
     monkeypatch.setattr(
-        "emojigan.datasets.posts.images._opaque", lambda image, block: Image.new("RGB", (266, 266))
+        "emojigan.datasets.images.read._opaque", lambda image, block: Image.new("RGB", (266, 266))
     )
     flat = png(8000, 8000, (b"IDAT", zlib.compress(b"")))
     assert read_image(flat).shape == (64, 64, 3)
@@ -377,6 +371,58 @@ def test_only_the_first_of_many_frames_is_decoded(monkeypatch):
     assert sum(bool(tile) for tile in loads) == 1
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_deflate", "packbits"])
+def test_tiff_is_read_in_both_byte_orders_and_what_is_lossless(order, compression):
+    image = photograph(300, 200)
+    options = {"big_endian": order == ">"} if compression == "raw" else {}
+    content = encoded(image, "TIFF", compression=compression, **options)
+    np.testing.assert_array_equal(read_image(content), read_image(encoded(image)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_a_tiff_is_undone_once(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(quarters(), "TIFF", exif=exif)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(encoded(quarters(), exif=exif)))))
+    np.testing.assert_array_equal(read_image(content), upright)
+
+
+def test_first_picture_of_a_tiff_is_read_without_the_others_and_their_metadata(monkeypatch):
+    frames = [Image.new("RGB", (64, 64), colour) for colour in (RED, GREEN, BLUE)]
+    content = encoded(frames[0], "TIFF", save_all=True, append_images=frames[1:], exif=EXIF)
+    seen, load = set(), TiffImagePlugin.ImageFileDirectory_v2.load
+    monkeypatch.setattr(
+        TiffImagePlugin.ImageFileDirectory_v2,
+        "load",
+        lambda self, file: (load(self, file), seen.update(self._tagdata))[0],
+    )
+    assert_flat(read_image(content), RED)
+    assert {256, 257, 273} <= seen <= _NEEDED.keys()
+
+
+@pytest.mark.parametrize("height", [48, -48])
+def test_bmp_is_read_from_above_and_from_below(height):
+    content = bytearray(encoded(quarters().crop((0, 0, 64, 48)), "BMP"))
+    content[22:26] = struct.pack("<i", height)
+    expected = quarters().crop((0, 0, 64, 48))
+    expected = expected if height > 0 else ImageOps.flip(expected)
+    np.testing.assert_array_equal(read_image(bytes(content)), read_image(encoded(expected)))
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow was built without it")
+def test_avif_is_read_where_its_decoder_is(monkeypatch):
+    content = encoded(photograph(300, 200), "AVIF", quality=95)
+    assert psnr(read_image(content), read_image(encoded(photograph(300, 200)))) > 35
+    for kept in (0, 1, len(content) // 2, len(content) - 1):
+        with pytest.raises(ImageError, match=r"^unreadable image$"):
+            read_image(content[:kept])
+    monkeypatch.setattr(features, "check", lambda _: False)
+    with pytest.raises(ImageError, match=r"^unreadable image$"):
+        read_image(content)
+
+
 def test_heic_is_read_where_its_decoder_is():
     pillow_heif = pytest.importorskip("pillow_heif")
     pillow_heif.register_heif_opener()
@@ -384,7 +430,7 @@ def test_heic_is_read_where_its_decoder_is():
     assert psnr(read_image(encoded(image, "HEIF", quality=95)), read_image(encoded(image, "PNG"))) > 35
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF"])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
 @pytest.mark.parametrize("part", [0, 0.01, 0.5, 0.9])
 def test_truncated_or_empty_file_is_unreadable(form, part):
     content = encoded(photograph(90, 70), form)
@@ -417,6 +463,11 @@ SEEDS = [
     encoded(quarters().convert("P"), "PNG", transparency=0),
     encoded(quarters(), "GIF", save_all=True, append_images=[Image.new("RGB", (64, 64))]),
     encoded(quarters(), "WEBP", exif=EXIF),
+    encoded(quarters(), "BMP"),
+    encoded(quarters().convert("P"), "BMP"),
+    encoded(quarters(), "TIFF", exif=EXIF),
+    encoded(quarters(), "TIFF", compression="tiff_lzw"),
+    *([encoded(quarters(), "AVIF", exif=EXIF)] if features.check("avif") else []),
 ]
 
 
