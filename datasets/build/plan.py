@@ -2,7 +2,7 @@
 
     digests ─► columns ─► no duplicate ids ─► equal images ─► near-duplicates, one split each ─► cut ─► Plan
 
-All of it in arrays, about 170 bytes an image, so that a large machine plans 10^8 images. The result does not
+All of it in arrays, about 180 bytes an image, so that a large machine plans 10^8 images. The result does not
 depend on who digested what, or when.
 """
 
