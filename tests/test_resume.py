@@ -201,7 +201,7 @@ def test_resuming_with_another_dataset_is_refused(
     other = tmp_path / "shards"
     shutil.copytree(shards, other)
     manifest = read_manifest(LocalFolder(shards))
-    write_manifest(replace(manifest, shards=manifest.shards[1:]), LocalFolder(other))
+    write_manifest(replace(manifest, shards=manifest.shards[1:]), LocalFolder(other), replaces=manifest)
     result = invoke(*command(other, vectors_file, uninterrupted))
     assert result.exit_code == 2
     assert f"was made with another dataset ({manifest.sha256()}, now " in result.stderr

@@ -5,20 +5,26 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
 import pytest
 from click.testing import CliRunner
 
+from emojigan.datasets.shards.layout import SPLITS
+from emojigan.datasets.shards.manifest import read_manifest
+from emojigan.datasets.store.folder import LocalFolder
 from emojigan.launch.cli import main
 from emojigan.trainer.serving import registry
 from emojigan.trainer.tracking import mlflow_client, run_id_of
 
+from .one_person import NUM_POSTS, instagram, mastodon, x
+
 TINY = "--steps 30 --batch-size 32 --trunk-width 4 --feature-dim 8 --hidden-dim 16 --latent-dim 4"
 
 
-def emojigan(*arguments: str | Path) -> str:
+def emojigan(*arguments: str | Path | int) -> str:
     """Run a command and return what it printed."""
     result = CliRunner().invoke(main, [str(each) for each in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
@@ -54,6 +60,10 @@ def test_evaluation_names_both_baselines_and_the_floor(run: Path) -> None:
     scores = json.loads((run / "evaluation.json").read_text())
     assert set(scores["scores"]) == {"EmojiGAN", "Softmax classifier", "Marginal"}
     assert scores["floor"]["tv"] == 0
+
+
+def test_the_report_says_how_the_posts_were_split(run: Path) -> None:
+    assert "Split by account: nobody is in two splits" in (run / "report" / "index.html").read_text("utf-8")
 
 
 def test_evaluation_without_a_truth_has_proper_scores_only(run: Path) -> None:
@@ -202,3 +212,20 @@ def test_the_model_loads_without_pickle_and_without_emojigan(run: Path, posts_fo
         check=False,
     )
     assert result.stdout.splitlines()[-1:] == ["3"], result.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("write", "split_by"), [(instagram, "auto"), (x, "auto"), (mastodon, "auto"), (mastodon, "time")]
+)
+def test_the_archive_of_one_person_is_built_and_trained_on(
+    write: Callable[[Path], Path], split_by: str, run: Path, vectors_file: Path, tmp_path: Path
+) -> None:
+    archive, shards = write(tmp_path / "archive"), tmp_path / "shards"
+    page = emojigan("shards", "build", archive, "--out", shards, "--split-by", split_by, "--workers", 1)
+    manifest = read_manifest(LocalFolder(shards))
+    assert f"\nsplit by {'time' if split_by == 'time' else 'post'}: " in page
+    assert manifest.posts["used"] == NUM_POSTS and all(manifest.of_split(split) for split in SPLITS)
+    few = ["--steps", 2, "--batch-size", 8, *TINY.split()[4:]]
+    words = ["train", shards, "--vectors", vectors_file, "--out", tmp_path / "run", *few]
+    emojigan(*words, "--dry-run")
+    assert "trained to step 2" in emojigan(*words)

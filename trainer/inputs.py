@@ -1,9 +1,10 @@
 """Shards and vectors, brought together for training.
 
-    manifest's vocabulary ∩ emoji vectors ─► Inputs: splits, scaled vectors, a weight for each emoji
+    vocabulary ∩ emoji vectors ─► Inputs: splits, scaled vectors, a weight for each emoji
 
 An emoji without a vector cannot be learned. Its tuples keep their place in the order, which depends on the
-manifest alone, and count with weight 0.
+manifest alone, and count with weight 0. Vocabulary and weights are those that the dataset had when the run
+began: an emoji that went with a forgotten account is still one that the networks say, and has no tuples.
 """
 
 from collections.abc import Callable, Generator
@@ -16,7 +17,7 @@ import torch
 from ..datasets.emojis.vectors.word2vec import load_vectors, match
 from ..datasets.emojis.weights import effective_sample_size, weights
 from ..datasets.errors import InputError
-from ..datasets.shards.manifest import Manifest, read_manifest
+from ..datasets.shards.manifest import Manifest, lineage, read_manifest
 from ..datasets.store.cache import ShardCache
 from ..datasets.store.folder import Folder
 from ..datasets.stream.quarantine import Quarantined
@@ -24,26 +25,33 @@ from ..datasets.stream.reader import Batch
 from ..datasets.stream.split import Split
 from ..datasets.stream.stream import stream
 from .config import Config
+from .run import Origin
 
 MIN_COVERAGE = 0.5  # of the tuples must have a vector
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a training is given. V emojis of the vocabulary have a vector, of M in the manifest."""
+    """What a training is given. V emojis of the run's vocabulary have a vector; the manifest has M."""
 
     train: Split
     val: Split
     vocabulary: tuple[str, ...]  # [V]
     vectors: torch.Tensor  # float32 [V, vector_dim], scaled as the config asks
-    weights: np.ndarray  # float64 [V], mean 1 over the tuples
-    # int64 [M], position of each of the manifest's emojis in the vocabulary; 0 for one without vector
+    weights: np.ndarray  # float64 [V], mean 1 over the tuples that there were when the run began
+    # int64 [M], position of each of the manifest's emojis in the run's vocabulary; 0 for one without vector
     ids: torch.Tensor
     tuple_weights: torch.Tensor  # float32 [M], 0 for one without vector
     num_without_vector: int  # tuples
     effective_share: float  # of the tuples, that the weighted ones are worth
     dataset: str  # SHA-256 of the manifest
+    origin: Origin  # the dataset when the run began
     vectors_hash: str  # SHA-256 of the vector file
+
+    @property
+    def lineage(self) -> dict[str, tuple[dict, ...]]:
+        """The identities that the dataset had and has, each with what was forgotten since."""
+        return lineage(self.train.manifest)
 
     def stream(
         self,
@@ -70,17 +78,21 @@ class Inputs:
         )
 
 
-def read_inputs(config: Config, shards: Folder, vector_file: Path) -> Inputs:
+def read_inputs(config: Config, shards: Folder, vector_file: Path, origin: Origin | None = None) -> Inputs:
     """Open the shards and the vectors.
+
+    Args:
+        origin: of a run that was begun; without it one begins.
 
     Raises:
         InputError: one is missing, or the vectors cover too little of the vocabulary.
     """
     manifest = read_manifest(shards)
+    origin = origin or Origin.of(manifest)
     emoji_vectors = load_vectors(vector_file)
-    matrix, missing = match(emoji_vectors, list(manifest.vocabulary))
-    known = np.array([emoji not in set(missing) for emoji in manifest.vocabulary])
-    counts = np.array(list(manifest.vocabulary.values()), np.int64)
+    matrix, missing = match(emoji_vectors, list(origin.vocabulary))
+    known = np.array([emoji not in set(missing) for emoji in origin.vocabulary])
+    counts = np.array(list(origin.vocabulary.values()), np.int64)
     coverage = counts[known].sum() / counts.sum()
     if coverage < MIN_COVERAGE or known.sum() < 2:
         raise InputError(
@@ -89,30 +101,39 @@ def read_inputs(config: Config, shards: Folder, vector_file: Path) -> Inputs:
         )
     cache = ShardCache(Path(config.run.cache).expanduser(), int(config.run.cache_gib * 2**30))
     train = Split(shards, manifest, "train", cache)
-    weight = _weights(config, manifest, counts[known], train)
-    tuple_weights = np.zeros(len(known), np.float32)
-    tuple_weights[known] = weight / coverage  # so that the mean over all tuples is 1
+    settings = config.objective
+    weight = weights(settings.weights, counts[known], k=settings.k, num_posts=origin.images)
+    vocabulary = tuple(emoji for emoji, here in zip(origin.vocabulary, known, strict=True) if here)
+    ids, tuple_weights = _of_manifest(manifest, vocabulary, weight / coverage)
     return Inputs(
         train=train,
         val=replace(train, name="val"),
-        vocabulary=tuple(emoji for emoji, here in zip(manifest.vocabulary, known, strict=True) if here),
+        vocabulary=vocabulary,
         vectors=torch.from_numpy(scale(matrix) if config.model.center_vectors else matrix),
         weights=weight,
-        ids=torch.from_numpy(np.where(known, known.cumsum() - 1, 0)),
-        tuple_weights=torch.from_numpy(tuple_weights),
-        num_without_vector=int(counts[~known].sum()),
+        ids=ids,
+        tuple_weights=tuple_weights,
+        num_without_vector=sum(
+            count for emoji, count in manifest.vocabulary.items() if emoji not in set(vocabulary)
+        ),
         effective_share=effective_sample_size(weight, counts[known]),
         dataset=manifest.sha256(),
+        origin=origin,
         vectors_hash=emoji_vectors.sha256,
     )
+
+
+def _of_manifest(
+    manifest: Manifest, vocabulary: tuple[str, ...], weight: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`Inputs.ids` and `Inputs.tuple_weights`; `weight` has mean 1 over all tuples."""
+    row = {emoji: number for number, emoji in enumerate(vocabulary)}
+    ids = np.array([row.get(emoji, -1) for emoji in manifest.vocabulary])
+    tuple_weights = np.where(ids >= 0, weight[ids], 0).astype(np.float32)
+    return torch.from_numpy(np.maximum(ids, 0)), torch.from_numpy(tuple_weights)
 
 
 def scale(matrix: np.ndarray) -> np.ndarray:
     """Centre vectors and divide by their overall standard deviation, float32 [V, d] → [V, d]."""
     centred = matrix - matrix.mean(axis=0)
     return (centred / centred.std()).astype(np.float32)
-
-
-def _weights(config: Config, manifest: Manifest, counts: np.ndarray, train: Split) -> np.ndarray:
-    num_posts = sum(shard.images for shard in manifest.of_split(train.name))
-    return weights(config.objective.weights, counts, k=config.objective.k, num_posts=num_posts)

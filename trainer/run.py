@@ -2,7 +2,8 @@
 
 runs/first/
   config.yaml                  the resolved configuration
-  inputs.json                  where the shards and the vectors lie
+  inputs.json                  where the shards and the vectors lie, and what the dataset was in the beginning
+  forgotten.json               there where it was trained with posts that are forgotten now: forgotten.py
   metrics.jsonl                a line of numbers now and then
   mlflow_run_id                the same run in MLflow
   quarantine-0.jsonl           the images that rank 0 found damaged
@@ -15,17 +16,20 @@ runs/first/
 
 import json
 import shutil
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import yaml
 
 from ..datasets.errors import InputError
+from ..datasets.shards.manifest import Manifest
 from ..datasets.store.atomic import write_atomic
 from ..datasets.store.folder import Folder, open_folder
 from .config import Config, read_config
 
 CONFIG = "config.yaml"
 INPUTS = "inputs.json"
+FORGOTTEN = "forgotten.json"
 METRICS_FILE = "metrics.jsonl"
 MLFLOW_RUN_ID = "mlflow_run_id"
 CHECKPOINTS = "checkpoints"
@@ -34,6 +38,40 @@ BASELINE = "baseline"
 EVALUATION = "evaluation.json"
 REPORT = "report"
 REPORT_PAGE = "report/index.html"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a dataset was when a run began on it, and what it became since, as accounts were forgotten.
+
+    The networks learn to say the emojis of this vocabulary, with the weights that these counts give: a run
+    keeps both to its end, whatever is forgotten meanwhile.
+    """
+
+    vocabulary: dict[str, int]  # of the manifest: canonical emoji → tuples in the train split
+    images: int  # in the train split
+    datasets: tuple[tuple[int, str], ...]  # SHA-256 of the manifest, and the step from which on it was that
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Origin":
+        """That of a run which begins now."""
+        images = sum(shard.images for shard in manifest.of_split("train"))
+        return cls(manifest.vocabulary, images, ((0, manifest.sha256()),))
+
+    @property
+    def dataset(self) -> str:
+        """The identity of the dataset in the beginning: all that the run is trained with was in it."""
+        return self.datasets[0][1]
+
+    @property
+    def latest(self) -> str:
+        """The identity of the dataset when it was last trained on."""
+        return self.datasets[-1][1]
+
+    def going_on(self, step: int, dataset: str) -> "Origin":
+        """The same for a run that resumes at `step` on what is the dataset now."""
+        earlier = tuple(each for each in self.datasets if each[0] < step or each[0] == 0)
+        return replace(self, datasets=earlier if earlier[-1][1] == dataset else (*earlier, (step, dataset)))
 
 
 def quarantine_name(rank: int) -> str:
@@ -51,11 +89,12 @@ def steps_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
-def write_beginning(run: Path, config: Config, shards: Folder, vectors: Path) -> None:
+def write_beginning(run: Path, config: Config, shards: Folder, vectors: Path, origin: Origin) -> None:
     """Note in a run's folder what it is made from."""
     write_atomic(run / CONFIG, yaml.safe_dump(config.model_dump(), sort_keys=False))
-    inputs = {"shards": str(shards.absolute()), "vectors": str(vectors.resolve())}
-    write_atomic(run / INPUTS, json.dumps(inputs, indent=1) + "\n")
+    places = {"shards": str(shards.absolute()), "vectors": str(vectors.resolve())}
+    content = {**places, "origin": asdict(origin)}
+    write_atomic(run / INPUTS, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def read_beginning(run: Path) -> tuple[Config, Folder, Path]:
@@ -64,15 +103,42 @@ def read_beginning(run: Path) -> tuple[Config, Folder, Path]:
     Raises:
         InputError: they were never written, or are damaged.
     """
-    path = run / INPUTS
+    inputs = _read_inputs(run)
     try:
-        inputs = json.loads(path.read_text(encoding="utf-8"))
         shards, vectors = open_folder(inputs["shards"]), Path(inputs["vectors"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{path} is missing or damaged: run the `emojigan train` of this run again."
-        ) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged(run) from error
     return read_config(run / CONFIG), shards, vectors
+
+
+def read_origin(run: Path) -> Origin | None:
+    """The dataset as it was when a run began; None for a run of a version that did not note it.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    content = _read_inputs(run).get("origin")
+    if content is None:
+        return None
+    try:
+        datasets = tuple((int(step), str(dataset)) for step, dataset in content["datasets"])
+        return Origin(dict(content["vocabulary"]), int(content["images"]), datasets)
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged(run) from error
+
+
+def _read_inputs(run: Path) -> dict:
+    try:
+        content = json.loads((run / INPUTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(run) from error
+    if not isinstance(content, dict):
+        raise _damaged(run)
+    return content
+
+
+def _damaged(run: Path) -> InputError:
+    return InputError(f"{run / INPUTS} is missing or damaged: run the `emojigan train` of this run again.")
 
 
 def remove_later_snapshots(run: Path, step: int) -> None:

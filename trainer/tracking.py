@@ -116,9 +116,11 @@ def _open_run(run: Path, client: "MlflowClient", params: dict[str, str], tags: d
     from mlflow.entities import Param, RunTag
     from mlflow.exceptions import MlflowException
 
+    run_tags = [RunTag(key, value) for key, value in tags.items()]
     if run_id := run_id_of(run):
         try:
             client.update_run(run_id, status="RUNNING")
+            client.log_batch(run_id, tags=run_tags)
             return run_id
         except MlflowException as error:
             # Unknown here: it was begun on another server, so one is begun here. Anything else is an error.
@@ -128,11 +130,7 @@ def _open_run(run: Path, client: "MlflowClient", params: dict[str, str], tags: d
     experiment = client.get_experiment_by_name(name)
     experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
     run_id = client.create_run(experiment_id, run_name=run.name).info.run_id
-    client.log_batch(
-        run_id,
-        params=[Param(key, value) for key, value in params.items()],
-        tags=[RunTag(key, value) for key, value in tags.items()],
-    )
+    client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()], tags=run_tags)
     write_atomic(run / MLFLOW_RUN_ID, run_id + "\n")
     return run_id
 
@@ -145,15 +143,19 @@ def _cut_metrics(path: Path, step: int) -> None:
     write_atomic(path, "".join(kept))
 
 
-def log_evaluation(run: Path, scores: dict[str, float], *artifacts: Path) -> None:
-    """Add the scores on the test split, and files or folders, to the MLflow run of a training."""
-    from mlflow.entities import Metric
+def log_evaluation(run: Path, scores: dict[str, float], tags: dict[str, str], *artifacts: Path) -> None:
+    """Add the scores on the test split, tags, and files or folders, to the MLflow run of a training."""
+    from mlflow.entities import Metric, RunTag
 
     run_id = run_id_of(run)
     assert run_id is not None, f"{run} was trained without MLflow"
     client = mlflow_client()
     now = int(time.time() * 1000)
-    client.log_batch(run_id, metrics=[Metric(f"test/{key}", value, now, 0) for key, value in scores.items()])
+    client.log_batch(
+        run_id,
+        metrics=[Metric(f"test/{key}", value, now, 0) for key, value in scores.items()],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+    )
     for path in artifacts:
         if path.is_dir():
             client.log_artifacts(run_id, str(path), path.name)

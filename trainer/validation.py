@@ -16,8 +16,19 @@ EVEN_SHARE = 0.01  # of the probability, spread evenly: an emoji that no sample 
 
 
 def read_val(inputs: Inputs) -> HeldOut:
-    """The held-out images that choose a snapshot."""
-    return read_split(inputs.val, VAL_IMAGES)
+    """The held-out images that choose a snapshot.
+
+    Raises:
+        InputError: none of them has an emoji that can be learned, so that they could choose nothing.
+    """
+    held_out = read_split(inputs.val, VAL_IMAGES)
+    if set(held_out.emojis).isdisjoint(inputs.vocabulary):
+        raise InputError(
+            f"{inputs.val.folder}: the val split has no emoji that can be learned: those of all "
+            f"{len(held_out.emojis):,} tuples are rare in train or have no vector. Build from more posts, or "
+            "with another --val-share or --min-count, or give other vectors."
+        )
+    return held_out
 
 
 def val_loss(distribution: np.ndarray, held_out: HeldOut, inputs: Inputs) -> float:
@@ -27,15 +38,12 @@ def val_loss(distribution: np.ndarray, held_out: HeldOut, inputs: Inputs) -> flo
 
     Args:
         distribution: float64 [images, V].
-
-    Raises:
-        InputError: no tuple has an emoji of the vocabulary.
+        held_out: as `read_val` gives it.
     """
     row = {emoji: number for number, emoji in enumerate(inputs.vocabulary)}
     tuples = zip(held_out.image, held_out.emojis, strict=True)
     known = [(image, row[emoji]) for image, emoji in tuples if emoji in row]
-    if not known:
-        raise InputError("The val split has no emoji that can be learned. Build from more posts.")
+    assert known  # else read_val had refused
     image, emoji = np.array(known, np.int64).T
     smoothed = (1 - EVEN_SHARE) * distribution + EVEN_SHARE / distribution.shape[1]
     weight = inputs.weights[emoji]

@@ -15,8 +15,8 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -25,12 +25,15 @@ import numpy as np
 
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
-from ..posts.outcomes import DUPLICATE_ID, LEFT_OUT, USED, WITHOUT_EMOJI
-from ..posts.post import Reject
+from ..posts.broken import check_broken
+from ..posts.outcomes import BROKEN_FILES, DUPLICATE_ID, LEFT_OUT, USED
+from ..posts.post import Post, Reject
 from ..posts.read import read_posts
-from ..shards.layout import BUILD_FOLDER, MANIFEST, REJECTS, index_name, is_begun, leftovers
-from ..shards.manifest import Manifest, ShardEntry, read_manifest, split_by_count, write_manifest
+from ..shards.layout import BEGUN, BUILD_FOLDER, MANIFEST, REJECTS, index_name, is_begun, leftovers
+from ..shards.manifest import SPLIT_BY, Manifest, ShardEntry, read_manifest, split_by_count, write_manifest
+from ..shards.vocabulary import why_empty
 from ..store.folder import Folder
+from ..store.lock import Lock, writing
 from ..work.processes import Mapper, mapper
 from ..work.progress import progress
 from .digest import Chunk, digest_chunk
@@ -39,6 +42,7 @@ from .parts import has_part, read_part
 from .plan import Digest, Plan, plan_shards
 from .shard import ShardStatistics, write_shard
 
+COMMAND = "shards build"
 CHUNK = 512  # posts
 HOPELESS = 100  # bad posts before a build may be given up early
 CROWD = 100  # images that look like one, where they are one of CROWD, too: hardly photographs
@@ -77,8 +81,14 @@ class Survey:
     """A first look at a source."""
 
     num_posts: int
+    broken: Counter[str]  # broken files and parts of files, by reason: each stands where posts would
     fingerprints: list[str]  # of the chunks
     content: str  # hash of the posts without their paths: a copy of them elsewhere has the same
+
+    @property
+    def num_entries(self) -> int:
+        """Posts, and what stands where posts would."""
+        return self.num_posts + self.broken.total()
 
 
 def build_shards(
@@ -87,6 +97,7 @@ def build_shards(
     options: BuildOptions,
     *,
     max_bad: float,
+    skip_broken: Collection[int | str] = (),
     workers: int,
     engine: str = "local",
     task: Task = WHOLE,
@@ -96,6 +107,7 @@ def build_shards(
     Args:
         folder: becomes a dataset when its manifest.json is there.
         max_bad: the share of the posts that may be rejected, 0 to 1.
+        skip_broken: broken files to go on without, see `check_broken`.
         workers, engine: who does the work, see `mapper`; the bytes do not depend on it.
         task: this process's share of a job array's work.
 
@@ -103,34 +115,66 @@ def build_shards(
         The manifest; None when chunks of other tasks are still to come.
 
     Raises:
-        InputError: too many rejects, nothing to train on, or another dataset is in the way.
+        InputError: broken files, too many rejects, nothing to train on, another dataset is in the way, or
+            somebody else writes there.
     """
     _check_apart(source, folder)
-    existing = _existing(folder, options)
-    survey = _survey(source, options, max_bad)
-    if existing:
-        return _complete(existing, survey, folder)
+    _existing(folder, options)  # which may refuse, before the posts are read
+    survey = _survey(source, options, max_bad, skip_broken)
+    with writing(folder, COMMAND, wait=task.count > 1) as lock:
+        if existing := _existing(folder, options):
+            return _complete(existing, survey, folder)
+        _begin(folder, options, survey, task)
+        if task.count == 1:
+            with mapper(engine, workers) as run:
+                digests = _digest_all(run, folder, options, source.chunks(), survey.num_entries, max_bad)
+                return _assemble(run, folder, options, survey, digests, max_bad, lock)
     with mapper(engine, workers) as run:
-        if task.count > 1:
-            own = (chunk for chunk in source.chunks() if chunk.number % task.count == task.index)
-            share = len(range(task.index * CHUNK, survey.num_posts, task.count * CHUNK)) * CHUNK
-            for _ in _digest_all(run, folder, options, own, share, max_bad):
-                pass
-            finished = run(partial(has_part, folder), enumerate(survey.fingerprints))
-            if to_come := sum(not each for each in finished):
-                print(
-                    f"This task is done. Of {len(survey.fingerprints)} chunks of posts {to_come} are still "
-                    "to come, from other tasks; the last of them writes the shards.",
-                    file=sys.stderr,
-                )
-                return None
-        try:
-            digests = _digest_all(run, folder, options, source.chunks(), survey.num_posts, max_bad)
-            return _assemble(run, folder, options, survey, digests, max_bad)
-        except FileNotFoundError:
-            if task.count == 1 or not folder.size(MANIFEST):
-                raise
-            return read_manifest(folder)  # another task of the array was faster
+        return _build_share(run, source, folder, options, survey, max_bad, task)
+
+
+def _begin(folder: Folder, options: BuildOptions, survey: Survey, task: Task) -> None:
+    """Note what is built. Raises InputError when a job array, whose tasks nothing locks, builds another."""
+    about = hashlib.sha256(repr((options.to_json(), survey.content)).encode()).hexdigest()
+    try:
+        other = json.loads(folder.read(BEGUN))
+    except (FileNotFoundError, NotADirectoryError):
+        other = {"build": about, "tasks": task.count}
+    if other["build"] != about and other["tasks"] > 1:
+        raise InputError(
+            f"{folder} is being built by a job array, of other posts or options. Choose another --out; or, "
+            f"if none of its tasks runs any more, remove {folder}/{BUILD_FOLDER}."
+        )
+    folder.write(BEGUN, json.dumps({"build": about, "tasks": task.count}))
+
+
+def _build_share(
+    run: Mapper,
+    source: Source,
+    folder: Folder,
+    options: BuildOptions,
+    survey: Survey,
+    max_bad: float,
+    task: Task,
+) -> Manifest | None:
+    """Digest a task's share of the chunks; if no other is left, write the shards."""
+    own = (chunk for chunk in source.chunks() if chunk.number % task.count == task.index)
+    share = len(range(task.index * CHUNK, survey.num_entries, task.count * CHUNK)) * CHUNK
+    for _ in _digest_all(run, folder, options, own, share, max_bad):
+        pass
+    with writing(folder, COMMAND, wait=True) as lock:
+        if existing := _existing(folder, options):  # another task was faster
+            return _complete(existing, survey, folder)
+        finished = run(partial(has_part, folder), enumerate(survey.fingerprints))
+        if to_come := sum(not each for each in finished):
+            print(
+                f"This task is done. Of {len(survey.fingerprints)} chunks of posts {to_come} are still to "
+                "come, from other tasks; the last of them writes the shards.",
+                file=sys.stderr,
+            )
+            return None
+        digests = _digest_all(run, folder, options, source.chunks(), survey.num_entries, max_bad)
+        return _assemble(run, folder, options, survey, digests, max_bad, lock)
 
 
 def _check_apart(source: Source, folder: Folder) -> None:
@@ -147,7 +191,7 @@ def _existing(folder: Folder, options: BuildOptions) -> Manifest | None:
         raise InputError(f"{folder} is a file. Choose another --out.")
     if folder.size(MANIFEST):
         manifest = read_manifest(folder)
-        if manifest.options | options.to_json() == manifest.options:
+        if options.made(manifest):
             return manifest
         raise InputError(_other_dataset(folder))
     names = folder.names()
@@ -173,25 +217,47 @@ def _other_dataset(folder: Folder) -> str:
     )
 
 
-def _survey(source: Source, options: BuildOptions, max_bad: float) -> Survey:
-    """Count and hash the posts. Raises InputError where too many of the entries are no posts at all."""
+def _survey(
+    source: Source, options: BuildOptions, max_bad: float, skip_broken: Collection[int | str]
+) -> Survey:
+    """Count and hash the posts.
+
+    Raises:
+        InputError: a file is broken, too many of the entries are no posts at all, or they lack the time that
+            splits them.
+    """
     content = hashlib.sha256()
     fingerprints = []
-    num_posts = 0
+    num_entries = without_time = 0
     bad: Counter[str] = Counter()
     first: list[Reject] = []
+    broken: Counter[str] = Counter()
+    files: dict[str, str] = {}
     with progress(None, "reading", "posts") as bar:
         for chunk in source.chunks():
             fingerprints.append(chunk.fingerprint(options))
-            content.update(chunk.content())
-            rejects = [entry for entry in chunk.entries if isinstance(entry, Reject)]
-            bad.update(each.reason for each in rejects)
-            first += rejects[: 3 - len(first)]
-            num_posts += len(chunk.entries)
+            content.update(chunk.content(options))
+            for entry in chunk.entries:
+                if isinstance(entry, Post):
+                    without_time += bool(entry.images) and entry.time is None
+                elif entry.reason in BROKEN_FILES:
+                    broken[entry.reason] += 1
+                    files.setdefault(entry.file, entry.reason)
+                else:
+                    bad[entry.reason] += 1
+                    first += [entry][: 3 - len(first)]
+            num_entries += len(chunk.entries)
             bar.update(len(chunk.entries))
+    check_broken(files, skip_broken)
+    num_posts = num_entries - broken.total()
     if bad.total() > max_bad * num_posts:
-        raise _too_bad(bad, num_posts, max_bad, first)
-    return Survey(num_posts, fingerprints, content.hexdigest())
+        raise too_bad(bad, num_posts, max_bad, first)
+    if options.split_by == "time" and without_time:
+        raise InputError(
+            f"{without_time:,} of {num_posts:,} posts have no time that can be read. Name a table's column "
+            "with --column time=…, leave these posts out, or choose another --split-by."
+        )
+    return Survey(num_posts, broken, fingerprints, content.hexdigest())
 
 
 def _digest_all(
@@ -199,21 +265,21 @@ def _digest_all(
     folder: Folder,
     options: BuildOptions,
     chunks: Iterable[Chunk],
-    num_posts: int,
+    num_entries: int,
     max_bad: float,
 ) -> Iterator[Digest]:
     """Digest chunks, in their order. Raises InputError early, once far more are bad than --max-bad allows."""
     bad: Counter[str] = Counter()
     seen = 0
-    with progress(num_posts, "posts", "posts") as bar:
+    with progress(num_entries, "posts", "posts") as bar:
         for digest in run(partial(digest_chunk, folder, options), chunks):
             seen += len(digest.outcome)
             bar.update(len(digest.outcome))
             for reason, count in zip(digest.reasons, np.bincount(digest.outcome), strict=False):
-                if reason not in (USED, *LEFT_OUT):
+                if reason not in (USED, *LEFT_OUT, *BROKEN_FILES):
                     bad[reason] += int(count)
             if bad.total() > max(HOPELESS, 2 * max_bad * seen):
-                raise _too_bad(bad, seen, max_bad, rejects_of(folder, (digest.chunk, [])))
+                raise too_bad(bad, seen, max_bad, rejects_of(folder, (digest.chunk, [])))
             yield digest
 
 
@@ -224,15 +290,18 @@ def _assemble(
     survey: Survey,
     digests: Iterable[Digest],
     max_bad: float,
+    lock: Lock,
 ) -> Manifest:
     """Plan and write the shards of digested posts."""
     plan = plan_shards(digests, options)
-    if plan.posts["read"] != survey.num_posts:
+    if (plan.posts["read"], plan.broken) != (survey.num_posts, survey.broken):
         raise InputError("The posts changed while they were read. Run the same command again.")
     _tell_crowd(folder, plan)
     first = _write_rejects(run, folder, plan)
     if plan.bad.total() > max_bad * survey.num_posts:
-        raise _too_bad(plan.bad, survey.num_posts, max_bad, first, f" All: {folder}/{REJECTS}.")
+        raise too_bad(plan.bad, survey.num_posts, max_bad, first, f" All: {folder}/{REJECTS}.")
+    if plan.why_split:
+        print(f"{plan.why_split} Split {SPLIT_BY[plan.split_by]}.", file=sys.stderr)
     statistics = []
     with progress(sum(task.images for task in plan.tasks), "shards", "images") as bar:
         for result in run(partial(write_shard, folder, options), plan.tasks):
@@ -240,11 +309,8 @@ def _assemble(
             bar.update(result.images)
     manifest = manifest_of(plan, statistics, options, survey)
     if not manifest.vocabulary:
-        raise InputError(
-            f"No emoji comes {options.min_count} times in the train split of {survey.num_posts} posts "
-            f"({plan.posts[WITHOUT_EMOJI]} without emoji, {plan.bad.total()} rejected). Lower --min-count "
-            "or add posts."
-        )
+        raise InputError(why_empty(manifest))
+    lock.check()
     for name in leftovers(folder.names(), {task.name for task in plan.tasks}):
         folder.remove(name)  # of killed or other builds: `*.tar` would find them, too
     write_manifest(manifest, folder)
@@ -274,7 +340,7 @@ def _write_rejects(run: Mapper, folder: Folder, plan: Plan) -> list[Reject]:
     with folder.creating(REJECTS) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for rejects in run(partial(rejects_of, folder), plan.rejects):
             first += rejects[: 3 - len(first)]
-            file.writelines(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in rejects)
+            file.writelines(each.to_json() for each in rejects)
     return first
 
 
@@ -294,9 +360,10 @@ def rejects_of(folder: Folder, chunk: tuple[int, list[int]]) -> list[Reject]:
     return rejects + [Reject(f"{part.where(row)}, image {n}", reason) for row, n, reason in part.unread]
 
 
-def _too_bad(
+def too_bad(
     bad: Counter[str], num_posts: int, max_bad: float, first: list[Reject], more: str = ""
 ) -> InputError:
+    """What to raise where more posts are bad than may be; names the first."""
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(bad.items()))
     named = "; ".join(f"{reject.where}: {reject.reason}" for reject in first[:3])
     return InputError(
@@ -322,22 +389,24 @@ def manifest_of(
         image_size=options.image_size,
         encoding=options.encoding,
         canonical_version=CANONICAL_VERSION,
-        options=options.to_json() | {"source": survey.content},
+        options=options.to_json() | {"split_by": plan.split_by, "source": survey.content},
         vocabulary=vocabulary,
         rare=rare,
         posts=plan.posts,
-        left_out=plan.left_out,
+        left_out={**plan.left_out, **plan.broken},
         shards=tuple(
             ShardEntry(
                 name=task.name,
                 index=index_name(task.name),
                 split=task.split,
                 images=result.images,
-                tuples=sum(count for emoji, count in result.emojis.items() if emoji in vocabulary),
+                tuples=known,
                 bytes=result.bytes,
                 sha256=result.sha256,
                 index_sha256=result.index_sha256,
+                outside=result.tuples - known,
             )
             for task, result in results
+            for known in [sum(count for emoji, count in result.emojis.items() if emoji in vocabulary)]
         ),
     )

@@ -32,7 +32,7 @@ from ..shards.encoding import ENCODERS
 from ..shards.layout import members_name, part_name
 from ..store.folder import Folder
 from .duplicates import WIDTH, fingerprint
-from .labels import emojis_of, hash64, hash_account, position_of, splits_of, texts_of
+from .labels import NO_TIME, emojis_of, hash64, hash_account, position_of, texts_of
 from .options import BuildOptions
 from .parts import PART_VERSION, Part, read_part
 from .plan import Digest
@@ -52,29 +52,30 @@ class Chunk:
         content = (PART_VERSION, CANONICAL_VERSION, options.of_digest(), self.entries)
         return hashlib.sha256(repr(content).encode()).hexdigest()
 
-    def content(self) -> bytes:
+    def content(self, options: BuildOptions) -> bytes:
         """What the posts say, to be hashed: the same wherever their images lie."""
-        return "".join(repr(_content(entry)) for entry in self.entries).encode()
+        return "".join(repr(_content(entry, options)) for entry in self.entries).encode()
 
 
-def _content(entry: Post | Reject) -> tuple | str:
+def _content(entry: Post | Reject, options: BuildOptions) -> tuple | str:
     if isinstance(entry, Reject):
         return entry.reason
-    return (entry.id, entry.account, entry.caption, entry.comments, entry.reactions, len(entry.images))
+    content = (entry.id, entry.account, entry.caption, entry.comments, entry.reactions, len(entry.images))
+    return (*content, entry.time) if options.split_by == "time" else content
 
 
 def digest_chunk(folder: Folder, options: BuildOptions, chunk: Chunk) -> Digest:
     """Write the part of a chunk; or keep it, when it is there and whole."""
     kept = _read_kept(folder, options, chunk)
     if kept is not None:
-        return _summary(kept, chunk.number, options)
+        return _summary(kept, chunk.number)
     posts = [_digest_post(entry, options) for entry in chunk.entries]
     part = _to_part(posts, chunk.fingerprint(options))
     members = b"".join(image.encoded for post in posts for image in post.images)
     folder.remove(part_name(chunk.number))  # an old part must not stand beside new members
     folder.write(members_name(chunk.number), members)
     folder.write(part_name(chunk.number), part.to_bytes())
-    return _summary(part, chunk.number, options)
+    return _summary(part, chunk.number)
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ def _to_part(posts: list[_Digested], fingerprint: str) -> Part:
         denied=sum(post.denied for post in posts),
         outcome=np.array([reasons[post.outcome] for post in posts], np.uint16),
         is_post=np.array([isinstance(entry, Post) for entry in entries], np.bool_),
+        time=np.array([_time(entry) for entry in entries], np.int64),
         post=np.array([row for row, _ in images], np.int32),
         content=np.frombuffer(b"".join(image.content for _, image in images), np.uint64).reshape(-1, 2),
         near=np.array([image.near for _, image in images], np.int8).reshape(-1, WIDTH),
@@ -146,7 +148,11 @@ def _to_part(posts: list[_Digested], fingerprint: str) -> Part:
     )
 
 
-def _summary(part: Part, chunk: int, options: BuildOptions) -> Digest:
+def _time(entry: Post | Reject) -> int:
+    return NO_TIME if isinstance(entry, Reject) or entry.time is None else entry.time
+
+
+def _summary(part: Part, chunk: int) -> Digest:
     return Digest(
         chunk=chunk,
         reasons=part.reasons,
@@ -155,7 +161,8 @@ def _summary(part: Part, chunk: int, options: BuildOptions) -> Digest:
         outcome=part.outcome,
         is_post=part.is_post,
         id_hash=np.array([hash64(name) for name in part.names], np.uint64),
-        split=splits_of(np.array([position_of(account) for account in part.accounts], np.uint64), options),
+        account=np.array([position_of(account) for account in part.accounts], np.uint64),
+        time=part.time,
         tuples=np.array([len(emojis) for emojis in part.emojis], np.int32),
         post=part.post,
         content=part.content,

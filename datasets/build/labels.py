@@ -1,11 +1,12 @@
-"""What is known of a post without its images: its emojis, who posted it, and the split of that account.
+"""What is known of a post without its images: its emojis, who posted it, and its split.
 
 Post ─► emojis_of
-     ─► hash_account ─► position_of ─► splits_of
+     ─► hash_account ─► position_of ─► deal, all posts at once ─► splits_of
 """
 
 import hashlib
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from ..shards.layout import SPLITS
 from .options import BuildOptions
 
 MOST_REPEATS = 1000  # of one emoji in one post: a viral post must not become the dataset
+FEWEST_ACCOUNTS = 30  # of which a tenth can stand for others
+LEAST_OF_SHARE = 0.25  # of the images that its share asks for, that a split must get
+NO_TIME = np.iinfo(np.int64).min
 
 
 def hash_account(post: Post) -> str:
@@ -26,7 +30,7 @@ def hash_account(post: Post) -> str:
 
 
 def position_of(account: str) -> int:
-    """Where a hashed account lies between 0 and 2^64, which decides its split."""
+    """Where a hashed account lies between 0 and 2^64, which decides its split where accounts are dealt."""
     return hash64(account)
 
 
@@ -60,14 +64,73 @@ def hash64(text: str) -> int:
     return int(hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), 16)
 
 
-def splits_of(position: np.ndarray, options: BuildOptions) -> np.ndarray:
-    """The splits of accounts, by their hash alone, so that nobody is in two and more posts move nobody.
+@dataclass(frozen=True)
+class Deal:
+    """The splits of posts."""
+
+    split_by: str  # what was dealt: one of SPLIT_BY
+    split: np.ndarray  # uint8 [posts], positions in SPLITS
+    why: str  # it is not by account, where `auto` decided; else empty
+
+
+def deal(
+    options: BuildOptions, images: np.ndarray, *, account: np.ndarray, identity: np.ndarray, time: np.ndarray
+) -> Deal:
+    """Deal posts to the splits, as the options ask.
 
     Args:
-        position: uint64 [accounts], where the accounts lie between 0 and 2^64.
+        images: int64 [posts], how many each has that can be used; a post without any counts for nothing.
+        account: uint64 [posts], where the accounts lie between 0 and 2^64.
+        identity: uint64 [posts], hashes of the ids.
+        time: int64 [posts], in seconds; only asked for where the posts are dealt by it.
+    """
+    split_by, why = options.split_by, ""
+    if split_by == "auto":
+        why = _why_not_by_account(options, images, account)
+        split_by = "post" if why else "account"
+    if split_by == "time":
+        return Deal(split_by, _split_by_time(options, np.flatnonzero(images), identity, time), why)
+    return Deal(split_by, splits_of(account if split_by == "account" else identity, options), why)
+
+
+def _why_not_by_account(options: BuildOptions, images: np.ndarray, account: np.ndarray) -> str:
+    """Why accounts are not dealt: there are few, or a split would get next to nothing. Empty if they are."""
+    used = np.flatnonzero(images)
+    accounts = len(np.unique(account[used]))
+    if accounts == len(used) or not options.val_share + options.test_share:
+        return ""  # each post is an account of its own, or all is train
+    if accounts < FEWEST_ACCOUNTS:
+        return f"Only {accounts} account{'s' if accounts > 1 else ''}."
+    counts = np.bincount(splits_of(account[used], options), images[used], len(SPLITS)).astype(int).tolist()
+    shares = {"val": options.val_share, "test": options.test_share}
+    for split, count in zip(SPLITS, counts, strict=True):
+        if count < LEAST_OF_SHARE * shares.get(split, 1 - sum(shares.values())) * sum(counts):
+            return f"By account, {split} would get {count:,} of {sum(counts):,} images, for few have most."
+    return ""
+
+
+def _split_by_time(
+    options: BuildOptions, used: np.ndarray, identity: np.ndarray, time: np.ndarray
+) -> np.ndarray:
+    """The newest posts are test, those before them val; of one second, the hash of the id decides."""
+    assert (time[used] != NO_TIME).all()  # the survey refuses posts without one
+    oldest_first = used[np.lexsort((identity[used], time[used]))]
+    test = len(used) - round(len(used) * options.test_share)
+    val = max(0, test - round(len(used) * options.val_share))
+    split = np.zeros(len(time), np.uint8)
+    split[oldest_first[val:test]] = SPLITS.index("val")
+    split[oldest_first[test:]] = SPLITS.index("test")
+    return split
+
+
+def splits_of(position: np.ndarray, options: BuildOptions) -> np.ndarray:
+    """The splits of accounts, or of posts, by a hash alone: none is in two, and more posts move none.
+
+    Args:
+        position: uint64 [n], where they lie between 0 and 2^64.
 
     Returns:
-        uint8 [accounts], positions in SPLITS.
+        uint8 [n], positions in SPLITS.
     """
     share = position / 2.0**64
     in_test = share < options.test_share

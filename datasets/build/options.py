@@ -17,7 +17,8 @@ class BuildOptions:
     images_per_shard: int = 1024
     min_count: int = 5  # tuples in the train split for an emoji to be in the vocabulary
     keep_variants: bool = False  # keep skin tone and gender
-    val_share: float = 0.1  # of the accounts
+    split_by: str = "auto"  # or one of SPLIT_BY; auto is account where there are enough of them, else post
+    val_share: float = 0.1  # of the accounts or posts
     test_share: float = 0.1
     texts: tuple[str, ...] = ("caption",)  # of TEXTS: where emojis come from
     repeat: str = "once"  # or all: how often an emoji counts in a post
@@ -31,11 +32,28 @@ class BuildOptions:
         """For the manifest. Of the deny list only a hash is in it, for the list may hold names of people."""
         return {**asdict(self), "texts": list(self.texts), "deny": self.deny.fingerprint()}
 
+    def made(self, manifest: Manifest) -> bool:
+        """Whether a dataset was built with these options; `auto` may have come to account or to post."""
+        recorded = {"split_by": manifest.split_by, **manifest.options}
+        asked = self.to_json()
+        if self.split_by == "auto" and manifest.split_by != "time":
+            asked["split_by"] = manifest.split_by
+        return recorded | asked == recorded
 
-ADOPTION_OPTIONS = ("image_size", "min_count", "keep_variants", "val_share", "test_share", "repeat")
+
+ADOPTION_OPTIONS = (
+    "image_size",
+    "min_count",
+    "keep_variants",
+    "split_by",
+    "val_share",
+    "test_share",
+    "repeat",
+)
 """The fields of BuildOptions that matter to an adoption."""
 
 
 def adoption_options(manifest: Manifest) -> BuildOptions:
     """The options of an adopted dataset."""
-    return BuildOptions(**{name: manifest.options[name] for name in ADOPTION_OPTIONS})
+    recorded = {"split_by": manifest.split_by, **manifest.options}
+    return BuildOptions(**{name: recorded[name] for name in ADOPTION_OPTIONS})

@@ -31,6 +31,7 @@ class Part:
     denied: int  # tuples of denied emojis, in posts that are used
     outcome: np.ndarray  # uint16 [posts], position in `reasons`
     is_post: np.ndarray  # bool [posts], false for what could not be read as one
+    time: np.ndarray  # int64 [posts], in seconds; NO_TIME where it is not known
     post: np.ndarray  # int32 [images], row of the post
     content: np.ndarray  # uint64 [images, 2], hash of the pixels
     near: np.ndarray  # int8 [images, WIDTH], fingerprint, close for images that look alike

@@ -1,6 +1,7 @@
 """Which image becomes a sample of which shard, decided at once from the digests of all posts.
 
-    digests ─► columns ─► no duplicate ids ─► equal images ─► near-duplicates, one split each ─► cut ─► Plan
+    digests ─► columns ─► no duplicate ids ─► deal ─► equal images ─► near-duplicates, one split each
+            ─► cut ─► Plan
 
 All of it in arrays, about 180 bytes an image, so that a large machine plans 10^8 images. The result does not
 depend on who digested what, or when.
@@ -15,6 +16,7 @@ import numpy as np
 
 from ..posts.outcomes import (
     BAD_IMAGE,
+    BROKEN_FILES,
     DENIED_TUPLES,
     DUPLICATE_ID,
     LEFT_OUT,
@@ -25,6 +27,7 @@ from ..posts.outcomes import (
 )
 from ..shards.layout import SPLITS, tar_name
 from .duplicates import WIDTH, near_clusters
+from .labels import deal
 from .options import BuildOptions
 
 
@@ -39,7 +42,8 @@ class Digest:
     outcome: np.ndarray  # uint16 [posts], position in `reasons`
     is_post: np.ndarray  # bool [posts], false for what could not be read as one
     id_hash: np.ndarray  # uint64 [posts]
-    split: np.ndarray  # uint8 [posts], of the account, position in SPLITS
+    account: np.ndarray  # uint64 [posts], where it lies between 0 and 2^64
+    time: np.ndarray  # int64 [posts], in seconds; NO_TIME where it is not known
     tuples: np.ndarray  # int32 [posts], that each image of the post gives
     post: np.ndarray  # int32 [images], row of the post
     content: np.ndarray  # uint64 [images, 2], hash of the pixels
@@ -65,34 +69,44 @@ class Plan:
     tasks: list[ShardTask]
     posts: dict[str, int]  # how many were read, used, left out and rejected, by reason
     bad: Counter[str]  # those of them that were rejected
+    broken: Counter[str]  # broken files and parts of files, by reason
     left_out: dict[str, int]  # what posts lost, by reason
     rejects: list[tuple[int, list[int]]]  # chunks with something bad, and their rows with a repeated id
     crowd: tuple[int, int, int]  # the most images that look alike: how many; the first's chunk, and row there
+    split_by: str  # account, post or time
+    why_split: str  # it is not by account, where `auto` decided; else empty
 
 
 def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
-    """Decide which shard every image belongs to.
+    """Decide which shard every image belongs to, by the split that its post is dealt to.
 
     An image that comes again is stored once, where it comes first. A cluster of near-duplicates stays in
-    the split that most of its tuples are in by their accounts; its samples of other splits are left out,
-    so that nobody, and nothing that looks alike, is in two splits.
+    the split that most of its tuples were dealt to; its samples of other splits are left out, so that
+    nothing that looks alike is in two splits.
 
     Args:
         digests: of all chunks, in order; none is kept once the next is asked for.
     """
     chunks, column = _gather(digests)
-    duplicate = _duplicates(column["is_post"], column.pop("id_hash"))
+    duplicate = _duplicates(column["is_post"], column["id_hash"])
     image = np.flatnonzero(~duplicate[column["post"]])
+    post = column.pop("post")[image]
+    dealt = deal(
+        options,
+        np.bincount(post, minlength=len(duplicate)),
+        account=column.pop("account"),
+        identity=column.pop("id_hash"),
+        time=column.pop("time"),
+    )
     same = _number(column.pop("content")[image])  # [image], equal for equal images
     first = _first_of_each(same)[same]
     originals = np.flatnonzero(first == np.arange(len(first)))
     cluster = near_clusters(column.pop("near")[image[originals]])[np.searchsorted(originals, first)]
-    post = column.pop("post")[image]
-    split = column["split"][post]
+    split = dealt.split[post]
     stays = _stays(cluster, split, column["tuples"], post)
     used = np.zeros(len(duplicate), np.bool_)
     used[post[stays]] = True
-    posts, bad = _count(chunks, column["outcome"], duplicate, used)
+    posts, bad, broken = _count(chunks, column["outcome"], duplicate, used)
     left_out = {
         DENIED_TUPLES: sum(chunk.denied for chunk in chunks),
         BAD_IMAGE: sum(chunk.bad_images for chunk in chunks),
@@ -102,9 +116,12 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
         tasks=_cut(chunks, image[stays], same[stays], split[stays], options),
         posts=posts,
         bad=bad,
+        broken=broken,
         left_out={what: count for what, count in left_out.items() if count},
         rejects=_with_rejects(chunks, duplicate),
         crowd=_crowd(chunks, image, cluster),
+        split_by=dealt.split_by,
+        why_split=dealt.why,
     )
 
 
@@ -139,7 +156,8 @@ _COLUMNS = (
     ("outcome", np.uint16, 0),
     ("is_post", np.bool_, 0),
     ("id_hash", np.uint64, 0),
-    ("split", np.uint8, 0),
+    ("account", np.uint64, 0),
+    ("time", np.int64, 0),
     ("tuples", np.int32, 0),
     ("post", np.int32, 0),
     ("content", np.uint64, (0, 2)),
@@ -194,8 +212,8 @@ def _crowd(chunks: list[_Chunk], image: np.ndarray, cluster: np.ndarray) -> tupl
 
 def _count(
     chunks: list[_Chunk], outcome: np.ndarray, duplicate: np.ndarray, used: np.ndarray
-) -> tuple[dict[str, int], Counter[str]]:
-    """How many posts there are by what became of them, and those that are bad."""
+) -> tuple[dict[str, int], Counter[str], Counter[str]]:
+    """How many posts there are by what became of them, those that are bad, and what is a broken file."""
     counts: Counter[str] = Counter()
     start = 0
     for chunk in chunks:
@@ -205,9 +223,11 @@ def _count(
     counts[NEAR_DUPLICATE] = counts.pop(USED, 0)  # good posts, none of whose images stays in their split
     counts[DUPLICATE_ID] += int(duplicate.sum())
     counts = +counts  # without zeros
+    broken = Counter({reason: counts.pop(reason) for reason in sorted(counts) if reason in BROKEN_FILES})
     bad = Counter({reason: count for reason, count in counts.items() if reason not in LEFT_OUT})
-    posts = {"read": len(used), USED: int(used.sum()), WITHOUT_EMOJI: counts.pop(WITHOUT_EMOJI, 0)}
-    return posts | dict(sorted(counts.items())), bad
+    read = len(used) - broken.total()
+    posts = {"read": read, USED: int(used.sum()), WITHOUT_EMOJI: counts.pop(WITHOUT_EMOJI, 0)}
+    return posts | dict(sorted(counts.items())), bad, broken
 
 
 def _with_rejects(chunks: list[_Chunk], duplicate: np.ndarray) -> list[tuple[int, list[int]]]:

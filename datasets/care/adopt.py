@@ -10,8 +10,9 @@ tar that has a note only the checksum is computed again, to see that it is uncha
 import hashlib
 import json
 import re
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -22,13 +23,15 @@ import numpy as np
 import simplejpeg
 from zlib_ng import zlib_ng
 
-from ..build.labels import emojis_of, hash_account, position_of, splits_of
+from ..build.dataset import too_bad
+from ..build.labels import emojis_of, hash64, hash_account, position_of, splits_of
 from ..build.options import ADOPTION_OPTIONS, BuildOptions
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
+from ..posts.broken import check_broken
 from ..posts.formats.webdataset import TarSlice, read_tar
 from ..posts.images import ImageError, read_image
-from ..posts.outcomes import BAD_IMAGE, LEFT_OUT, OTHER_SPLIT, USED, WITHOUT_EMOJI
+from ..posts.outcomes import BAD_IMAGE, BROKEN_FILES, LEFT_OUT, OTHER_SPLIT, USED, WITHOUT_EMOJI
 from ..posts.post import ImageSource, Post, Reject
 from ..shards.encoding import check_picture
 from ..shards.index import ImageSpan, Label, count_posts, index_rows, read_index
@@ -42,10 +45,12 @@ from ..shards.layout import (
     note_name,
     split_of,
 )
-from ..shards.manifest import Manifest, ShardEntry, split_by_count, write_manifest
+from ..shards.manifest import Manifest, ShardEntry, read_manifest, split_by_count, write_manifest
 from ..shards.tar import map_tar, read_sample, read_samples
+from ..shards.vocabulary import why_empty
 from ..store.atomic import sha256
 from ..store.folder import Folder, is_safe
+from ..store.lock import writing
 from ..work.processes import mapper
 from ..work.progress import progress
 
@@ -83,19 +88,28 @@ class _Note:
         return cls(**values | {"entries": entries, "rejects": [Reject(**each) for each in values["rejects"]]})
 
 
-def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
+def adopt(
+    folder: Folder,
+    options: BuildOptions,
+    *,
+    max_bad: float,
+    skip_broken: Collection[int | str] = (),
+    workers: int,
+) -> Manifest:
     """Make a folder of tars a dataset.
 
-    Accounts are split as by the builder. But each tar is read alone: images and ids that are in several tars
-    are not found.
+    Accounts or posts are split as by the builder, where `auto` is always by account. But each tar is read
+    alone: images and ids that are in several tars are not found.
+
+    Args:
+        max_bad: the share of the posts that may be rejected, 0 to 1.
+        skip_broken: damaged tars to go on with as far as they can be read, see `check_broken`.
 
     Raises:
-        InputError: the folder holds a dataset already, or no tars, or nothing to train on is in them.
+        InputError: the folder holds a dataset already, or no tars; or a tar is damaged, too many posts are
+            bad, or nothing to train on is in them.
     """
-    if folder.size(MANIFEST) is not None:
-        raise InputError(
-            f"{folder} holds a dataset already. To adopt its tars anew, remove its {MANIFEST} first."
-        )
+    assert options.split_by != "time"  # which tars do not tell
     tars = [name for name in folder.names() if name.endswith(".tar") and not is_hidden(name)]
     if not tars:
         raise InputError(f"{folder}: no .tar is there.")
@@ -103,18 +117,52 @@ def adopt(folder: Folder, options: BuildOptions, *, workers: int) -> Manifest:
         raise InputError(
             f"{folder}/{unsafe!r}: a trainer reads names of ASCII letters and digits. Rename it."
         )
-    notes = []
-    with progress(len(tars), "adopt", "tars") as bar, mapper("local", workers) as run:
-        for note in run(partial(_adopt_tar, folder, options), tars):
-            notes.append(note)
-            bar.update()
-    manifest = _manifest_of(folder, options, notes)
-    rejects = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for note in notes for each in note.rejects]
-    if rejects:
-        folder.write(REJECTS, "".join(rejects))
-    write_manifest(manifest, folder)
-    folder.remove_folder(BUILD_FOLDER)
+    with writing(folder, "shards adopt") as lock:
+        if folder.size(MANIFEST) is not None:
+            return _complete(folder, options, tars)
+        notes = []
+        with progress(len(tars), "adopt", "tars") as bar, mapper("local", workers) as run:
+            for note in run(partial(_adopt_tar, folder, options), tars):
+                notes.append(note)
+                bar.update()
+        rejects = [each for note in notes for each in note.rejects]
+        broken = {f"{folder}/{each.file}": each.reason for each in rejects if each.file}
+        check_broken(broken, skip_broken)
+        _check_bad(notes, rejects, max_bad)
+        manifest = _manifest_of(folder, options, notes)
+        if rejects:
+            folder.write(REJECTS, "".join(each.to_json() for each in rejects))
+        lock.check()
+        write_manifest(manifest, folder)
+        folder.remove_folder(BUILD_FOLDER)
     return manifest
+
+
+def _complete(folder: Folder, options: BuildOptions, tars: list[str]) -> Manifest:
+    """The manifest of tars that are adopted already. Raises InputError where it is of others."""
+    manifest = read_manifest(folder)
+    asked = {name: getattr(options, name) for name in ADOPTION_OPTIONS} | {"split_by": _split_by(options)}
+    recorded = {**manifest.options, "split_by": manifest.split_by}
+    if not recorded.pop("adopted", False):
+        asked["split_by"] = manifest.split_by  # ours have it by their folders
+    known = {entry.name: entry.bytes for entry in manifest.shards}
+    if recorded != asked or known != {name: folder.size(name) for name in tars}:
+        raise InputError(
+            f"{folder} holds a dataset already. To adopt its tars anew, remove its {MANIFEST} first."
+        )
+    folder.remove_folder(BUILD_FOLDER)
+    print(f"{folder} holds this dataset already, complete.", file=sys.stderr)
+    return manifest
+
+
+def _check_bad(notes: list[_Note], rejects: list[Reject], max_bad: float) -> None:
+    """Raise InputError where more posts of all tars are bad than may be."""
+    posts = sum((Counter(note.posts) for note in notes), Counter())
+    bad = Counter(
+        {reason: count for reason, count in posts.items() if reason not in ("read", USED, *LEFT_OUT)}
+    )
+    if bad.total() > max_bad * posts["read"]:
+        raise too_bad(bad, posts["read"], max_bad, [each for each in rejects if not each.file])
 
 
 def read_adopted(path: Path, name: str, options: BuildOptions) -> TarContents:
@@ -128,7 +176,7 @@ def read_adopted(path: Path, name: str, options: BuildOptions) -> TarContents:
     samples = _read_ours if _is_ours(content) else _read_foreign
     split = split_of(name)
     for span, labels in samples(content, path, name, options, found):
-        splits = [split or _split_of_account(label.account, options) for label in labels]
+        splits = [split or _split_of_label(label, options) for label in labels]
         first, *others = (label for label, each in zip(labels, splits, strict=True) if each == splits[0])
         found.samples[splits[0]].append((span, replace(first, reposts=tuple(others))))
         found.left_out[OTHER_SPLIT] += len(splits) - splits.count(splits[0])
@@ -218,9 +266,13 @@ def _read_foreign(
     content: np.ndarray, path: Path, name: str, options: BuildOptions, found: TarContents
 ) -> Iterator[tuple[ImageSpan, list[Label]]]:
     """Each image with the labels of its posts; there are several where a tar has our labels, with reposts."""
-    for key, entries in groupby(read_tar(path, name), key=itemgetter(0)):
+    for key, entries in groupby(read_tar(path, name, name.removesuffix(".tar")), key=itemgetter(0)):
         images: dict[ImageSource, list[Label]] = {}
         for _, entry in entries:
+            if isinstance(entry, Reject) and entry.reason in BROKEN_FILES:
+                found.left_out[entry.reason] += 1
+                found.rejects.append(replace(entry, file=name))
+                continue
             outcome = _label_images(entry, options, found, images)
             found.posts.update(["read", outcome])
             if outcome not in (USED, *LEFT_OUT):
@@ -269,8 +321,25 @@ def _kind(image: bytes, size: int) -> str:
     return "jpg" if np.array_equal(plain, pixels) else "foreign"
 
 
-def _split_of_account(account: str, options: BuildOptions) -> str:
-    return SPLITS[splits_of(np.array([position_of(account)], np.uint64), options)[0]]
+def _split_of_label(label: Label, options: BuildOptions) -> str:
+    position = hash64(label.post) if _split_by(options) == "post" else position_of(label.account)
+    return SPLITS[splits_of(np.array([position], np.uint64), options)[0]]
+
+
+def _split_by(options: BuildOptions) -> str:
+    """What is dealt: each tar is read alone, so that nobody can tell whether accounts are too few."""
+    return "account" if options.split_by == "auto" else options.split_by
+
+
+def _split_by_of(folder: Folder, shards: list[ShardEntry]) -> str:
+    """What was dealt to the splits of our own tars, which do not tell it: posts, where somebody is in two."""
+    accounts = []
+    for split in SPLITS:
+        indexes = (read_index(folder, entry) for entry in shards if entry.split == split)
+        hashes = (np.array([int(each[:16], 16) for each in index.accounts], np.uint64) for index in indexes)
+        accounts.append(np.unique(np.concatenate([np.empty(0, np.uint64), *hashes])))
+    everybody = np.concatenate(accounts)
+    return "account" if len(np.unique(everybody)) == len(everybody) else "post"
 
 
 def _manifest_of(folder: Folder, options: BuildOptions, notes: list[_Note]) -> Manifest:
@@ -285,25 +354,23 @@ def _manifest_of(folder: Folder, options: BuildOptions, notes: list[_Note]) -> M
                 train.update(emojis)
     posts = sum((Counter(note.posts) for note in notes), Counter())
     vocabulary, rare = split_by_count(train, options.min_count)
-    if not vocabulary:
-        raise InputError(
-            f"No emoji comes {options.min_count} times in the train split of {posts['read']} posts "
-            f"({posts[WITHOUT_EMOJI]} without emoji). Lower --min-count or add tars."
-        )
     shards = [
-        replace(entry, tuples=sum(count for emoji, count in emojis.items() if emoji in vocabulary))
+        replace(entry, tuples=known, outside=entry.tuples - known)
         for note in notes
         for entry, emojis in zip(note.entries, note.emojis, strict=True)
+        for known in [sum(count for emoji, count in emojis.items() if emoji in vocabulary)]
     ]
     shards.sort(key=lambda entry: SPLITS.index(entry.split))
+    ours = all(note.ours for note in notes)
     kept = {name: getattr(options, name) for name in ADOPTION_OPTIONS}
+    kept["split_by"] = _split_by_of(folder, shards) if ours else _split_by(options)
     used = count_posts(read_index(folder, entry) for entry in shards)
     again = posts.pop(USED) - used  # how often posts were counted again, in further tars
-    return Manifest(
+    manifest = Manifest(
         image_size=options.image_size,
         encoding=kinds.pop() if len(kinds) == 1 else "foreign",
         canonical_version=CANONICAL_VERSION,
-        options=kept if all(note.ours for note in notes) else kept | {"adopted": True},
+        options=kept if ours else kept | {"adopted": True},
         vocabulary=vocabulary,
         rare=rare,
         posts={"read": posts.pop("read") - again, USED: used, WITHOUT_EMOJI: posts.pop(WITHOUT_EMOJI, 0)}
@@ -311,3 +378,6 @@ def _manifest_of(folder: Folder, options: BuildOptions, notes: list[_Note]) -> M
         shards=tuple(shards),
         left_out=dict(+sum((Counter(note.left_out) for note in notes), Counter())),
     )
+    if not vocabulary:
+        raise InputError(why_empty(manifest))
+    return manifest

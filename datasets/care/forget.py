@@ -1,6 +1,6 @@
 """An account leaves a dataset: every label of its posts, and the images that nobody else posted.
 
-    shards, in workers: index ─► does it name the account? ─► the rest of its samples ─► 000003.r1.tar, .index
+    shards, in workers: index ─► does it name the account? ─► the rest of its samples ─► a new tar, .index
                                                            ─► rejects.jsonl ─► manifest ─► old files removed
 
 Shards that do not name the account stay byte for byte. The new ones stand beside the old ones until the new
@@ -23,11 +23,12 @@ from zlib_ng import zlib_ng
 from ..errors import InputError
 from ..posts.outcomes import FORGOTTEN, USED
 from ..shards.index import ImageSpan, Label, ShardError, read_index
-from ..shards.layout import MANIFEST, REJECTS, index_name, leftovers, next_name
+from ..shards.layout import MANIFEST, REJECTS, index_name, leftovers, rewritten_name
 from ..shards.manifest import Manifest, ShardEntry, is_adopted, read_manifest, write_manifest
 from ..shards.tar import add_sample, index_shard, map_tar
 from ..store.atomic import sha256
 from ..store.folder import Folder
+from ..store.lock import writing
 from ..work.processes import mapper
 from ..work.progress import progress
 
@@ -39,6 +40,7 @@ class Forgotten:
     accounts: frozenset[str]  # hashed: those that were found
     images: int
     tuples: int  # rare ones, too
+    train_tuples: int  # those of them that were in the train split
     posts: int
     shards: int  # rewritten
     dropped: int  # shards of which nothing was left
@@ -61,38 +63,69 @@ def forget(folder: Folder, accounts: Iterable[str], *, dry_run: bool, workers: i
     """Remove accounts, given by their hashes, from a dataset; with `dry_run`, only say what would go.
 
     Raises:
-        InputError: the tars are others', or a shard concerned is damaged.
+        InputError: the tars are others', a shard concerned is damaged, or somebody else writes the dataset.
     """
+    wanted = frozenset(accounts)
+    if dry_run:
+        return _rewrite(folder, _read_ours(folder), wanted, dry_run, workers)[0]
+    _read_ours(folder)  # nothing is written where no dataset is
+    with writing(folder, "shards forget") as lock:
+        old = _read_ours(folder)
+        found, shards = _rewrite(folder, old, wanted, dry_run, workers)
+        lock.check()
+        manifest = old
+        if found.accounts:
+            _forget_rejects(folder, frozenset().union(*(shard.posts for shard in shards)))
+            manifest = _without(old, shards, found)
+            write_manifest(manifest, folder, replaces=old)
+        lock.check()
+        for name in leftovers(folder.names(), {shard.name for shard in manifest.shards}):
+            folder.remove(name)  # what was forgotten must not lie about
+    return found
+
+
+def _read_ours(folder: Folder) -> Manifest:
     manifest = read_manifest(folder)
     if is_adopted(manifest):
         raise InputError(
             f"{folder} holds tars of others, which we do not change. Remove the account's samples from them, "
             f"then remove {MANIFEST}, and run `emojigan shards adopt` again."
         )
-    wanted = frozenset(accounts)
+    return manifest
+
+
+def _rewrite(
+    folder: Folder, manifest: Manifest, accounts: frozenset[str], dry_run: bool, workers: int
+) -> tuple[Forgotten, list[_Shard]]:
+    """Write the shards that hold one of the accounts anew, beside the old ones."""
     shards: list[_Shard] = []
     with progress(len(manifest.shards), "forget", "shards") as bar, mapper("local", workers) as run:
-        for shard in run(partial(_forget_in_shard, folder, wanted, dry_run), manifest.shards):
+        for shard in run(partial(_forget_in_shard, folder, accounts, dry_run), manifest.shards):
             shards.append(shard)
             bar.update()
-    posts = frozenset().union(*(shard.posts for shard in shards))
     found = Forgotten(
         accounts=frozenset().union(*(shard.accounts for shard in shards)),
         images=sum(shard.images for shard in shards),
         tuples=sum(shard.tuples for shard in shards),
-        posts=len(posts),
+        train_tuples=sum(
+            shard.tuples for old, shard in zip(manifest.shards, shards, strict=True) if old.split == "train"
+        ),
+        posts=len(frozenset().union(*(shard.posts for shard in shards))),
         shards=sum(shard.changed for shard in shards),
         dropped=sum(shard.entry is None for shard in shards),
     )
-    if dry_run:
-        return found
-    if found.accounts:
-        _forget_rejects(folder, posts)
-        manifest = _without(manifest, shards, found)
-        write_manifest(manifest, folder)
-    for name in leftovers(folder.names(), {shard.name for shard in manifest.shards}):
-        folder.remove(name)  # what was forgotten must not lie about
-    return found
+    return found, shards
+
+
+def history_after(manifest: Manifest, found: Forgotten) -> tuple[dict, ...]:
+    """The history of a dataset once `found` is removed from it; as it is where nothing was found."""
+    event = {
+        "from": manifest.sha256(),
+        "forgot": sorted(found.accounts),
+        **{"images": found.images, "tuples": found.tuples, "posts": found.posts},
+        "train": found.train_tuples,
+    }
+    return (*manifest.history, event) if found.accounts else manifest.history
 
 
 def was_forgotten(manifest: Manifest, account: str) -> bool:
@@ -137,18 +170,21 @@ def _without_accounts(label: Label, accounts: frozenset[str]) -> Label | None:
 
 def _write(folder: Folder, entry: ShardEntry, samples: list[tuple[ImageSpan, Label]]) -> ShardEntry:
     """Write a shard of some samples of another, under a new name."""
-    name = next_name(entry.name)
+    content = hashlib.sha256(repr((entry.sha256, [(span.key, label) for span, label in samples])).encode())
+    name = rewritten_name(entry.name, content.hexdigest())
     with folder.reading(entry.name) as path, folder.creating(name) as temporary:
-        content = map_tar(path)
+        old = map_tar(path)
         with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
             for span, label in samples:
-                image = content[span.offset : span.offset + span.length]
+                image = old[span.offset : span.offset + span.length]
                 if len(image) < span.length or zlib_ng.crc32(image) != span.crc32:
                     raise _damaged(folder, entry.name, f"checksum of {span.key} differs")
                 add_sample(tar, span.key, label, span.extension, image.tobytes())
         index = index_shard(temporary).to_bytes()
         size, digest = temporary.stat().st_size, sha256(temporary)
-    folder.write(index_name(name), index)
+        folder.write(
+            index_name(name), index
+        )  # first: a tar beside an index is known as ours, see `leftovers`
     index_digest = hashlib.sha256(index).hexdigest()
     names = {"name": name, "index": index_name(name)}
     return replace(entry, **names, bytes=size, sha256=digest, index_sha256=index_digest)
@@ -168,17 +204,12 @@ def _without(manifest: Manifest, shards: list[_Shard], found: Forgotten) -> Mani
         rare={emoji: count for emoji, count in ranked if emoji not in vocabulary},
         posts=posts | {FORGOTTEN: posts.get(FORGOTTEN, 0) + found.posts},
         shards=tuple(
-            replace(shard.entry, tuples=sum(n for emoji, n in shard.emojis.items() if emoji in vocabulary))
+            replace(shard.entry, tuples=known, outside=shard.emojis.total() - known)
             for shard in shards
             if shard.entry
+            for known in [sum(n for emoji, n in shard.emojis.items() if emoji in vocabulary)]
         ),
-        history=(
-            *manifest.history,
-            {
-                "forgot": sorted(found.accounts),
-                **{"images": found.images, "tuples": found.tuples, "posts": found.posts},
-            },
-        ),
+        history=history_after(manifest, found),
     )
 
 

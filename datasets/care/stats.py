@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 
 from ..emojis.text import display
-from ..posts.outcomes import FORGOTTEN, USED
+from ..posts.outcomes import BROKEN_FILES, FORGOTTEN, USED
 from ..shards.layout import SPLITS
 from ..shards.manifest import Manifest
 
 BAR = 30  # characters of the longest bar
 SHOWN = 15  # emojis
 TOPS = (1, 10, 100)  # emojis whose share of the tuples is told
+LACKS = {  # what is not possible where a split has nothing of the vocabulary
+    "train": "nothing can be learned",
+    "val": "a training has nothing to choose its snapshot by",
+    "test": "nobody can tell how good a model is",
+}
 
 
 def summarise(manifest: Manifest) -> dict[str, Any]:
@@ -24,10 +29,12 @@ def summarise(manifest: Manifest) -> dict[str, Any]:
     share = counts / max(counts.sum(), 1)  # the most frequent first
     posts = {what: manifest.posts[what] for what in ("read", USED, FORGOTTEN) if what in manifest.posts}
     rejects = {reason: count for reason, count in manifest.posts.items() if count and reason not in posts}
+    broken = {reason: manifest.left_out[reason] for reason in BROKEN_FILES if reason in manifest.left_out}
     return {
         "dataset": manifest.sha256(),
         "encoding": manifest.encoding,
         "image_size": manifest.image_size,
+        "split_by": manifest.split_by,
         "splits": _summarise_splits(manifest),
         "vocabulary": {
             "emojis": len(counts),
@@ -38,12 +45,13 @@ def summarise(manifest: Manifest) -> dict[str, Any]:
         "rare": manifest.rare,
         "posts": posts,
         "rejects": dict(sorted(rejects.items(), key=lambda item: (-item[1], item[0]))),
-        "left_out": manifest.left_out,
+        "left_out": {what: count for what, count in manifest.left_out.items() if what not in broken},
+        "broken_files": broken,
         "history": list(manifest.history),
     }
 
 
-def _summarise_splits(manifest: Manifest) -> dict[str, dict[str, float]]:
+def _summarise_splits(manifest: Manifest) -> dict[str, dict[str, float | None]]:
     in_tar = Counter[str]()
     for shard in manifest.shards:
         in_tar[shard.name] += shard.images
@@ -51,11 +59,13 @@ def _summarise_splits(manifest: Manifest) -> dict[str, dict[str, float]]:
     for split in SPLITS:
         shards = manifest.of_split(split)
         images, tuples = sum(shard.images for shard in shards), sum(shard.tuples for shard in shards)
+        outside = [shard.outside for shard in shards]
         size = sum(shard.bytes * shard.images / in_tar[shard.name] for shard in shards)  # its part of the tar
         splits[split] = {
             "shards": len(shards),
             "images": images,
             "tuples": tuples,
+            "outside": None if None in outside else sum(filter(None, outside)),
             "bytes": round(size),
             "tuples_per_image": tuples / max(images, 1),
             "bytes_per_image": size / max(images, 1),
@@ -67,17 +77,24 @@ def page(manifest: Manifest) -> str:
     """A page about a dataset."""
     figures = summarise(manifest)
     lines = [
-        f"{'split':<8}{'shards':>8}{'images':>12}{'tuples':>12}{'MiB':>10}{'tuples/image':>14}{'bytes/image':>13}"
+        f"{'split':<8}{'shards':>8}{'images':>12}{'tuples':>12}{'outside':>10}{'MiB':>10}{'tuples/image':>14}"
+        f"{'bytes/image':>13}"
     ]
     for split, of in figures["splits"].items():
+        outside = "?" if of["outside"] is None else f"{of['outside']:,}"
         lines.append(
-            f"{split:<8}{of['shards']:>8}{of['images']:>12,}{of['tuples']:>12,}{of['bytes'] / 2**20:>10,.1f}"
-            f"{of['tuples_per_image']:>14.2f}{of['bytes_per_image']:>13,.0f}"
+            f"{split:<8}{of['shards']:>8}{of['images']:>12,}{of['tuples']:>12,}{outside:>10}"
+            f"{of['bytes'] / 2**20:>10,.1f}{of['tuples_per_image']:>14.2f}{of['bytes_per_image']:>13,.0f}"
         )
-    lines.append("tuples: those with an emoji of the vocabulary; those of rarer emojis are not counted")
+    lines += [
+        "tuples: those with an emoji of the vocabulary; outside: those with a rarer one, which no model says",
+        f"split {manifest.split_text}",
+    ]
+    others = "other shares, or --split-by post" if manifest.split_by == "account" else "other shares"
     for split, of in figures["splits"].items():
-        if not of["shards"]:
-            lines.append(f"The {split} split is empty: training needs train and val, evaluation needs test.")
+        if not of["tuples"]:
+            what = "has no tuple of the vocabulary" if of["shards"] else "is empty"
+            lines.append(f"The {split} split {what}: {LACKS[split]}. Build from more posts, with {others}.")
     vocabulary = figures["vocabulary"]
     top = ", ".join(f"top {top} {share:.0%}" for top, share in vocabulary["share_of_top"].items())
     lines += [
@@ -92,6 +109,9 @@ def page(manifest: Manifest) -> str:
     ]
     if figures["left_out"]:
         lines += ["left out: " + _counts(figures["left_out"])]
+    if figures["broken_files"]:
+        lost = _counts(figures["broken_files"])
+        lines += [f"skipped of broken files: {lost}; how many posts were there is not known"]
     for event in figures["history"]:
         what = {name: event[name] for name in ("images", "tuples", "posts") if name in event}
         lines += [f"forgotten since: {len(event.get('forgot', ()))} accounts, with {_counts(what)}"]

@@ -25,10 +25,11 @@ from ..posts.outcomes import USED
 from ..shards.encoding import check_picture
 from ..shards.index import ImageSpan, Index, Label, ShardError, hash_posts, read_index
 from ..shards.layout import MANIFEST, REJECTS, SPLITS, is_of_shard, statistics_name
-from ..shards.manifest import Manifest, ShardEntry, is_adopted
+from ..shards.manifest import Manifest, ShardEntry, is_adopted, read_manifest
 from ..shards.tar import end_of, map_tar, read_sample
 from ..store.atomic import sha256
 from ..store.folder import Folder
+from ..store.lock import is_of_lock
 from ..work.processes import mapper
 from ..work.progress import progress
 from .adopt import read_adopted
@@ -66,7 +67,11 @@ class _Checked:
 
 
 def verify(folder: Folder, manifest: Manifest, *, workers: int) -> Verification:
-    """Check every checksum and every count of a dataset, and decode every image."""
+    """Check every checksum and every count of a dataset, and decode every image.
+
+    Raises:
+        InputError: somebody changed the dataset meanwhile, so that the faults may be none.
+    """
     by_tar = sorted(manifest.shards, key=attrgetter("name"))
     tars = [tuple(entries) for _, entries in groupby(by_tar, attrgetter("name"))]
     checked = []
@@ -77,6 +82,8 @@ def verify(folder: Folder, manifest: Manifest, *, workers: int) -> Verification:
         for result in run(partial(_check_tar, folder, replace(manifest, shards=())), tars):
             checked.append(result)
             bar.update(result.images)
+    if read_manifest(folder) != manifest:
+        raise InputError(f"{folder} was changed while it was checked. Run the same command again.")
     return Verification(
         shards=len(tars),
         images=sum(entry.images for entry in manifest.shards),
@@ -106,7 +113,7 @@ def _unnamed(folder: Folder, manifest: Manifest) -> list[str]:
     named = {MANIFEST, REJECTS}
     for shard in manifest.shards:
         named |= {shard.name, shard.index, statistics_name(shard.name)}
-    others = [name for name in folder.names() if name not in named]
+    others = [name for name in folder.names() if name not in named and not is_of_lock(name)]
     return [name for name in others if not is_adopted(manifest) or is_of_shard(name)]
 
 
@@ -128,6 +135,15 @@ def _check_tar(folder: Folder, manifest: Manifest, entries: tuple[ShardEntry, ..
         if tuples != entry.tuples:
             faults.append(
                 Fault(MANIFEST, None, f"counts {entry.tuples} tuples of {entry.index}, not {tuples}")
+            )
+        outside = here.total() - tuples
+        if entry.outside not in (outside, None):
+            faults.append(
+                Fault(
+                    MANIFEST,
+                    None,
+                    f"counts {entry.outside} tuples of rarer emojis of {entry.index}, not {outside}",
+                )
             )
         if entry.split not in SPLITS:
             faults.append(Fault(MANIFEST, None, f"{name} is in no split"))

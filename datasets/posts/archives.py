@@ -42,7 +42,7 @@ def read_json(path: Path, after: bytes = b"") -> Any:
             content = file.read()
         return json.loads(content.partition(after)[2] if after else content)
     except (OSError, EOFError, lzma.LZMAError, ValueError, RecursionError):
-        return Reject(path.name, UNREADABLE_FILE)
+        return Reject(path.name, UNREADABLE_FILE, str(path))
 
 
 def read_list(path: Path, *keys: str, after: bytes = b"") -> Iterator[tuple[str, Any]]:
@@ -53,7 +53,7 @@ def read_list(path: Path, *keys: str, after: bytes = b"") -> Iterator[tuple[str,
     content = read_json(path, after)
     entries = dig(content, *keys)
     if not isinstance(entries, list):
-        yield path.name, Reject(path.name, UNREADABLE_FILE)
+        yield path.name, Reject(path.name, UNREADABLE_FILE, str(path))
         return
     for number, entry in enumerate(entries):
         yield f"{path.name}[{number}]", entry

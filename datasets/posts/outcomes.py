@@ -1,7 +1,7 @@
 """What can become of a post or an image, in the words under which it is counted.
 
-A post ends as USED, as one of LEFT_OUT, or as bad, for any other reason here. These words are in manifests
-and in rejects.jsonl, so that a changed one changes datasets.
+A post ends as USED, as one of LEFT_OUT, or as bad, for any other reason but those of BROKEN_FILES, which are
+no posts. These words are in manifests and in rejects.jsonl, so that a changed one changes datasets.
 """
 
 USED = "used"
@@ -20,8 +20,14 @@ DUPLICATE_ID = "duplicate id"
 NOT_UTF8 = "not UTF-8"
 BROKEN_LINE = "broken line"  # of a table
 BROKEN_ENTRY = "broken entry"  # of an export
-BROKEN_JSON = "broken json"  # in a tar
+BROKEN_JSON = "broken json"  # of one post, in a tar or in a file of its own
 NO_ID_OR_IMAGE = "no id or image"
+UNREADABLE_ROW_GROUP = "unreadable row group"  # of Parquet, which knows how many rows were in it
+UNSAFE_NAME = "unsafe name in a tar"
+NO_PLAIN_FILE = "no plain file in a tar"
+TEXT_TOO_LONG = "text too long"
+REPEATED_MEMBER = "repeated member in a tar"
+DOTS_IN_NAME = "dots in a member's name"
 
 # Bad images.
 MISSING_IMAGE = "missing image"
@@ -31,21 +37,23 @@ IMAGE_NOT_EXPORTED = "image not exported"
 IMAGE_OUTSIDE_EXPORT = "image outside the export"
 IMAGE_OUTSIDE_TABLE = "image outside the table's folder"
 
-# Bad files and parts of files, whose posts cannot be counted.
-DAMAGED_FILE = "damaged file"
+# Broken files and parts of files, of which nobody knows how many posts were in them.
+DAMAGED_TAR = "damaged tar"
 UNREADABLE_FILE = "unreadable file"
 UNREADABLE_FOLDER = "unreadable folder"
-NO_ACCOUNT = "no account"
 NO_CHATS = "no chats"
 UNREADABLE_CHATS = "unreadable chats"
 UNREADABLE_CHAT = "unreadable chat"
-UNREADABLE_ROW_GROUP = "unreadable row group"
-DAMAGED_TAR = "damaged tar"
-UNSAFE_NAME = "unsafe name in a tar"
-NO_PLAIN_FILE = "no plain file in a tar"
-TEXT_TOO_LONG = "text too long"
-REPEATED_MEMBER = "repeated member in a tar"
-DOTS_IN_NAME = "dots in a member's name"
+NO_ACCOUNT = "no account"  # of an archive: each of its posts would be of an account of its own
+BROKEN_FILES = (
+    DAMAGED_TAR,
+    UNREADABLE_FILE,
+    UNREADABLE_FOLDER,
+    NO_CHATS,
+    UNREADABLE_CHATS,
+    UNREADABLE_CHAT,
+    NO_ACCOUNT,
+)
 
 # What posts in use lost, and posts that are gone since the dataset was built.
 BAD_IMAGE = "bad images of posts in use"

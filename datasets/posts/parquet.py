@@ -7,6 +7,7 @@ Both go forward through a row group in small batches: a group that pandas wrote 
 file.
 """
 
+import errno
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from .paths import stays_inside
+from .post import changed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +43,13 @@ class ParquetCell:
         import pyarrow as pa
 
         try:
-            value = _open_column(self.path, self.column).cell(self.row)
+            column = _open_column(self.path, self.column)
+        except OSError as error:
+            if error.errno in (None, errno.ENOENT):  # damaged or gone, and it was whole when we met its rows
+                raise changed(self.path) from error
+            raise
+        try:
+            value = column.cell(self.row)
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise OSError(f"{self.path}: row {self.row} is damaged: {error}") from error
         if self.position is not None:
@@ -65,7 +73,7 @@ class _Column:
     """A column whose cells are read in order, as builders do. To go back, it reads the row group anew."""
 
     def __init__(self, path: str, name: str) -> None:
-        self.file, self.name = open_parquet(Path(path)), name
+        self.path, self.file, self.name = path, open_parquet(Path(path)), name
         self.firsts = [0, *accumulate(_group_sizes(self.file))]  # the first row of each group, and the end
         self.start = self.stop = 0  # the first row of the batch, and the end of its row group
         self.batch: Sequence = ()
@@ -76,7 +84,7 @@ class _Column:
         with self.lock:
             if not self.start <= row < self.stop:
                 if row >= self.firsts[-1]:
-                    raise OSError(f"row {row} lies behind the end: the file is another one")
+                    raise changed(self.path)
                 group = bisect_right(self.firsts, row) - 1
                 self.start, self.stop = self.firsts[group], self.firsts[group + 1]
                 self.batch, self.batches = (), _batches(self.file, group, [self.name], ROWS_WITH_IMAGES)

@@ -1,17 +1,26 @@
 """What a post is, wherever it comes from, and what stands for one that cannot be read."""
 
+import json
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+from ..errors import InputError
+from .outcomes import UNREADABLE_FILE, UNREADABLE_FOLDER
 
 
 class ImageSource(Protocol):
     """Where the bytes of one image lie: a frozen dataclass, whose repr tells one image from another."""
 
     def read(self) -> bytes:
-        """The encoded image. Raises OSError (FileNotFoundError where it is missing)."""
+        """The encoded image.
+
+        Raises:
+            OSError: it cannot be read; FileNotFoundError where it is missing.
+            InputError: the file that it lies in, with other posts, is no longer what it was.
+        """
         ...
 
 
@@ -38,11 +47,29 @@ class Post:
     caption: str = ""
     comments: tuple[str, ...] = ()
     reactions: tuple[tuple[str, int], ...] = ()  # emoji as the platform writes it, and how many gave it
+    time: int | None = None  # seconds since 1970, UTC; None where it is not known
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A post that was skipped: where it stands, and why, in the few words that it is counted under."""
+    """A post that was skipped, or a file: where it stands, and why, in the few words it is counted under."""
 
     where: str
     reason: str
+    file: str = field(default="", compare=False)  # the path of a broken one, for messages: it is not kept
+
+    def to_json(self) -> str:
+        """Its line in rejects.jsonl."""
+        return json.dumps({"where": self.where, "reason": self.reason}, ensure_ascii=False) + "\n"
+
+
+def unreadable(path: Path, name: str) -> Reject:
+    """What stands for a file, or a folder, that cannot be read and is called `name` in its source."""
+    return Reject(name, UNREADABLE_FOLDER if path.is_dir() else UNREADABLE_FILE, str(path))
+
+
+def changed(path: str) -> InputError:
+    """What to raise where a file that gave posts before no longer has what belongs to them."""
+    return InputError(
+        f"{path} changed while it was read, or went away. Put it back whole, and run the same command again."
+    )

@@ -7,8 +7,9 @@ A format is one file in formats/, with two functions:
     recognises(source: Path) -> bool                          by names and first bytes, cheaply
     read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]
 
-An entry that cannot be read is a Reject, never an exception: the builder counts them and decides. A post
-without an image or without text is still a Post. Of an archive only the files that are needed are opened.
+An entry that cannot be read is a Reject, never an exception: the builder counts them and decides. So is a
+file whose posts nobody can count (outcomes.BROKEN_FILES), with its path. A post without an image or without
+text is still a Post. Of an archive only the files that are needed are opened.
 """
 
 import importlib

@@ -2,17 +2,20 @@
 
     shards/
       manifest.json              written last: a folder without it is no dataset yet
-      rejects.jsonl              the posts that are bad, and why; absent where none is
+      rejects.jsonl              the posts and files that are bad, and why; absent where none is
       train/
         000000.tar               samples, as WebDataset reads them
         000000.index             where the images lie in the tar, and their tuples
         000000.stats.json        what the builder counted
-        000003.r1.tar, .index    in the place of 000003.tar, since accounts were forgotten that were in it
+        000003.1a2b3c4d5e6f.tar, .index    in the place of 000003.tar, since accounts left it; by its content
       val/, test/                likewise
       .build/                    while the dataset is built or adopted; then it goes
+        begun.json               of which posts and options, and by how many tasks
         000000.part              of a chunk of posts: what became of each, and its emojis
         000000.members           its encoded images, one behind the other
         laion/00000.tar.json     of an adopted tar: its indexes and counts
+
+Beside these lie what writers know of each other by (store/lock.py), and temporary files.
 
 An adopted tar stays where it lies, with an index beside it for each split: 00000.train.index.
 """
@@ -24,6 +27,7 @@ MANIFEST = "manifest.json"
 REJECTS = "rejects.jsonl"
 SPLITS = ("train", "val", "test")
 BUILD_FOLDER = ".build"
+BEGUN = f"{BUILD_FOLDER}/begun.json"
 _OF_SHARD = re.compile(rf"((?:{'|'.join(SPLITS)})/[^/]+?)\.(tar|index|stats\.json)")
 
 
@@ -32,11 +36,17 @@ def tar_name(split: str, number: int) -> str:
     return f"{split}/{number:06d}.tar"
 
 
-def next_name(tar: str) -> str:
-    """The name of the shard that replaces one: train/000003.tar → train/000003.r1.tar → …r2.tar."""
-    parts = re.fullmatch(r"(.+?)(?:\.r(\d+))?\.tar", tar)
+def rewritten_name(tar: str, content: str) -> str:
+    """The name of the shard that replaces one: train/000003.tar → train/000003.1a2b3c4d5e6f.tar.
+
+    Of two commands that write the same name, both write the same bytes.
+
+    Args:
+        content: a hash of all that the new shard is made from, hexadecimal.
+    """
+    parts = re.fullmatch(r"(.+?)(?:\.[0-9a-f]{12})?\.tar", tar)
     assert parts is not None, tar
-    return f"{parts[1]}.r{int(parts[2] or 0) + 1}.tar"
+    return f"{parts[1]}.{content[:12]}.tar"
 
 
 def index_name(tar: str, split: str | None = None) -> str:

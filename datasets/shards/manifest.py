@@ -17,6 +17,13 @@ from .layout import MANIFEST, SPLITS
 FORMAT_VERSION = 2
 MAX_SIZE = 1024  # pixels, of a side
 
+SPLIT_BY = {
+    "account": "by account: nobody is in two splits, so scores tell of people whom the model does not know",
+    "post": "by post: the same people are in train and test, so scores tell of more posts of theirs alone",
+    "time": "by time: the newest posts are test, of people in train, too, so scores tell of their next posts",
+}
+"""What is dealt to the splits as a whole, and what that makes of the scores."""
+
 
 @dataclass(frozen=True)
 class ShardEntry:
@@ -30,6 +37,7 @@ class ShardEntry:
     bytes: int  # of the tar
     sha256: str  # of the tar
     index_sha256: str
+    outside: int | None = None  # tuples with another emoji; None in datasets made before these were counted
 
 
 @dataclass(frozen=True)
@@ -44,8 +52,10 @@ class Manifest:
     rare: dict[str, int]  # emojis under min_count: in the shards, not in the vocabulary
     posts: dict[str, int]  # how many posts were read, used, without emoji, and rejected by reason
     shards: tuple[ShardEntry, ...]
-    left_out: dict[str, int] = field(default_factory=dict)  # images and tuples that posts lost, by reason
+    left_out: dict[str, int] = field(default_factory=dict)  # what posts lost, and broken files, by reason
     history: tuple[dict, ...] = field(default=())  # what was done to it since: accounts forgotten
+    """Of each event: "from", the identity of the dataset before it; "forgot", the accounts; "images",
+    "tuples" and "posts", how many went; "train", how many of the tuples were in the train split."""
 
     def of_split(self, split: str) -> tuple[ShardEntry, ...]:
         """The shards of one split, in order."""
@@ -55,6 +65,16 @@ class Manifest:
     def _by_split(self) -> dict[str, tuple[ShardEntry, ...]]:
         return {name: tuple(shard for shard in self.shards if shard.split == name) for name in SPLITS}
 
+    @property
+    def split_by(self) -> str:
+        """One of SPLIT_BY: accounts in datasets that were made before there was a choice."""
+        return self.options.get("split_by", "account")
+
+    @property
+    def split_text(self) -> str:
+        """How the splits were dealt, and what that makes of the scores."""
+        return SPLIT_BY[self.split_by]
+
     def sha256(self) -> str:
         """The dataset's identity."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
@@ -62,7 +82,21 @@ class Manifest:
     def to_json(self) -> str:
         """The bytes of manifest.json, as text."""
         content = {"format_version": FORMAT_VERSION, **asdict(self)}
+        for shard in content["shards"]:
+            if shard["outside"] is None:
+                del shard["outside"]  # the identity of an older dataset stays what it was
         return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def lineage(manifest: Manifest) -> dict[str, tuple[dict, ...]]:
+    """The identities that a dataset is known to have had and has, each with the events since.
+
+    An event names the identity before it. Those of versions that did not note it are no link: what the
+    dataset was before one of them counts as another dataset.
+    """
+    events = manifest.history
+    since = {event["from"]: events[number:] for number, event in enumerate(events) if "from" in event}
+    return since | {manifest.sha256(): ()}
 
 
 def split_by_count(train: Counter[str], min_count: int) -> tuple[dict[str, int], dict[str, int]]:
@@ -72,9 +106,22 @@ def split_by_count(train: Counter[str], min_count: int) -> tuple[dict[str, int],
     return vocabulary, {emoji: count for emoji, count in ranked if count < min_count}
 
 
-def write_manifest(manifest: Manifest, folder: Folder) -> None:
-    """Write `manifest.json`, which makes the folder a dataset."""
-    folder.write(MANIFEST, manifest.to_json())
+def write_manifest(manifest: Manifest, folder: Folder, *, replaces: Manifest | None = None) -> None:
+    """Write `manifest.json`, which makes the folder a dataset.
+
+    Args:
+        replaces: the manifest that was read, in whose place it comes; None where there was none.
+
+    Raises:
+        InputError: another one is there now.
+    """
+    old = folder.read(MANIFEST) if replaces else None
+    same = old is None or _parse(old, folder) == replaces
+    if not (same and folder.swap(MANIFEST, old, manifest.to_json())):
+        raise InputError(
+            f"{folder} was changed by somebody else meanwhile, and stays as it is now. Run the same command "
+            "again."
+        )
 
 
 def read_manifest(folder: Folder) -> Manifest:
@@ -84,11 +131,16 @@ def read_manifest(folder: Folder) -> Manifest:
         InputError: the folder is no dataset, or a damaged one, or one of another format version.
     """
     try:
-        content = json.loads(folder.read(MANIFEST))
+        return _parse(folder.read(MANIFEST), folder)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"{folder} is not a dataset (no {MANIFEST}). Make it with `emojigan shards build`."
         ) from error
+
+
+def _parse(text: bytes, folder: Folder) -> Manifest:
+    try:
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{folder}/{MANIFEST} is damaged: {error}. Copy it again, or build the shards again."
@@ -107,13 +159,15 @@ def read_manifest(folder: Folder) -> Manifest:
         raise InputError(f"{folder}/{MANIFEST} is damaged: {reason}. Copy it again.") from error
     counts = [number for shard in manifest.shards for number in (shard.images, shard.tuples, shard.bytes)]
     counts += [*manifest.vocabulary.values(), *manifest.rare.values(), *manifest.posts.values()]
+    counts += [shard.outside or 0 for shard in manifest.shards]
     if (
         min(counts, default=0) < 0
         or not 0 < manifest.image_size <= MAX_SIZE
         or manifest.encoding not in ENCODINGS
+        or manifest.split_by not in [*SPLIT_BY]  # a list: what is no text may have no hash
     ):
         raise InputError(
-            f"{folder}/{MANIFEST} is damaged: a count, size or encoding cannot be. Copy it again."
+            f"{folder}/{MANIFEST} is damaged: a count, size, encoding or split cannot be. Copy it again."
         )
     for shard in manifest.shards:
         if not (is_safe(shard.name) and is_safe(shard.index)):

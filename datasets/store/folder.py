@@ -46,6 +46,13 @@ class Folder(Protocol):
         """Write a file so that a reader sees the old one or the new one, never a part."""
         ...
 
+    def swap(self, name: str, old: bytes | None, new: bytes | str) -> bool:
+        """Write a file if it still has the content `old`, None for no file; return whether it had.
+
+        S3 compares as it writes. Elsewhere somebody may write between the two: be its only writer.
+        """
+        ...
+
     def creating(self, name: str) -> AbstractContextManager[Path]:
         """Yield a path on this machine to write to; on success the file is here, on any error it is not."""
         ...
@@ -92,6 +99,12 @@ def is_safe(name: str) -> bool:
     return bool(_NAME.fullmatch(name)) and not {".", ".."} & set(name.split("/"))
 
 
+def _if_same(store: fsspec.AbstractFileSystem, path: str) -> dict[str, str]:
+    """What lets a store write a file only if it is the one that is there now; nothing where none can."""
+    # Without its quotation marks: with them Ceph finds every file to be another one, and S3 takes both.
+    return {"IfMatch": store.info(path)["ETag"].strip('"')} if "s3" in store.protocol else {}
+
+
 def _checked(name: str) -> str:
     if not is_safe(name):
         raise InputError(f"{name!r} is not a name of a file inside a dataset.")
@@ -117,6 +130,12 @@ class LocalFolder:
 
     def write(self, name: str, content: bytes | str) -> None:
         write_atomic(self.path / _checked(name), content)
+
+    def swap(self, name: str, old: bytes | None, new: bytes | str) -> bool:
+        same = old is None if self.size(name) is None else old is not None and self.read(name) == old
+        if same:
+            self.write(name, new)
+        return same
 
     def creating(self, name: str) -> AbstractContextManager[Path]:
         return replacing(self.path / _checked(name))
@@ -191,6 +210,21 @@ class StoreFolder:
     def write(self, name: str, content: bytes | str) -> None:
         with self._reaching(name) as (store, path):
             store.pipe_file(path, content.encode() if isinstance(content, str) else content)
+
+    def swap(self, name: str, old: bytes | None, new: bytes | str) -> bool:
+        with self._reaching(name) as (store, path):
+            try:
+                condition = {"mode": "create"} if old is None else _if_same(store, path)
+                if old is not None and store.cat_file(path) != old:
+                    return False
+                store.pipe_file(path, new.encode() if isinstance(new, str) else new, **condition)
+            except (FileExistsError, FileNotFoundError):
+                return False
+            except OSError as error:
+                if "PreconditionFailed" not in str(error.__cause__):
+                    raise
+                return False
+        return True
 
     @contextmanager
     def creating(self, name: str) -> Iterator[Path]:

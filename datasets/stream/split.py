@@ -53,7 +53,8 @@ class Split:
     def __post_init__(self) -> None:
         if not self.shards:
             raise InputError(
-                f"{self.folder}: the {self.name} split is empty. Build from more posts or accounts."
+                f"{self.folder}: the {self.name} split is empty. Build from more posts, or with --split-by "
+                "post."
             )
 
     @cached_property

@@ -32,6 +32,7 @@ def evaluate(run: Path, truth: Path | None, baseline_steps: int | None) -> None:
     from ...datasets.worlds.truth import Truth
     from ...trainer.evaluation.evaluate import evaluate as score
     from ...trainer.evaluation.report import format_table, make_report, write_report
+    from ...trainer.forgotten import mark_tags, read_mark
     from ...trainer.run import EVALUATION, REPORT
     from ...trainer.tracking import log_evaluation
 
@@ -39,6 +40,9 @@ def evaluate(run: Path, truth: Path | None, baseline_steps: int | None) -> None:
     report = make_report(evaluation, run.name)
     page = write_report(report, run / REPORT)
     write_atomic(run / EVALUATION, evaluation.to_json())
-    log_evaluation(run, evaluation.models[0].scores, run / REPORT, run / EVALUATION)
+    tags = mark_tags(read_mark(run))
+    log_evaluation(run, evaluation.models[0].scores, tags, run / REPORT, run / EVALUATION)
+    if evaluation.forgotten:
+        click.echo(f"The dataset {evaluation.forgotten.told}; it is judged on what is left.", err=True)
     click.echo(format_table(report.columns, report.floor))
     click.echo(f"\nreport: {page}")

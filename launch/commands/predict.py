@@ -37,7 +37,9 @@ def predict(model: str, photos: tuple[Path, ...], top_k: int, samples: int, seed
     from ...datasets.emojis.text import canonical, name
     from ...trainer.serving.predict import predict as ask
 
-    answers = ask(model, list(photos), num_samples=samples, top_k=top_k, seed=seed)
+    answers, mark = ask(model, list(photos), num_samples=samples, top_k=top_k, seed=seed)
+    if mark:
+        click.echo(f"Warning: {model} {mark.warning}.", err=True)
     for photo, answer in zip(photos, answers, strict=True):
         if as_json:
             click.echo(json.dumps({"photo": str(photo), "emojis": answer}, ensure_ascii=False))

@@ -21,6 +21,8 @@ def register(run: Path, name: str) -> None:
 
     result = register_run(run, name)
     click.echo(f"registered models:/{result.name}/{result.version}")
+    if result.forgotten:
+        click.echo(f"Warning: it {result.forgotten.warning}. Retrain it.", err=True)
     if result.champion:
         click.echo(f"it is models:/{result.name}@{CHAMPION} now")
     else:

@@ -2,11 +2,12 @@
 
 import copy
 import json
+import os
 import re
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Collection
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,9 @@ from ...datasets.posts.read import FORMATS
 from ...datasets.store.folder import Folder
 from ...datasets.work.processes import ENGINES
 from ..parameters import FOLDER, workers_option
+
+if TYPE_CHECKING:
+    from ...datasets.shards.manifest import Manifest
 
 FAULTS = 20  # that are shown of a verification
 SIZES = ("32", "64", "128")
@@ -42,15 +46,43 @@ def _columns(ctx: click.Context, option: click.Parameter, values: tuple[str, ...
     return {ours: name for ours, _, name in pairs}
 
 
+def _broken(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[int | str, ...]:
+    """Numbers, and names of files as readers have them: absolute paths, or URLs."""
+    return tuple(
+        int(value) if value.isdecimal() else value if "://" in value else str(Path(value).absolute())
+        for value in values
+    )
+
+
 def _dataset_options(command: Callable) -> Callable:
     """The options of the commands that make a dataset."""
     for option in (
         workers_option,
         click.option(
-            "--test-share", type=SHARE, default=0.1, help="Share of the accounts kept for the evaluation."
+            "--skip-broken",
+            multiple=True,
+            callback=_broken,
+            metavar="NUMBER|FILE",
+            help="How many broken files may be skipped, or the path of one; repeatable. What can be read of "
+            "them is used.",
         ),
         click.option(
-            "--val-share", type=SHARE, default=0.1, help="Share of the accounts kept for choosing a snapshot."
+            "--max-bad",
+            type=click.FloatRange(0, 1),
+            default=0.05,
+            help="Share of the posts that may be unusable; with more the command stops.",
+        ),
+        click.option(
+            "--test-share",
+            type=SHARE,
+            default=0.1,
+            help="Share of the accounts or posts kept for the evaluation.",
+        ),
+        click.option(
+            "--val-share",
+            type=SHARE,
+            default=0.1,
+            help="Share of the accounts or posts kept for choosing a snapshot.",
         ),
         click.option("--keep-variants", is_flag=True, help="Keep skin tones and genders apart."),
         click.option(
@@ -123,12 +155,6 @@ def _dataset_options(command: Callable) -> Callable:
     help="Images in each shard.",
 )
 @click.option(
-    "--max-bad",
-    type=click.FloatRange(0, 1),
-    default=0.05,
-    help="Share of the posts that may be unusable; with more the build stops.",
-)
-@click.option(
     "--engine",
     type=click.Choice(ENGINES),
     default="local",
@@ -138,6 +164,13 @@ def _dataset_options(command: Callable) -> Callable:
     "--task-index", type=click.IntRange(0), default=0, help="Number of this task in a job array, from 0."
 )
 @click.option("--task-count", type=click.IntRange(1), default=1, help="How many tasks the job array has.")
+@click.option(
+    "--split-by",
+    type=click.Choice(["auto", "account", "post", "time"]),
+    default="auto",
+    help="What is dealt to train, val and test: accounts; posts; posts by time, the newest to test. Auto is "
+    "account, or post where there are too few accounts.",
+)
 @_dataset_options
 def build(
     sources: tuple[Path, ...],
@@ -148,6 +181,7 @@ def build(
     image_size: str,
     keep_variants: bool,
     max_bad: float,
+    skip_broken: tuple[int | str, ...],
     engine: str,
     task_index: int,
     task_count: int,
@@ -158,8 +192,8 @@ def build(
 
     A SOURCE is a table of posts (CSV, TSV, JSONL or Parquet), a folder of tables, WebDataset tars, what
     Instaloader saved, or an archive of one's data from Instagram, X, Mastodon or Telegram; which one is found
-    out. A table has the columns id, account, image (a path relative to the table) and text. A killed build
-    goes on when the same command is run again.
+    out. A table has the columns id, account, image (a path relative to the table), text and time. A killed
+    build goes on when the same command is run again.
 
     \b
     emojigan shards build posts.jsonl --out shards
@@ -183,6 +217,7 @@ def build(
             **options,
         ),
         max_bad=max_bad,
+        skip_broken=skip_broken,
         workers=workers,
         engine=engine,
         task=Task(task_index, task_count),
@@ -193,8 +228,21 @@ def build(
 
 @shards.command(context_settings={"show_default": True})
 @click.argument("folder", type=FOLDER)
+@click.option(
+    "--split-by",
+    type=click.Choice(["account", "post"]),
+    default="account",
+    help="What is dealt to train, val and test, except of our own shards in their folders.",
+)
 @_dataset_options
-def adopt(folder: Folder, image_size: str, workers: int, **options: Any) -> None:
+def adopt(
+    folder: Folder,
+    image_size: str,
+    max_bad: float,
+    skip_broken: tuple[int | str, ...],
+    workers: int,
+    **options: Any,
+) -> None:
     """Make the WebDataset tars in FOLDER a dataset, where they lie.
 
     For tars of img2dataset and others, and for ours without their indexes. No tar is copied or changed: an
@@ -211,7 +259,10 @@ def adopt(folder: Folder, image_size: str, workers: int, **options: Any) -> None
     from ...datasets.care.stats import page
 
     built_with = BuildOptions(image_size=int(image_size), **options)
-    click.echo(page(adopt_tars(folder.absolute(), built_with, workers=workers)))
+    manifest = adopt_tars(
+        folder.absolute(), built_with, max_bad=max_bad, skip_broken=skip_broken, workers=workers
+    )
+    click.echo(page(manifest))
 
 
 index = copy.copy(adopt)  # what `adopt` was called in version 0.1; it goes with the next one
@@ -296,6 +347,16 @@ def _hashes(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]
     metavar="HEX",
     help="Account as the shards have it; repeatable.",
 )
+@click.option(
+    "--runs",
+    "runs",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a run, or of runs: mark those that were trained with the accounts; repeatable.",
+)
+@click.option(
+    "--tracking-uri", metavar="URI", help="MLflow server: mark its runs and its registered models likewise."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
 @workers_option
 @click.pass_context
@@ -305,6 +366,8 @@ def forget(
     names: tuple[str, ...],
     accounts_file: Path | None,
     hashes: tuple[str, ...],
+    runs: tuple[Path, ...],
+    tracking_uri: str | None,
     dry_run: bool,
     workers: int,
 ) -> None:
@@ -314,17 +377,21 @@ def forget(
     for an archive, as in x/ann or mastodon/ann; the post's id where no account was known. Shards that hold
     the account are written anew, the others stay byte for byte, and the manifest records it. The vocabulary
     keeps its emojis unless none of their tuples is left. A killed command goes on when it is run again.
-    Runs, copies and the posts themselves are not touched.
+    Copies and the posts themselves are not touched.
+
+    Of runs and registered models it tells which were trained with the accounts, and how to train them again
+    without; a mark on them makes `emojigan register` and `emojigan predict` say it. A run that is not done
+    goes on with what is left.
 
     Exit code 1: an account is not in the dataset, and never was; the others are forgotten all the same.
 
     \b
     emojigan shards forget shards --account Ann --dry-run
-    emojigan shards forget shards --account Ann --account Bob
+    emojigan shards forget shards --account Ann --account Bob --runs runs --tracking-uri http://mlflow:5000
     """
     from ...datasets.build.labels import hash_account
     from ...datasets.care.forget import forget as forget_accounts
-    from ...datasets.care.forget import was_forgotten
+    from ...datasets.care.forget import history_after, was_forgotten
     from ...datasets.posts.post import Post
     from ...datasets.shards.manifest import read_manifest
 
@@ -350,4 +417,37 @@ def forget(
         f"{found.tuples:,} tuples, {found.images:,} images, in {found.shards} of "
         f"{len(manifest.shards) + (0 if dry_run else found.dropped)} shards"
     )
+    if runs or tracking_uri:
+        if dry_run:
+            manifest = replace(manifest, history=history_after(manifest, found))
+        _tell_trained(folder, manifest, named, runs, tracking_uri, dry_run=dry_run)
     ctx.exit(1 if missing else 0)
+
+
+def _tell_trained(
+    folder: Folder,
+    manifest: "Manifest",
+    accounts: Collection[str],
+    folders: tuple[Path, ...],
+    tracking_uri: str | None,
+    *,
+    dry_run: bool,
+) -> None:
+    """Find, mark and tell the runs and the registered models that were trained with some accounts."""
+    from ...trainer.serving.retrain import in_folder, in_mlflow, marks_of, runs_in
+
+    marks, shards = marks_of(manifest, accounts), str(folder.absolute())
+    runs = {each: runs_in(each) for each in folders}
+    for each in (each for each in folders if not runs[each]):
+        click.echo(f"{each} holds no run.", err=True)
+    for run in (run for each in folders for run in runs[each]):
+        try:
+            trained = in_folder(run, marks, shards, dry_run=dry_run)
+        except InputError as error:  # the others are told all the same
+            click.echo(f"{run} cannot be looked at: {error}", err=True)
+        else:
+            click.echo(trained.told(dry_run=dry_run)) if trained else None
+    if tracking_uri:
+        os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
+        for trained in in_mlflow(marks, shards, dry_run=dry_run):
+            click.echo(trained.told(dry_run=dry_run))

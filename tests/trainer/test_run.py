@@ -11,30 +11,35 @@ from emojigan.trainer.run import (
     CONFIG,
     INPUTS,
     SNAPSHOTS,
+    Origin,
     read_beginning,
+    read_origin,
     remove_later_snapshots,
     step_name,
     steps_in,
     write_beginning,
 )
 
+ORIGIN = Origin({"🔥": 3, "😍": 2}, 4, ((0, "a" * 64),))
+
 
 @pytest.mark.parametrize("shards", ["s3://bucket/shards", "/data/shards"])
 def test_what_a_run_is_made_from_is_read_as_it_was_written(tmp_path: Path, shards: str):
     config = Config.model_validate({"optimizer": {"steps": 7}})
-    write_beginning(tmp_path, config, open_folder(shards), Path("/data/vectors.bin"))
+    write_beginning(tmp_path, config, open_folder(shards), Path("/data/vectors.bin"), ORIGIN)
+    assert read_origin(tmp_path) == ORIGIN
     assert read_beginning(tmp_path) == (config, open_folder(shards), Path("/data/vectors.bin"))
 
 
 def test_relative_inputs_are_found_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    write_beginning(tmp_path, Config(), LocalFolder(Path("shards")), Path("vectors.bin"))
+    write_beginning(tmp_path, Config(), LocalFolder(Path("shards")), Path("vectors.bin"), ORIGIN)
     monkeypatch.chdir("/")
     assert read_beginning(tmp_path)[1:] == (LocalFolder(tmp_path / "shards"), tmp_path / "vectors.bin")
 
 
 def test_a_key_of_another_version_is_named(tmp_path: Path):
-    write_beginning(tmp_path, Config(), LocalFolder(tmp_path), tmp_path)
+    write_beginning(tmp_path, Config(), LocalFolder(tmp_path), tmp_path, ORIGIN)
     file = tmp_path / CONFIG
     file.write_text(file.read_text().replace("max_quarantined", "max_lost"))
     with pytest.raises(InputError, match=r"config.yaml: run.max_lost: unknown key\.$"):
@@ -48,10 +53,25 @@ def test_names_of_steps_sort_as_steps_do():
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", None])
 def test_inputs_that_are_damaged_or_missing_are_told(tmp_path: Path, content: str | None):
-    write_beginning(tmp_path, Config(), LocalFolder(tmp_path), tmp_path)
+    write_beginning(tmp_path, Config(), LocalFolder(tmp_path), tmp_path, ORIGIN)
     (tmp_path / INPUTS).write_text(content) if content else (tmp_path / INPUTS).unlink()
     with pytest.raises(InputError, match=r"inputs.json is missing or damaged"):
         read_beginning(tmp_path)
+
+
+@pytest.mark.parametrize("origin", ["[]", "{}", '{"vocabulary": {}, "images": 1, "datasets": 5}'])
+def test_an_origin_that_is_damaged_is_told(tmp_path: Path, origin: str):
+    (tmp_path / INPUTS).write_text(f'{{"shards": "s", "vectors": "v", "origin": {origin}}}')
+    with pytest.raises(InputError, match=r"inputs.json is missing or damaged"):
+        read_origin(tmp_path)
+
+
+def test_what_the_dataset_was_stays_as_it_becomes_less():
+    first = ORIGIN.going_on(0, "a" * 64)
+    second = first.going_on(8, "b" * 64)
+    assert (first, second.dataset, second.latest) == (ORIGIN, "a" * 64, "b" * 64)
+    assert second.going_on(16, "b" * 64) == second
+    assert second.going_on(4, "c" * 64).datasets == ((0, "a" * 64), (4, "c" * 64))  # from a checkpoint before
 
 
 def test_snapshots_behind_the_step_that_a_training_resumes_at_go(tmp_path: Path):

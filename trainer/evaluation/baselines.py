@@ -40,7 +40,8 @@ class MadeFrom:
 
 def marginal(inputs: Inputs) -> np.ndarray:
     """The share of each emoji in the train split, whatever the image, float64 [V]."""
-    counts = np.array([inputs.train.manifest.vocabulary[emoji] for emoji in inputs.vocabulary], np.float64)
+    posted = inputs.train.manifest.vocabulary
+    counts = np.array([posted.get(emoji, 0) for emoji in inputs.vocabulary], np.float64)
     return counts / counts.sum()
 
 

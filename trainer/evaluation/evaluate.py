@@ -13,9 +13,10 @@ import numpy as np
 from ...datasets.errors import InputError
 from ...datasets.worlds.truth import Truth
 from ..config import Config
+from ..forgotten import Mark, mark_run
 from ..inputs import Inputs, read_inputs
 from ..model.snapshot import Facts, best_snapshot, load_snapshot
-from ..run import SNAPSHOTS, read_beginning, steps_in
+from ..run import INPUTS, SNAPSHOTS, read_beginning, read_origin, steps_in
 from . import metrics
 from .baselines import classify, marginal, train_classifier
 from .figures import MAX_POINTS
@@ -41,10 +42,12 @@ class Evaluation:
     config: Config
     snapshot: str  # name of the one that was scored
     facts: Facts  # of the snapshot
+    forgotten: Mark | None  # of its dataset, since its training began
     scene: Scene
     models: tuple[Judged, ...]  # the run's own first
     floor: dict[str, float] | None  # what the truth itself scores, where it is known
     features: np.ndarray  # float32 [images, feature_dim], of the first MAX_POINTS images
+    split: str  # how the dataset was split, and what that makes of the scores
 
     @property
     def scores(self) -> dict[str, dict[str, float]]:
@@ -76,6 +79,8 @@ def evaluate(run: Path, truth: Truth | None, baseline_steps: int | None) -> Eval
         )
     snapshot = load_snapshot(path)
     config, inputs, vector_file = _reopen(run, snapshot.facts)
+    forgotten = Mark.of(inputs.lineage[snapshot.facts.dataset])
+    mark_run(run, forgotten)
     scene = set_scene(inputs, vector_file, truth)
     images = scene.held_out.images
     classifier = train_classifier(config, inputs, run, baseline_steps or 2 * config.optimizer.steps)
@@ -104,23 +109,31 @@ def evaluate(run: Path, truth: Truth | None, baseline_steps: int | None) -> Eval
         config=config,
         snapshot=path.name,
         facts=snapshot.facts,
+        forgotten=forgotten,
         scene=scene,
         models=tuple(models),
         floor=floor,
         features=snapshot.features(images[:MAX_POINTS]),
+        split=inputs.train.manifest.split_text,
     )
 
 
 def _reopen(run: Path, facts: Facts) -> tuple[Config, Inputs, Path]:
-    """The config and the inputs of a run, which must be what the snapshot was trained on."""
+    """The config and the inputs of a run, which must be what the snapshot was trained on.
+
+    Of the dataset accounts may be forgotten, but not be back.
+    """
     config, shards, vectors = read_beginning(run)
-    inputs = read_inputs(config, shards, vectors)
-    for name, url, now, then in (
-        ("dataset", shards, inputs.dataset, facts.dataset),
-        ("vector file", vectors, inputs.vectors_hash, facts.vectors),
-    ):
-        if now != then:
-            raise InputError(f"{url} is not the {name} that {run} was trained on. Put that back there.")
+    origin = read_origin(run)
+    inputs = read_inputs(config, shards, vectors, origin)
+    if inputs.vectors_hash != facts.vectors:
+        raise InputError(f"{vectors} is not the vector file that {run} was trained on. Put that back there.")
+    known = {*inputs.lineage} if origin else {inputs.dataset}
+    if not {facts.dataset, origin.latest if origin else facts.dataset} <= known:
+        raise InputError(
+            f"{shards} is not the dataset that {run} was trained on, as it is after every `emojigan shards "
+            f"forget`. Write into {run / INPUTS} where that lies, or train again."
+        )
     return config, inputs, vectors
 
 

@@ -55,6 +55,7 @@ class Report:
         histogram: for Fig. 3, most used first; the truth is known or counted.
         examples: for Fig. 4. Whoever gets the page gets these pictures and those of Fig. 2.
         facts: how to get here again, such as configuration, hashes and steps; shown as they are.
+        split: how train and test were parted, and what that makes of the scores.
     """
 
     title: str
@@ -64,6 +65,7 @@ class Report:
     histogram: tuple[Bar, ...]
     examples: tuple[Example, ...]
     facts: Mapping[str, str]
+    split: str
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,16 @@ def make_report(evaluation: Evaluation, run: str) -> Report:
             "run": run,
             "snapshot": f"step {facts.step:,}, the best on the val split",
             "held out": held_out_text(scene, facts.vocabulary),
-            "dataset": facts.dataset,
+            "dataset": facts.dataset
+            + (
+                f"; it {evaluation.forgotten.told}, and what is left is shown" if evaluation.forgotten else ""
+            ),
             "vectors": facts.vectors,
             "config": yaml.safe_dump(
                 evaluation.config.model_dump(), default_flow_style=True, width=1000
             ).strip(),
         },
+        split=evaluation.split,
     )
 
 
@@ -107,7 +113,7 @@ def held_out_text(scene: Scene, vocabulary: Sequence[str]) -> str:
     if unsayable:
         told += (
             f"; {unsayable:,} of them with an emoji too rare for the vocabulary, or without a vector: no "
-            "model can say it, and `shards stats` does not count the rare"
+            "model can say it, and `shards stats` counts the rare as outside"
         )
     return told
 
@@ -183,7 +189,7 @@ def format_table(columns: Sequence[Column], floor: Mapping[str, float] | None) -
 
 
 def verdict(report: Report) -> str:
-    """The result in words: how far off each model is, and how often the first is better than another."""
+    """The result in words: how far off each model is, how often the first is better, and about whom."""
     first, *others = report.columns
     if report.floor:
         key, start = "tv", "Total variation from the truth, where 0 is the truth itself"
@@ -199,7 +205,7 @@ def verdict(report: Report) -> str:
                 f"better than the {_in_sentence(other.label)} on {wins} of {count} metrics, worse on {losses}"
             )
         sentences += f" {first.label} is {'; '.join(beside)}. One seed, no intervals: the small may be noise."
-    return sentences
+    return f"{sentences} Split {report.split}."
 
 
 def _compare(one: Column, other: Column) -> tuple[int, int, int]:

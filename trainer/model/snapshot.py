@@ -32,7 +32,7 @@ class Facts:
     image_size: int  # pixels
     model: dict  # ModelConfig
     vocabulary: tuple[str, ...]  # canonical emojis, the order of the vectors
-    dataset: str  # SHA-256 of the manifest
+    dataset: str  # SHA-256 of the manifest when the training began: all that it saw was in it
     vectors: str  # SHA-256 of the vector file
     scores: dict[str, float]  # on the val split
 

@@ -31,12 +31,23 @@ def start(config: Config) -> Accelerator:
     return accelerator
 
 
-def check_same_step(accelerator: Accelerator, step: int) -> None:
-    """Refuse to resume where ranks found different checkpoints: they would train different networks."""
-    steps = accelerator.gather(torch.tensor([step], device=accelerator.device))
-    assert isinstance(steps, torch.Tensor)
-    if len(found := sorted(set(steps.tolist()))) > 1:
-        raise InputError(f"The ranks found checkpoints of steps {found}. Put --out where all nodes see it.")
+def check_same_start(accelerator: Accelerator, step: int, dataset: str) -> None:
+    """Refuse to begin where ranks found different checkpoints or datasets: they would part ways.
+
+    Args:
+        dataset: SHA-256 of the manifest.
+    """
+    mine = torch.tensor([[step, int(dataset[:15], 16)]], device=accelerator.device)
+    found = accelerator.gather(mine)
+    assert isinstance(found, torch.Tensor)
+    steps, datasets = (sorted(set(column.tolist())) for column in found.T)
+    if len(steps) > 1:
+        raise InputError(f"The ranks found checkpoints of steps {steps}. Put --out where all nodes see it.")
+    if len(datasets) > 1:
+        raise InputError(
+            "The ranks found different datasets: one changed meanwhile, or nodes have copies that differ. "
+            "Make the copies equal, and run the same command again."
+        )
 
 
 def precision(config: Config) -> str:

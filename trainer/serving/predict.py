@@ -3,13 +3,20 @@
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...datasets.errors import InputError
+from ..forgotten import Mark, read_tag
 from ..tracking import mlflow_client
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
-def predict(model: str, photos: list[Path], *, num_samples: int, top_k: int, seed: int) -> list[list[dict]]:
-    """For each photograph, its likeliest emojis: [{"emoji": …, "p": …}, …].
+
+def predict(
+    model: str, photos: list[Path], *, num_samples: int, top_k: int, seed: int
+) -> tuple[list[list[dict]], Mark | None]:
+    """For each photograph, its likeliest emojis: [{"emoji": …, "p": …}, …]; and the mark of the model's run.
 
     Args:
         model: any model address of MLflow, such as models:/emojigan@champion.
@@ -21,7 +28,7 @@ def predict(model: str, photos: list[Path], *, num_samples: int, top_k: int, see
         if not photo.is_file():
             raise InputError(f"{photo}: no such photograph.")
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-    mlflow_client()
+    client = mlflow_client()
     import mlflow
     import pandas
     from mlflow.exceptions import MlflowException
@@ -33,6 +40,21 @@ def predict(model: str, photos: list[Path], *, num_samples: int, top_k: int, see
         raise InputError(f"{model} cannot be loaded: {str(error).splitlines()[0]}") from error
     params = {"n_samples": num_samples, "top_k": top_k, "seed": seed}
     try:
-        return loaded.predict(pandas.DataFrame({"image": [photo.read_bytes() for photo in photos]}), params)
+        answers = loaded.predict(
+            pandas.DataFrame({"image": [photo.read_bytes() for photo in photos]}), params
+        )
     except MlflowException as error:
         raise InputError(f"{', '.join(str(photo) for photo in photos)}: {error.message}.") from error
+    return answers, _mark(client, loaded.metadata.run_id)
+
+
+def _mark(client: "MlflowClient", run_id: str | None) -> Mark | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        tags = client.get_run(run_id).data.tags if run_id else {}
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # a copy of a model from another server
+            raise
+        return None
+    return read_tag(tags)

@@ -17,6 +17,7 @@ import numpy as np
 from ...datasets.errors import InputError
 from ...datasets.shards.encoding import encode_jpeg
 from ...datasets.store.atomic import SUMS, sha256
+from ..forgotten import Mark, mark_tags, read_mark
 from ..model.snapshot import read_facts
 from ..run import EVALUATION, SNAPSHOTS
 from ..tracking import mlflow_client, run_id_of
@@ -38,6 +39,7 @@ class Registered:
     name: str
     version: str
     champion: bool  # whether the alias was set
+    forgotten: Mark | None  # where it was trained with what is forgotten
 
 
 def register(run: Path, name: str) -> Registered:
@@ -58,11 +60,20 @@ def register(run: Path, name: str) -> Registered:
     known = [
         v for v in client.search_model_versions(f"name = '{name}'") if v.tags.get(SNAPSHOT_TAG) == identity
     ]
-    number = known[0].version if known else _new_version(run, name, snapshot, identity, evaluation["scores"])
+    run_id = run_id_of(run)
+    assert run_id is not None, f"{run} was trained without MLflow"
+    if known:
+        number = known[0].version
+    else:
+        number = _new_version(run_id, name, snapshot, identity, evaluation["scores"])
+    mark = read_mark(run)
+    for key, value in mark_tags(mark).items():
+        client.set_tag(run_id, key, value)
+        client.set_model_version_tag(name, str(number), key, value)
     champion = beats_marginal(evaluation["scores"])
     if champion:
         client.set_registered_model_alias(name, CHAMPION, number)
-    return Registered(name, str(number), champion)
+    return Registered(name, str(number), champion, mark)
 
 
 def beats_marginal(scores: dict[str, dict[str, float]]) -> bool:
@@ -72,14 +83,12 @@ def beats_marginal(scores: dict[str, dict[str, float]]) -> bool:
 
 
 def _new_version(
-    run: Path, name: str, snapshot: Path, identity: str, scores: dict[str, dict[str, float]]
+    run_id: str, name: str, snapshot: Path, identity: str, scores: dict[str, dict[str, float]]
 ) -> str:
     import mlflow
 
     # Else it is logged that the input example is tried.
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
-    run_id = run_id_of(run)
-    assert run_id is not None, f"{run} was trained without MLflow"
     facts = read_facts(snapshot)
     with mlflow.start_run(run_id=run_id), tempfile.TemporaryDirectory() as folder:
         info = mlflow.pyfunc.log_model(

@@ -8,7 +8,7 @@ There is no random state in it: noise and order depend on the step alone.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,8 +60,13 @@ def save_checkpoint(folder: Path, step: int, state: TrainState, identity: Identi
         shutil.rmtree(other)
 
 
-def load_checkpoint(folder: Path, state: TrainState, identity: Identity) -> int:
+def load_checkpoint(
+    folder: Path, state: TrainState, identity: Identity, ancestors: Collection[str] = ()
+) -> int:
     """Put the newest whole checkpoint into `state` and return its step; 0 when there is none.
+
+    Args:
+        ancestors: identities that the dataset had before accounts were forgotten; theirs is as good.
 
     Raises:
         InputError: the run was begun with another config, dataset or vectors; the first difference is named.
@@ -76,8 +81,14 @@ def load_checkpoint(folder: Path, state: TrainState, identity: Identity) -> int:
     for damaged in paths[: paths.index(path)]:
         print(f"{damaged} is damaged; trying the one before.")
     content = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    if difference := _difference(content["identity"], asdict(identity)):
-        raise InputError(f"{path} was made with another {difference}. Use that again, or another --out.")
+    saved = content["identity"]
+    if saved["dataset"] in ancestors:
+        saved["dataset"] = identity.dataset
+    if difference := _difference(saved, asdict(identity)):
+        again = "that again"
+        if difference.startswith("dataset "):  # never what is forgotten
+            again = "that, as it is after every `emojigan shards forget`"
+        raise InputError(f"{path} was made with another {difference}. Use {again}, or another --out.")
     tensors = load_file(path / "state.safetensors")
     for name, module in state.modules.items():
         module.load_state_dict(_under(tensors, name))

@@ -10,12 +10,14 @@ from ...datasets.store.folder import Folder
 from ..config import Config
 from ..inputs import read_inputs
 from ..model.networks import Generator, make_critic
+from ..validation import read_val
 from .pace import plan
 
 
 def describe(config: Config, shards: Folder, vectors: Path) -> str:
     """The resolved config, then tuples, steps, ranks and memory."""
     inputs = read_inputs(config, shards, vectors)
+    read_val(inputs)  # refuses what could choose no snapshot
     settings, batch_size = config.optimizer, config.data.batch_size
     ranks = config.run.world_size or int(os.environ.get("WORLD_SIZE", "1"))
     size = inputs.train.manifest.image_size

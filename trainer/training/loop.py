@@ -25,10 +25,20 @@ from ...datasets.stream.held_out import HeldOut
 from ...datasets.stream.quarantine import Quarantined
 from ...datasets.work.progress import progress
 from ..config import Config
+from ..forgotten import Mark, mark_run, mark_tags
 from ..inputs import read_inputs
 from ..model.snapshot import Facts, Snapshot, save_snapshot
-from ..run import CHECKPOINTS, SNAPSHOTS, quarantine_name, remove_later_snapshots, step_name, write_beginning
-from ..runtime.ranks import check_same_step, start
+from ..run import (
+    CHECKPOINTS,
+    SNAPSHOTS,
+    quarantine_name,
+    read_origin,
+    remove_later_snapshots,
+    step_name,
+    steps_in,
+    write_beginning,
+)
+from ..runtime.ranks import check_same_start, start
 from ..tracking import Tracker, tracking
 from ..validation import VAL_SAMPLES, read_val, val_loss
 from .checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
@@ -44,15 +54,17 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     """
     accelerator = start(config)
     main = accelerator.is_main_process
-    inputs = read_inputs(config, shards, vectors)
+    begun = read_origin(run) if steps_in(run / CHECKPOINTS) else None
+    inputs = read_inputs(config, shards, vectors, begun)
     training = build(config, inputs, accelerator)
     identity = Identity.of(config, inputs.dataset, inputs.vectors_hash)
     state = TrainState(
         {"generator": training.generator, "critic": training.critic, "average": training.average},
         {"generator_optimizer": training.generator_optimizer, "critic_optimizer": training.critic_optimizer},
     )
-    step = load_checkpoint(run / CHECKPOINTS, state, identity)
-    check_same_step(accelerator, step)
+    step = load_checkpoint(run / CHECKPOINTS, state, identity, inputs.lineage if begun else ())
+    check_same_start(accelerator, step, inputs.dataset)
+    forgotten = Mark.of(inputs.lineage[inputs.origin.dataset])
     updates = config.optimizer.num_critic_steps + config.optimizer.num_generator_steps
     reading = inputs.stream(
         config,
@@ -62,14 +74,17 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         tell_quarantined=partial(note_quarantined, run / quarantine_name(accelerator.process_index)),
     )
     held_out = read_val(inputs)
+    tags = {"dataset": inputs.origin.dataset, "vectors": inputs.vectors_hash}
     if main:
-        write_beginning(run, config, shards, vectors)
+        write_beginning(run, config, shards, vectors, inputs.origin.going_on(step, inputs.dataset))
+        tags |= mark_tags(mark_run(run, forgotten, begins=step == 0))
         remove_later_snapshots(run, step)
         _tell(training, step)
+        if forgotten:
+            print(f"The dataset {forgotten.told}; it goes on with what is left.", file=sys.stderr)
     recent: list[torch.Tensor] = []
     pace = Pace(config.optimizer.steps - step, shown=main)
     params = {key: str(value) for key, value in config.flat().items()}
-    tags = {"dataset": inputs.dataset, "vectors": inputs.vectors_hash}
     with (
         closing(reading) as batches,
         tracking(run, resumed_at=step, params=params, tags=tags) if main else nullcontext() as tracker,
@@ -138,7 +153,7 @@ def take_snapshot(training: Training, step: int, held_out: HeldOut, run: Path, t
         image_size=inputs.train.manifest.image_size,
         model=training.config.model.model_dump(),
         vocabulary=inputs.vocabulary,
-        dataset=inputs.dataset,
+        dataset=inputs.origin.dataset,
         vectors=inputs.vectors_hash,
         scores={},
     )

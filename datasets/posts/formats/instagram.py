@@ -17,6 +17,7 @@ from ..archives import dig, hidden, image_inside, read_list, refuse_zip
 from ..outcomes import BROKEN_ENTRY
 from ..paths import is_clean
 from ..post import ImageFile, Post, Reject
+from ..times import to_seconds
 
 POST_FOLDERS = ("your_instagram_activity/media", "your_instagram_activity/content", "content")
 """Where exports of different years have their posts."""
@@ -103,7 +104,8 @@ def _to_post(entry: Any, where: str, folder: Path, account: str) -> Post | Rejec
         if _is_image(image):
             images.append(image)
     caption = repair(titles[0] or titles[1] or "")
-    return Post(f"instagram/{hidden(identity)}", account, tuple(images), caption)
+    time = to_seconds(number or dig(media, 0, "creation_timestamp"))
+    return Post(f"instagram/{hidden(identity)}", account, tuple(images), caption, time=time)
 
 
 def _is_image(image: ImageFile) -> bool:

@@ -18,9 +18,10 @@ from typing import Any
 
 from ...errors import InputError
 from ..archives import dig, hidden, read_json, refuse_zip
-from ..outcomes import BROKEN_ENTRY, UNREADABLE_FOLDER
+from ..outcomes import BROKEN_ENTRY, BROKEN_JSON, UNREADABLE_FOLDER
 from ..paths import is_clean
 from ..post import ImageFile, Post, Reject
+from ..times import to_seconds
 
 _STEM = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_UTC")
 _SLIDE = re.compile(r"(.+)_(\d+)")
@@ -61,7 +62,7 @@ def _read_folder(folder: Path) -> Iterator[Post | Reject]:
     try:
         names = sorted(path.name for path in folder.iterdir() if path.is_file())
     except PermissionError:
-        yield Reject("a profile", UNREADABLE_FOLDER)
+        yield Reject("a profile", UNREADABLE_FOLDER, str(folder))
         return
     metadata = {named[1]: named[0] for name in names if (named := _JSON.fullmatch(name))}
     videos = {name.removesuffix(".mp4") for name in names if name.endswith(".mp4")}
@@ -95,7 +96,7 @@ def _to_post(folder: Path, stem: str, metadata: str | None, images: dict[int, st
     where = stem
     content = read_json(folder / metadata) if metadata else None
     if isinstance(content, Reject):
-        return Reject(where, content.reason)
+        return Reject(where, BROKEN_JSON)  # of this post alone
     kind, node = dig(content, "instaloader", "node_type"), dig(content, "node")
     if metadata and kind != "Post":
         return None if isinstance(kind, str) else Reject(where, BROKEN_ENTRY)
@@ -109,7 +110,16 @@ def _to_post(folder: Path, stem: str, metadata: str | None, images: dict[int, st
     videos = _videos(node)
     stills = [name for number, name in sorted(images.items()) if number not in videos]
     files = tuple(ImageFile(str(folder / name)) for name in stills)
-    return Post(f"instaloader/{identity}", account, files, caption, comments)
+    return Post(f"instaloader/{identity}", account, files, caption, comments, time=_time(stem, node))
+
+
+def _time(stem: str, node: Any) -> int | None:
+    """The moment in the JSON, else that of the name."""
+    told = dig(node, "taken_at_timestamp") or dig(node, "date")
+    if told is None and _STEM.match(stem):
+        day, clock, *_ = stem.split("_")
+        told = f"{day}T{clock.replace('-', ':')}"
+    return to_seconds(told)
 
 
 def _videos(node: Any) -> set[int]:

@@ -17,6 +17,7 @@ from ..archives import dig, hidden, image_inside, read_list, refuse_zip
 from ..outcomes import BROKEN_ENTRY
 from ..paths import is_clean
 from ..post import ImageFile, Post, Reject
+from ..times import to_seconds
 
 _MEDIA = "media_attachments/"
 _PUBLIC = {"https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public"}
@@ -96,9 +97,11 @@ def _to_post(entry: Any, where: str, folder: Path) -> Post | Reject | None:
     if isinstance(images, Reject):
         return images
     try:
-        return Post(f"mastodon/{hidden(identity)}", f"mastodon/{account}", images, to_text(content))
+        text = to_text(content)
     except ValueError:
         return Reject(where, BROKEN_ENTRY)
+    time = to_seconds(dig(note, "published"))
+    return Post(f"mastodon/{hidden(identity)}", f"mastodon/{account}", images, text, time=time)
 
 
 def _is_private(entry: Any, actor: Any) -> bool:

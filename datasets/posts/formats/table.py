@@ -1,13 +1,13 @@
 """A table of posts: CSV, TSV, JSON lines or Parquet, or a folder of them.
 
-    table ─► its reader ─► the six values of each row ─► Post | Reject
+    table ─► its reader ─► the seven values of each row ─► Post | Reject
 
-The columns are `id`, `account`, `image`, `text`, `comments` and `reactions`, unless told otherwise; others
-are ignored. Only an image and some text are asked for: a post without an id is named by its row, one
-without an account is its own. An image is a file below the table's folder, or lies in a Parquet cell, also
-as Hugging Face writes it; a list of them is a post with several. Comments are a list and reactions a mapping
-of emojis to counts, as JSON where the table has only text. A folder of Hugging Face's ImageFolder shape is
-read by its metadata tables (`file_name`).
+The columns are `id`, `account`, `image`, `text`, `comments`, `reactions` and `time`, unless told otherwise;
+others are ignored. Only an image and some text are asked for: a post without an id is named by its table and
+row, one without an account is its own. An image is a file below the table's folder, or lies in a Parquet
+cell, also as Hugging Face writes it; a list of them is a post with several. Comments are a list and reactions
+a mapping of emojis to counts, as JSON where the table has only text. A time is ISO 8601 or seconds since
+1970. A folder of Hugging Face's ImageFolder shape is read by its metadata tables (`file_name`).
 """
 
 import csv
@@ -20,15 +20,15 @@ from typing import Any
 from ...errors import InputError
 from ..outcomes import (
     BROKEN_LINE,
-    DAMAGED_FILE,
     IMAGE_OUTSIDE_TABLE,
     NO_ID_OR_IMAGE,
     NOT_UTF8,
     UNREADABLE_ROW_GROUP,
 )
 from ..parquet import ParquetCell, huggingface_images, open_parquet, read_rows
-from ..paths import files_in, is_clean, name_in, stays_inside
-from ..post import ImageFile, ImageSource, Post, Reject
+from ..paths import files_in, is_clean, name_in, name_with_tag, stays_inside
+from ..post import ImageFile, ImageSource, Post, Reject, unreadable
+from ..times import to_seconds
 
 COLUMNS = {  # ours, and what else they are called
     "id": ("id",),
@@ -37,6 +37,7 @@ COLUMNS = {  # ours, and what else they are called
     "text": ("text", "caption"),
     "comments": ("comments",),
     "reactions": ("reactions",),
+    "time": ("time",),
 }
 LONGEST_FIELD = 1 << 24  # characters: captions with their comments pass csv's own 128 KiB
 _ABSENT = object()  # the id of a table without ids
@@ -60,16 +61,22 @@ def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
     tables = files_in(source, _READERS)
     if not tables:
         raise InputError(f"{source}: a table of posts ends in {', '.join(_READERS)}.")
-    for table in [path for path in tables if path.stem == "metadata"] or tables:
+    if any(path.stem == "metadata" for path in tables):
+        tables = [path for path in tables if path.stem == "metadata" or path.is_dir()]
+    for table in tables:
         name, folder = name_in(table, source), str(table.parent)
-        for number, (line, row) in enumerate(_READERS[table.suffix.lower()](table, names)):
-            if not isinstance(row, str):
-                row = _to_post(row, f"{name.removesuffix(table.suffix)}/{number}", folder)
-            yield Reject(f"{name}:{line}", row) if isinstance(row, str) else row
+        try:
+            tagged = name_with_tag(table, name)
+            for number, (line, row) in enumerate(_READERS[table.suffix.lower()](table, names)):
+                if not isinstance(row, str):
+                    row = _to_post(row, f"{tagged}/{number}", folder)
+                yield Reject(f"{name}:{line}", row) if isinstance(row, str) else row
+        except OSError:
+            yield unreadable(table, name)
 
 
 _Rows = Iterator[tuple[int, Sequence[Any] | str]]
-"""Where a row stands, and its values in the order of COLUMNS; or why it has none."""
+"""Where a row stands, and its values in the order of COLUMNS; or why it has none. May raise OSError."""
 
 
 def _read_jsonl(path: Path, names: _Names) -> _Rows:
@@ -136,11 +143,7 @@ def _is_utf8(values: Sequence[Any]) -> bool:
 
 
 def _read_parquet(path: Path, names: _Names) -> _Rows:
-    try:
-        file = open_parquet(path)
-    except OSError:
-        yield 0, DAMAGED_FILE
-        return
+    file = open_parquet(path)
     if names["image"] == COLUMNS["image"]:
         names = {**names, "image": (*names["image"], *huggingface_images(file))}
     chosen = _choose(file.schema_arrow.names, names, path)
@@ -169,9 +172,9 @@ def _choose(header: Sequence[str], names: _Names, path: Path) -> dict[str, str |
 
 def _to_post(values: Sequence[Any], name: str, folder: str) -> Post | str:
     """Check a row's types: the post, or the reason why it is none. Numbers are welcome as ids."""
-    identity, account, image, text, comments, reactions = values
+    identity, account, image, text, comments, reactions, time = values
     identity = name if identity is _ABSENT else identity
-    if bytes in map(type, values):  # what pyarrow could not decode
+    if bytes in map(type, values[:-1]):  # what pyarrow could not decode
         return NOT_UTF8
     images = _to_images(image, folder)
     if isinstance(images, str):
@@ -187,7 +190,7 @@ def _to_post(values: Sequence[Any], name: str, folder: str) -> Post | str:
     account = identity if account in (None, "") else str(account)
     if not is_clean(identity, account):
         return BROKEN_LINE
-    return Post(identity, account, images, text or "", comments, reactions)
+    return Post(identity, account, images, text or "", comments, reactions, to_seconds(time))
 
 
 def _to_images(value: Any, folder: str) -> tuple[ImageSource, ...] | str:

@@ -19,6 +19,7 @@ from ..archives import dig, image_inside, read_json, refuse_zip
 from ..outcomes import BROKEN_ENTRY, IMAGE_NOT_EXPORTED, NO_CHATS, UNREADABLE_CHAT, UNREADABLE_CHATS
 from ..paths import is_clean
 from ..post import ImageFile, Post, Reject
+from ..times import to_seconds
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class _Message:
     text: str
     image: ImageFile | Reject | None  # a Reject where there was one that cannot be had
     reactions: tuple[tuple[str, int], ...]
+    time: int | None
 
 
 def recognises(source: Path) -> bool:
@@ -61,11 +63,11 @@ def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
         if isinstance(listed, list):
             chats += [(f"{path.name} {key}[{number}]", chat) for number, chat in enumerate(listed)]
         elif dig(content, key) is not None:
-            yield Reject(f"{path.name} {key}", UNREADABLE_CHATS)
+            yield Reject(f"{path.name} {key}", UNREADABLE_CHATS, str(path))
     if not chats:
-        yield Reject(path.name, NO_CHATS)
+        yield Reject(path.name, NO_CHATS, str(path))
     for where, chat in chats:
-        yield from _read_chat(chat, where, path.parent)
+        yield from _read_chat(chat, where, path)
 
 
 def _find(source: Path) -> Path:
@@ -73,15 +75,15 @@ def _find(source: Path) -> Path:
     return source if source.name == "result.json" else source / "result.json"
 
 
-def _read_chat(chat: Any, where: str, folder: Path) -> Iterator[Post | Reject]:
+def _read_chat(chat: Any, where: str, file: Path) -> Iterator[Post | Reject]:
     identity, entries = _number(dig(chat, "id")), dig(chat, "messages")
     if identity is None or not isinstance(entries, list):
-        yield Reject(where, UNREADABLE_CHAT)
+        yield Reject(where, UNREADABLE_CHAT, str(file))
         return
     messages = (
         message
         for number, entry in enumerate(entries)
-        if (message := _to_message(entry, f"{where}[{number}]", identity, folder))
+        if (message := _to_message(entry, f"{where}[{number}]", identity, file.parent))
     )
     for _, album in groupby(
         messages, key=lambda each: each.where if isinstance(each, Reject) else each.album
@@ -103,7 +105,8 @@ def _to_posts(album: list[_Message | Reject]) -> Iterator[Post | Reject]:
     for emoji, count in (pair for each in messages for pair in each.reactions):
         reactions[emoji] += count
     first = messages[0]
-    yield Post(first.id, first.account, images, caption, reactions=tuple(reactions.items()))
+    given = tuple(reactions.items())
+    yield Post(first.id, first.account, images, caption, reactions=given, time=first.time)
 
 
 def _to_message(entry: Any, where: str, chat: str, folder: Path) -> _Message | Reject | None:
@@ -125,6 +128,8 @@ def _to_message(entry: Any, where: str, chat: str, folder: Path) -> _Message | R
         text=text,
         image=_image(entry, where, folder),
         reactions=reactions,
+        # Exports up to 2021 tell the exporter's local time alone: in order, if some hours off.
+        time=to_seconds(dig(entry, "date_unixtime") or dig(entry, "date")),
     )
 
 

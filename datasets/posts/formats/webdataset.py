@@ -29,8 +29,8 @@ from ..outcomes import (
     TEXT_TOO_LONG,
     UNSAFE_NAME,
 )
-from ..paths import files_in, is_clean, name_in
-from ..post import Post, Reject
+from ..paths import files_in, is_clean, name_in, name_with_tag
+from ..post import Post, Reject, changed, unreadable
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "gif")
 TEXTS = ("txt", "json")
@@ -47,11 +47,14 @@ class TarSlice:
     length: int  # bytes
 
     def read(self) -> bytes:
-        with open(self.path, "rb") as file:
-            file.seek(self.offset)
-            content = file.read(self.length)
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.offset)
+                content = file.read(self.length)
+        except FileNotFoundError as error:
+            raise changed(self.path) from error
         if len(content) < self.length:
-            raise OSError(f"{self.path} ends within the image at byte {self.offset}")
+            raise changed(self.path)
         return content
 
 
@@ -86,18 +89,26 @@ def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
     if not tars:
         raise InputError(f"{source}: no .tar is there.")
     for tar in tars:
-        for _, entry in read_tar(tar, name_in(tar, source)):
-            yield entry
+        name = name_in(tar, source)
+        try:
+            for _, entry in read_tar(tar, name, name_with_tag(tar, name)):
+                yield entry
+        except OSError:
+            yield unreadable(tar, name)
 
 
-def read_tar(tar: Path, name: str) -> Iterator[tuple[str, Post | Reject]]:
-    """Yield a post for each sample of a tar that is called `name`, with the sample's name in the tar."""
+def read_tar(tar: Path, name: str, tagged: str) -> Iterator[tuple[str, Post | Reject]]:
+    """Yield a post for each sample of a tar that is called `name`, with the sample's name in the tar.
+
+    Args:
+        tagged: what the ids of posts that have none begin with.
+    """
     try:
         for key, members in groupby(_read_members(tar), key=lambda member: member.key):
-            for entry in _to_posts(list(members), key, tar, name):
+            for entry in _to_posts(list(members), key, tar, name, tagged):
                 yield key, entry
     except _DamagedError as error:
-        yield "", Reject(f"{name}, {error}", DAMAGED_TAR)
+        yield "", Reject(f"{name}, {error}", DAMAGED_TAR, str(tar))
 
 
 def _read_members(path: Path) -> Iterator[_Member]:
@@ -147,7 +158,7 @@ def _to_member(info: tarfile.TarInfo, file: BinaryIO) -> _Member:
     return _Member(folder + slash + stem, extension, info.offset_data, info.size, text, fault)
 
 
-def _to_posts(members: list[_Member], key: str, tar: Path, name: str) -> Iterator[Post | Reject]:
+def _to_posts(members: list[_Member], key: str, tar: Path, name: str, tagged: str) -> Iterator[Post | Reject]:
     """The post of a sample, and those that our own tars name as its reposts; or why there is none."""
     where = f"{name}:{key}".encode(errors="backslashreplace").decode()
     extensions = [member.extension for member in members]
@@ -164,7 +175,7 @@ def _to_posts(members: list[_Member], key: str, tar: Path, name: str) -> Iterato
     elif not images:
         yield Reject(where, NO_ID_OR_IMAGE)
     else:
-        for post in _read_texts(members, f"{name.removesuffix(Path(name).suffix)}/{key}", images):
+        for post in _read_texts(members, f"{tagged}/{key}", images):
             yield Reject(where, post) if isinstance(post, str) else post
 
 
@@ -182,7 +193,7 @@ def _read_texts(members: list[_Member], name: str, images: tuple[TarSlice, ...])
 
 
 def _to_post(about: dict, text: str, name: str, images: tuple[TarSlice, ...]) -> Post | str:
-    """A post of what its JSON says, and of its text. One without an id is called by its name in the tar."""
+    """A post of what its JSON says, and of its text. `name` is its id if it has none."""
     if {"post", "account", "emojis"} <= about.keys():  # ours: canonical emojis
         text = " ".join(about["emojis"])
     elif not text:

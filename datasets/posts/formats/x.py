@@ -10,6 +10,7 @@ archive is opened, which holds direct messages, too. A tweets.js is held in memo
 import html
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..archives import dig, image_inside, read_json, read_list, refuse_zip
 from ..outcomes import BROKEN_ENTRY, NO_ACCOUNT
 from ..paths import is_clean
 from ..post import ImageFile, Post, Reject
+from ..times import to_seconds
 
 _PART = re.compile(r"tweets?(?:-part(\d+))?\.js")
 _LAST_LINK = re.compile(r"https://t\.co/\w+\Z")
@@ -78,7 +80,7 @@ def _read_account(data: Path) -> str | Reject | None:
     number = dig(content, 0, "account", "accountId")
     if isinstance(number, str) and number and is_clean(number):
         return number
-    return content if isinstance(content, Reject) else Reject(path.name, NO_ACCOUNT)
+    return content if isinstance(content, Reject) else Reject(path.name, NO_ACCOUNT, str(path))
 
 
 def _read_notes(data: Path) -> Iterator[str | Reject]:
@@ -107,7 +109,16 @@ def _to_post(
     if isinstance(images, Reject):
         return images
     text = _whole(html.unescape(_without_last_links(text)), notes)
-    return Post(f"x/{identity}", f"x/{account or identity}", images, text)
+    time = _time(dig(tweet, "created_at"))
+    return Post(f"x/{identity}", f"x/{account or identity}", images, text, time=time)
+
+
+def _time(value: Any) -> int | None:
+    """The seconds of "Wed Feb 22 10:00:00 +0000 2023"; None for anything else."""
+    try:
+        return to_seconds(datetime.strptime(value, "%a %b %d %H:%M:%S %z %Y"))
+    except (TypeError, ValueError):
+        return None
 
 
 def _images(tweet: Any, identity: str, where: str, folder: Path) -> tuple[ImageFile, ...] | Reject:

@@ -21,6 +21,7 @@ from emojigan.datasets.build import dataset as builder
 from emojigan.datasets.build import digest
 from emojigan.datasets.build import shard as shard_module
 from emojigan.datasets.build.dataset import Source, build_shards
+from emojigan.datasets.build.deny import DenyList
 from emojigan.datasets.build.labels import hash_account, position_of, splits_of
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.emojis.text import extract
@@ -275,14 +276,36 @@ def test_reasons_and_uses_add_up_to_the_posts(make):
 
 
 @pytest.mark.parametrize(
-    "posts",
-    [(), ({"text": "nothing"},), ({"text": "🔥", "image": "no.png"},)],
-    ids=["empty", "no emoji", "no image"],
+    "posts, message",
+    [
+        ((), r"There are no posts\. Name other sources"),
+        (
+            ({"text": "no"}, {"text": "🔥", "image": "x"}),
+            "None of 2 .*1 without emoji, 1 missing image.*--text",
+        ),
+        (({"text": "🔥", "image": "x"},), r"None of 1 posts .*: 1 missing image\. Mend"),
+        (({"text": "🔥", "account": "spam"},), r"None of 1 posts .*: 1 denied account\. Shorten the --deny"),
+    ],
+    ids=["empty", "no emoji", "no image", "denied"],
 )
-def test_nothing_to_train_on_is_refused(make, tmp_path, posts):
-    with pytest.raises(InputError, match="No emoji comes 1 times in the train split"):
-        make(*posts, max_bad=1)
+def test_nothing_to_train_on_is_refused_with_its_cause(make, tmp_path, posts, message):
+    with pytest.raises(InputError, match=message):
+        make(*posts, max_bad=1, options=replace(SMALL, deny=DenyList(accounts=("spam",))))
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_emojis_that_are_all_too_rare_are_refused_with_what_would_do(make):
+    posts = [{"text": "🔥"}, {"text": "🔥🍕"}, {"text": ""}]
+    told = "comes 2 times. Of 3 posts 2 are used, and 1 without emoji. .* lower --min-count to 2 at most"
+    with pytest.raises(InputError, match=f"No emoji comes 5 times in train: the most frequent {told}"):
+        make(*posts, options=replace(SMALL, min_count=5))
+
+
+@pytest.mark.parametrize("split_by, remedy", [("account", "--split-by post"), ("post", "Add posts")])
+def test_posts_that_all_fell_to_val_and_test_are_refused_with_the_cause(make, split_by, remedy):
+    options = replace(SMALL, split_by=split_by, val_share=0.5, test_share=0.5)
+    with pytest.raises(InputError, match=f"6 of 6 tuples are in val and test, .*{remedy}.*lower --val-share"):
+        make(*({"account": "Ann", "text": "🔥"} for _ in range(6)), options=options)
 
 
 def test_tars_of_something_else_are_not_overwritten(make, tmp_path):
@@ -530,7 +553,7 @@ def of_split(wanted: str, options: BuildOptions) -> str:
 
 
 def test_image_that_accounts_of_two_splits_posted_stays_in_the_split_of_most_of_its_tuples(make):
-    options = replace(SMALL, val_share=0.5)
+    options = replace(SMALL, val_share=0.5, split_by="account")
     train, val = (of_split(split, options) for split in ("train", "val"))
     manifest = make(
         {"text": "🔥", "account": train},

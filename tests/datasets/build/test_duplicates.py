@@ -120,28 +120,16 @@ def posted() -> np.ndarray:
 
 def test_hardly_a_card_or_screen_is_left_out_of_val_and_test(posted):
     """Of all 1,300, which are different, 0.1 % may be taken for another. Their posts have an account each."""
-    split = np.random.default_rng(0).choice(3, len(posted), p=[0.8, 0.1, 0.1]).astype(np.uint8)
-    every = np.arange(len(posted))
-    digest = Digest(
-        chunk=0,
-        reasons=["used"],
-        denied=0,
-        bad_images=0,
-        outcome=np.zeros(len(posted), np.uint16),
-        is_post=np.ones(len(posted), np.bool_),
-        id_hash=every.astype(np.uint64),
-        split=split,
-        tuples=np.ones(len(posted), np.int32),
-        post=every.astype(np.int32),
-        content=np.stack([every, every], axis=1).astype(np.uint64),
-        near=posted,
+    splits = (
+        np.random.default_rng(0).choice(["train", "val", "test"], len(posted), p=[0.8, 0.1, 0.1]).tolist()
     )
-    plan = plan_shards([digest], OPTIONS)
-    kept = Counter({name: 0 for name in SPLITS})
+    posts = [(number, split, 1, [number], False) for number, split in enumerate(splits)]
+    plan = plan_shards(to_digests(posts, posted), OPTIONS)
+    kept: Counter[str] = Counter()
     for task in plan.tasks:
         kept[task.split] += len(task.samples)
-    lost = np.bincount(split, minlength=3) - [kept[name] for name in SPLITS]
-    assert lost.sum() <= 0.001 * len(posted)
+    lost = Counter(splits) - kept
+    assert lost.total() <= 0.001 * len(posted)
     assert plan.crowd[0] <= 2
 
 
@@ -211,7 +199,8 @@ def test_of_200_000_mixed_images_hardly_any_is_taken_for_another():
     assert np.bincount(found).max() <= 5
 
 
-OPTIONS = BuildOptions(images_per_shard=3)
+OPTIONS = BuildOptions(images_per_shard=3, split_by="account")
+POSITIONS = {"test": 0, "val": 3 * 2**64 // 20, "train": 2**63}  # of accounts, between 0 and 2^64
 LOOKS = changed(np.repeat(random_prints(4, 11), 3, 0), 0.03, 12)
 POSTS = st.lists(
     st.tuples(
@@ -225,7 +214,7 @@ POSTS = st.lists(
 )
 
 
-def to_digests(posts) -> list[Digest]:
+def to_digests(posts, looks: np.ndarray = LOOKS) -> list[Digest]:
     chunks = [[]]
     for post in posts:
         chunks[-1].append(post)
@@ -243,11 +232,12 @@ def to_digests(posts) -> list[Digest]:
                 outcome=np.array([0 if post[3] else 1 for post in chunk], np.uint16),
                 is_post=np.ones(len(chunk), np.bool_),
                 id_hash=np.array([post[0] for post in chunk], np.uint64),
-                split=np.array([SPLITS.index(post[1]) for post in chunk], np.uint8),
+                account=np.array([POSITIONS[post[1]] for post in chunk], np.uint64),
+                time=np.zeros(len(chunk), np.int64),
                 tuples=np.array([post[2] for post in chunk], np.int32),
                 post=np.array([row for row, _ in images], np.int32),
                 content=np.array([[7, image] for _, image in images], np.uint64).reshape(-1, 2),
-                near=np.array([LOOKS[image] for _, image in images], np.int8).reshape(-1, WIDTH),
+                near=np.array([looks[image] for _, image in images], np.int8).reshape(-1, WIDTH),
             )
         )
     return digests

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from webdataset.writer import ShardWriter
 
+from emojigan.datasets.build.dataset import Source, build_shards
 from emojigan.datasets.build.labels import hash_account
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.care import adopt as module
@@ -39,8 +40,10 @@ IMG2DATASET = Path(__file__).parents[2] / "data" / "img2dataset"
 ALL_IN_TRAIN = BuildOptions(min_count=1, val_share=0, test_share=0)
 
 
-def index(folder: Path, options: BuildOptions = ALL_IN_TRAIN, workers: int = 1) -> Manifest:
-    return adopt(LocalFolder(folder), options, workers=workers)
+def index(
+    folder: Path, options: BuildOptions = ALL_IN_TRAIN, workers: int = 1, max_bad: float = 1
+) -> Manifest:
+    return adopt(LocalFolder(folder), options, max_bad=max_bad, workers=workers)
 
 
 def run(*words: str | Path) -> Result:
@@ -148,6 +151,34 @@ def test_splits_share_a_tar_and_no_account(tars):
     assert are_whole(tars)
 
 
+def test_splits_by_post_share_accounts_and_no_post(tmp_path):
+    with ShardWriter(str(tmp_path / "%d.tar"), maxcount=20, verbose=0) as writer:
+        for number in range(40):
+            about = {"caption": f"look {EMOJIS[number % 2]}", "author": "Ann"}
+            image = encode_jpeg(picture(number, 64))
+            writer.write({"__key__": f"{number:05d}", "jpg": image, "json": json.dumps(about).encode()})
+    halves = ["--val-share", "0.3", "--test-share", "0.3", "--min-count", "1", "--workers", "1"]
+    result = run("adopt", tmp_path, "--split-by", "post", *halves)
+    assert result.exit_code == 0 and "split by post: the same people" in result.stdout
+    manifest = read_manifest(LocalFolder(tmp_path))
+    posts = {split: set() for split in SPLITS}
+    for shard in manifest.shards:
+        posts[shard.split] |= set(Index.from_bytes((tmp_path / shard.index).read_bytes()).posts)
+    assert all(posts.values()) and sum(map(len, posts.values())) == len(set().union(*posts.values())) == 40
+    assert are_whole(tmp_path)
+
+
+def test_account_that_is_alone_is_told_the_way_out(tmp_path):
+    with ShardWriter(str(tmp_path / "%d.tar"), verbose=0) as writer:
+        for number in range(9):
+            about = {"caption": "😍", "author": "Bob"}
+            image = encode_jpeg(picture(number, 64))
+            writer.write({"__key__": str(number), "jpg": image, "json": json.dumps(about).encode()})
+    result = run("adopt", tmp_path, "--workers", "1")
+    assert result.exit_code == 2
+    assert "9 of 9 tuples are in val and test, " in result.stderr and "--split-by post" in result.stderr
+
+
 def test_images_of_any_kind_are_decoded_as_the_builder_does(tars):
     assert index(tars).encoding == "foreign"
     expected = Counter(
@@ -205,6 +236,22 @@ def test_what_cannot_be_read_is_left_out_and_counted(tmp_path):
     assert are_whole(tmp_path)
 
 
+def test_more_bad_posts_than_are_allowed_are_refused_by_name(tmp_path):
+    with ShardWriter(str(tmp_path / "%d.tar"), verbose=0) as writer:
+        for number in range(4):
+            image = encode_jpeg(picture(number, 64)) if number else b"no picture"
+            writer.write({"__key__": str(number), "jpg": image, "txt": "😍"})
+    options = "--min-count 1 --val-share 0 --test-share 0 --workers 1"
+    words = ["adopt", tmp_path, *options.split()]
+    refused = run(*words)
+    assert refused.exit_code == 2 and not (tmp_path / "manifest.json").exists()
+    message = (
+        "1 of 4 posts are bad (1 unreadable image), more than --max-bad 0.05 allows: post 0/0: unreadable"
+    )
+    assert message in refused.stderr
+    assert run(*words, "--max-bad", "0.25").exit_code == 0
+
+
 def test_workers_write_the_same(tars, tmp_path):
     other = shutil.copytree(tars, tmp_path / "other")
     index(tars)
@@ -229,6 +276,23 @@ def test_killed_adoption_goes_on_and_reads_no_image_twice(tars, tmp_path, monkey
     assert contents(tars) == contents(other)
 
 
+def test_adoption_that_was_killed_after_its_manifest_goes_on(tars, tmp_path, monkeypatch, capsys):
+    other = shutil.copytree(tars, tmp_path / "other")
+    manifest = index(other)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(LocalFolder, "remove_folder", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        index(tars)
+    assert index(tars) == manifest and contents(tars) == contents(other)
+    assert capsys.readouterr().err.endswith(f"{tars} holds this dataset already, complete.\n")
+
+
+def test_adopted_tars_that_changed_are_not_taken_for_complete(tars):
+    index(tars)
+    shutil.copy(tars / "01.tar", tars / "03.tar")
+    with pytest.raises(InputError, match="holds a dataset already"):
+        index(tars)
+
+
 def test_accounts_are_hashed(tars):
     manifest = index(tars)
     accounts = set(Index.from_bytes((tars / manifest.shards[0].index).read_bytes()).accounts)
@@ -243,10 +307,19 @@ def test_our_shards_are_restored_to_what_they_were(shards, tmp_path):
     after = index(ours, BuildOptions())
     assert (after.vocabulary, after.rare, after.encoding) == (before.vocabulary, before.rare, "npy")
     assert after.shards == before.shards and after.posts["used"] == before.posts["used"]
+    assert after.split_by == before.split_by == "account"
     assert pairs(ours) == pairs(shards)
     assert run("verify", ours, "--workers", "1").exit_code == 0
     (account, *_) = Index.from_bytes((ours / "train/000000.index").read_bytes()).accounts
     assert run("forget", ours, "--hash", account, "--workers", "1").exit_code == 0
+
+
+def test_our_shards_that_were_split_by_post_are_not_taken_for_those_by_account(posts_folder, tmp_path):
+    options, folder = BuildOptions(split_by="post", min_count=1), LocalFolder(tmp_path / "ours")
+    build_shards(Source([posts_folder / "posts.jsonl"]), folder, options, workers=1, max_bad=0)
+    (tmp_path / "ours" / "manifest.json").unlink()
+    assert index(tmp_path / "ours").split_by == "post"
+    assert are_whole(tmp_path / "ours")
 
 
 def test_our_shards_anywhere_keep_their_accounts_and_splits(shards, tmp_path):
@@ -308,7 +381,7 @@ def test_damaged_foreign_sample_is_found(tars):
 def test_tars_on_a_store_are_adopted(tars):
     for name, content in contents(tars).items():
         open_folder("memory://adopt").write(name, content)
-    manifest = adopt(open_folder("memory://adopt"), ALL_IN_TRAIN, workers=1)
+    manifest = adopt(open_folder("memory://adopt"), ALL_IN_TRAIN, max_bad=0, workers=1)
     assert manifest == index(tars)
 
 

@@ -1,9 +1,13 @@
 """An account that is forgotten is in no file; all else is as it was; a kill costs nothing."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +18,14 @@ from PIL import Image
 from emojigan.datasets.build.dataset import Source, build_shards
 from emojigan.datasets.build.labels import hash_account
 from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.care import forget as module
 from emojigan.datasets.care.adopt import adopt
 from emojigan.datasets.care.forget import Forgotten, forget
 from emojigan.datasets.care.verify import verify
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.post import Post
 from emojigan.datasets.shards.index import Index
-from emojigan.datasets.shards.manifest import Manifest, read_manifest
+from emojigan.datasets.shards.manifest import Manifest, lineage, read_manifest, write_manifest
 from emojigan.datasets.store import atomic as files
 from emojigan.datasets.store.folder import LocalFolder, open_folder
 from emojigan.launch.cli import main
@@ -94,7 +99,9 @@ def test_only_the_accounts_tuples_go(dataset):
     before = tuples(dataset)
     found = without(dataset, ANN)
     assert tuples(dataset) == Counter({key: n for key, n in before.items() if key[1] != ANN})
-    assert found == Forgotten(frozenset([ANN]), images=4, tuples=7, posts=5, shards=4, dropped=2)
+    assert found == Forgotten(
+        frozenset([ANN]), images=4, tuples=7, train_tuples=7, posts=5, shards=4, dropped=2
+    )
 
 
 def test_what_is_left_is_whole_and_counted(dataset):
@@ -110,7 +117,7 @@ def test_account_and_its_posts_are_in_no_shard(dataset):
 
 def test_image_that_others_posted_stays_with_their_emojis(dataset):
     without(dataset, ANN)
-    index = Index.from_bytes((dataset / "train/000000.r1.index").read_bytes())
+    index = Index.from_bytes((dataset / manifest_of(dataset).shards[0].index).read_bytes())
     assert index.keys == ("000000", "000001")
     assert index.samples()[0][1].to_json() == {
         "post": "again",
@@ -125,9 +132,9 @@ def test_other_shards_stay_byte_for_byte(dataset):
     after = contents(dataset)
     same = {name for name in before if before[name] == after.get(name)}
     assert {"train/000003.tar", "train/000003.index", "train/000003.stats.json"} <= same
-    assert {name for name in after if name.endswith(".tar")} == {
-        f"train/{name}.tar" for name in ("000000.r1", "000001.r1", "000003")
-    }
+    tars = sorted(name for name in after if name.endswith(".tar"))
+    assert [name.partition(".")[0] for name in tars] == ["train/000000", "train/000001", "train/000003"]
+    assert not {*tars[:2]} & set(before)
 
 
 def test_vocabulary_keeps_its_emojis_but_those_that_nobody_is_left_for(dataset):
@@ -141,8 +148,29 @@ def test_manifest_records_it(dataset):
     without(dataset, ANN)
     after = manifest_of(dataset)
     assert after.sha256() != before.sha256()
-    assert after.history == ({"forgot": [ANN], "images": 4, "tuples": 7, "posts": 5},)
+    event = {"forgot": [ANN], "images": 4, "tuples": 7, "posts": 5, "train": 7}
+    assert after.history == ({"from": before.sha256(), **event},)
     assert (after.posts["read"], after.posts["used"], after.posts["forgotten"]) == (13, 6, 5)
+
+
+def test_dataset_knows_what_it_was_and_what_was_forgotten_since(dataset):
+    identities = [manifest_of(dataset).sha256()]
+    for account in (ANN, hash_account(Post("", "Bob", ()))):
+        without(dataset, account)
+        identities.append(manifest_of(dataset).sha256())
+    history = manifest_of(dataset).history
+    assert lineage(manifest_of(dataset)) == dict(zip(identities, (history, history[1:], ()), strict=True))
+
+
+def test_event_that_does_not_name_the_identity_before_it_is_no_link(dataset):
+    """Events of version 0.1 and before this one: what the dataset was then is not known."""
+    without(dataset, ANN)
+    manifest = manifest_of(dataset)
+    (event,) = manifest.history
+    older = replace(manifest, history=({**event, "from": "x"}, {"forgot": [ANN], "posts": 1}, event))
+    assert [len(events) for events in lineage(older).values()] == [3, 1, 0]
+    del event["from"]
+    assert lineage(manifest) == {manifest.sha256(): ()}
 
 
 def test_rejects_lose_the_accounts_lines(dataset):
@@ -162,13 +190,18 @@ def test_two_accounts_one_after_the_other_leave_what_both_at_once_do(dataset, tm
     assert len(manifest_of(dataset).history) == 2
 
 
-def test_shard_that_is_written_again_gets_the_next_number(dataset):
-    without(dataset, ANN)
-    without(dataset, hash_account(Post("", "Bob", ())))
-    assert [shard.name for shard in manifest_of(dataset).shards] == [
-        "train/000000.r2.tar",
-        "train/000003.tar",
-    ]
+def test_shard_that_is_written_again_is_named_by_what_is_in_it(dataset, tmp_path):
+    """So that whoever writes beside us cannot put other bytes under the same name."""
+    same, other = shutil.copytree(dataset, tmp_path / "same"), shutil.copytree(dataset, tmp_path / "other")
+    bob = hash_account(Post("", "Bob", ()))
+    without(dataset, ANN), without(same, ANN), without(other, bob)
+    new = {name: content for name, content in contents(dataset).items() if name.startswith("train/0")}
+    assert new == {name: content for name, content in contents(same).items() if name.startswith("train/0")}
+    old = {name for name, content in contents(other).items() if contents(dataset).get(name) != content}
+    assert len(set(new) - set(old)) == len(new)
+    without(dataset, bob)
+    names = [shard.name for shard in manifest_of(dataset).shards]
+    assert names[1] == "train/000003.tar" and re.fullmatch(r"train/000000\.[0-9a-f]{12}\.tar", names[0])
     assert is_whole(dataset)
 
 
@@ -183,6 +216,48 @@ def test_dry_run_says_the_same_and_changes_nothing(dataset):
     told = without(dataset, ANN, dry_run=True)
     assert contents(dataset) == before
     assert told == without(dataset, ANN)
+
+
+def test_two_that_forget_at_once_leave_one_whole_dataset_without_those_that_are_told_gone(dataset):
+    """Each with 1 where it comes too late: the other is told, and can be run again."""
+    words = [
+        sys.executable,
+        "-c",
+        "from emojigan.launch.cli import main; main()",
+        "shards",
+        "forget",
+        dataset,
+    ]
+    both = [
+        subprocess.Popen([*words, "--account", name, "--workers", "1"], stderr=subprocess.PIPE, text=True)
+        for name in ("Ann", "Bob")
+    ]
+    told = [process.communicate(timeout=120)[1].splitlines()[-1] for process in both]
+    gone = [name for name, process in zip(("Ann", "Bob"), both, strict=True) if process.returncode == 0]
+    assert gone and all(
+        process.returncode == 0 or "is being written by `shards forget`" in line
+        for process, line in zip(both, told, strict=True)
+    )
+    left = {account for _, account, _ in tuples(dataset)}
+    assert left == {hash_account(Post("", name, ())) for name in {"Ann", "Bob", "Cid"} - {*gone}}
+    assert is_whole(dataset)
+
+
+def test_dataset_that_somebody_changed_meanwhile_stays_as_he_left_it(dataset, monkeypatch):
+    """As on a disk without locks."""
+    rewrite = module._rewrite
+
+    def overtaken(*arguments):
+        found = rewrite(*arguments)
+        change = replace(manifest_of(dataset), left_out={"others": 1})
+        write_manifest(change, LocalFolder(dataset), replaces=manifest_of(dataset))
+        return found
+
+    monkeypatch.setattr(module, "_rewrite", overtaken)
+    with pytest.raises(InputError, match="was changed by somebody else meanwhile"):
+        without(dataset, ANN)
+    assert manifest_of(dataset).left_out == {"others": 1}
+    assert not verify(LocalFolder(dataset), manifest_of(dataset), workers=1).faults
 
 
 def test_store_forgets(built):
@@ -228,7 +303,7 @@ def test_killed_anywhere_leaves_the_old_dataset_or_the_new_and_goes_on(built, tm
             else:
                 break
         assert tuples(folder) in (old, new)
-        (folder / "train/.000001.r1.tar.1.tmp").write_bytes(b"left by a kill")
+        (folder / "train/.000001.tar.1.tmp").write_bytes(b"left by a kill")
         assert run(folder, "--hash", ANN).exit_code == 0
         assert contents(folder) == expected
     assert 10 < moment < 50
@@ -287,7 +362,7 @@ def test_tars_of_any_name_go_with_what_was_forgotten(dataset, name):
     for path in dataset.glob("train/*.tar"):
         path.rename(path.with_name(f"{name.format(path.stem)}.tar"))
     options = BuildOptions(min_count=1, val_share=0, test_share=0)
-    adopt(LocalFolder(dataset), options, workers=1)
+    adopt(LocalFolder(dataset), options, max_bad=0, workers=1)
     without(dataset, ANN)
     assert is_whole(dataset)
     for path in dataset.glob("train/*"):

@@ -48,7 +48,8 @@ def index_of(folder: Path) -> Index:
 def change(folder: Path, **changes: object) -> None:
     """Change the manifest."""
     dataset = LocalFolder(folder)
-    write_manifest(replace(read_manifest(dataset), **changes), dataset)
+    before = read_manifest(dataset)
+    write_manifest(replace(before, **changes), dataset, replaces=before)
 
 
 def damage(path: Path, position: int) -> None:
@@ -63,6 +64,15 @@ def test_what_was_built_is_whole(posts_folder, tmp_path, encoding):
     out = LocalFolder(tmp_path / "out")
     build_shards(Source([posts_folder / "posts.jsonl"]), out, options, workers=1, max_bad=0)
     assert faults(tmp_path / "out") == []
+
+
+def test_wrong_count_of_tuples_outside_the_vocabulary_is_found(copy):
+    first, *others = read_manifest(LocalFolder(copy)).shards
+    assert first.outside == 0
+    change(copy, shards=(replace(first, outside=3), *others))
+    assert faults(copy) == [
+        Fault("manifest.json", None, f"counts 3 tuples of rarer emojis of {first.index}, not 0")
+    ]
 
 
 def test_workers_find_the_same(copy):

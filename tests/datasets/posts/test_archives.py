@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.archives import dig, image_inside
+from emojigan.datasets.posts.outcomes import BROKEN_FILES
 from emojigan.datasets.posts.paths import is_clean
 from emojigan.datasets.posts.post import ImageFile, Post, Reject
 from emojigan.datasets.posts.read import FORMATS, detect, read_posts
@@ -365,6 +366,7 @@ def test_any_value_in_any_place_gives_posts_and_rejects(folders, name, document,
                 assert os.path.normpath(image.path).startswith(f"{folder}{os.sep}")
         else:
             assert isinstance(each, Reject) and each.reason
+            assert bool(each.file) == (each.reason in BROKEN_FILES)
     if document == next(iter(export.documents)) and path[: len(export.first)] == export.first:
         assert found[-1] == untouched[-1]  # the next post does not suffer
 

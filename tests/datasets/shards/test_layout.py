@@ -11,8 +11,8 @@ from emojigan.datasets.shards.layout import (
     index_name,
     is_begun,
     leftovers,
-    next_name,
     part_name,
+    rewritten_name,
     split_of,
     statistics_name,
     tar_name,
@@ -32,16 +32,22 @@ def test_of_the_shards_that_are_not_kept_nothing_is_left_and_of_the_others_all(k
     assert set(leftovers(names, kept)) == expected
 
 
-@given(TARS, st.integers(1, 5))
-def test_a_shard_that_was_rewritten_is_known_by_what_is_beside_it(tar: str, times: int):
-    for _ in range(times):
-        tar = next_name(tar)
+HASHES = st.text("0123456789abcdef", min_size=64, max_size=64)
+
+
+@given(TARS, st.lists(HASHES, min_size=1))
+def test_a_shard_that_was_rewritten_is_known_by_what_is_beside_it(tar: str, contents: list[str]):
+    for content in contents:
+        tar = rewritten_name(tar, content)
     assert leftovers([tar, index_name(tar)], []) == [tar, index_name(tar)]
 
 
-def test_names_of_a_rewritten_shard_count_up():
-    assert next_name("train/000003.tar") == "train/000003.r1.tar"
-    assert next_name("train/000003.r1.tar") == "train/000003.r2.tar"
+@given(TARS, st.lists(HASHES, min_size=1))
+def test_the_name_of_a_rewritten_shard_tells_its_last_content_alone(tar: str, contents: list[str]):
+    expected = tar.removesuffix(".tar") + f".{contents[-1][:12]}.tar"
+    for content in contents:
+        tar = rewritten_name(tar, content)
+    assert tar == expected
 
 
 @pytest.mark.parametrize(

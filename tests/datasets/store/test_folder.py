@@ -2,11 +2,8 @@
 
 import hashlib
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,41 +23,6 @@ from emojigan.launch.cli import main
 dataset.CHUNK = 64
 main()
 """
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """An S3 server in a process of its own, with the bucket `bucket`; yields what its clients need."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
-    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with open(tmp_path_factory.mktemp("store") / "log", "w") as log:
-        server = subprocess.Popen(words, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"{url}/moto-api/", timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None and time.monotonic() < deadline
-                time.sleep(0.1)
-        environment = {**keys, "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": url}
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            boto3.client("s3").create_bucket(Bucket="bucket")
-            yield environment
-    finally:
-        server.kill()
-        server.wait()
 
 
 @pytest.fixture(params=["disk", "file", "memory", "s3"])
@@ -87,6 +49,13 @@ def test_what_is_written_is_read(folder):
 def test_what_is_not_there_is_not_found(folder):
     with pytest.raises(FileNotFoundError):
         folder.read("nowhere")
+
+
+def test_file_is_swapped_only_for_the_one_that_is_there(folder):
+    assert not folder.swap("a", b"one", b"two") and folder.names() == []
+    assert folder.swap("a", None, b"one") and not folder.swap("a", None, b"two")
+    assert not folder.swap("a", b"two", b"three") and folder.read("a") == b"one"
+    assert folder.swap("a", b"one", "two") and folder.read("a") == b"two"
 
 
 def test_names_are_listed_and_removed(folder):
@@ -201,7 +170,9 @@ def test_full_disk_is_told_and_leaves_only_whole_files(disk, posts_folder, shard
     words = build(posts_folder, disk / "out", "--workers", "1")
     assert refused(CliRunner().invoke(main, words), "No space left")
     left = content(disk / "out")
-    assert left and all(name.startswith(".build/") and name.endswith(("part", "members")) for name in left)
+    assert left and all(
+        name.startswith(".build/") and name.endswith(("part", "members", "json")) for name in left
+    )
     subprocess.run(["mount", "-o", "remount,size=50m", disk], check=True)
     assert CliRunner().invoke(main, words).exit_code == 0
     assert content(disk / "out") == content(shards)

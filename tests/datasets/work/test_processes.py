@@ -3,10 +3,12 @@
 import hashlib
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,17 +69,36 @@ def test_tasks_of_a_job_array_write_the_bytes_of_one_process(array, shards, tmp_
     assert array(0) is not None  # comes late, and finds all done
 
 
-def test_task_that_is_overtaken_at_the_end_ends_well(array, shards, tmp_path, monkeypatch):
-    array(0), array(1)
-    plan = builder.plan_shards
+def test_tasks_that_end_together_leave_one_whole_dataset(posts_folder, shards, tmp_path):
+    words = command(posts_folder, tmp_path / "out", "--workers", "1", "--task-count", "3", "--task-index")
+    tasks = [subprocess.Popen([*words, str(n)], stderr=subprocess.PIPE, text=True) for n in range(3)]
+    told = [task.communicate(timeout=120)[1] for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0, 0], told
+    assert content(tmp_path / "out") == content(shards)
 
-    def overtaken(*arguments):
-        monkeypatch.setattr(builder, "plan_shards", plan)
-        array(1)
-        return plan(*arguments)
 
-    monkeypatch.setattr(builder, "plan_shards", overtaken)
-    assert array(2) is not None
+def test_job_array_of_other_options_is_refused_and_that_of_the_same_goes_on(array, tmp_path, posts_folder):
+    array(0)
+    source, folder = Source([posts_folder / "posts.jsonl"]), LocalFolder(tmp_path / "out")
+    other = replace(OPTIONS, min_count=2)
+    for task in (Task(1, 3), Task()):
+        with pytest.raises(InputError, match="is being built by a job array, of other posts or options"):
+            build_shards(source, folder, other, max_bad=0, workers=1, task=task)
+    assert build_shards(source, folder, OPTIONS, max_bad=0, workers=1) is not None
+
+
+def test_second_build_is_refused_in_one_line_and_the_first_is_whole(posts_folder, shards, tmp_path):
+    words = command(posts_folder, tmp_path / "out", "--workers", "1")
+    with subprocess.Popen(words) as first:
+        while not (tmp_path / "out" / ".build").exists():
+            assert first.poll() is None
+        os.kill(first.pid, signal.SIGSTOP)
+        for more in ([], ["--encoding", "jpg"]):
+            second = subprocess.run([*words, *more], stderr=subprocess.PIPE, text=True)
+            told = f"Error: {tmp_path}/out is being written by `shards build`, process {first.pid} on "
+            assert second.returncode == 2 and second.stderr.splitlines()[-1].startswith(told)
+        os.kill(first.pid, signal.SIGCONT)
+    assert first.returncode == 0
     assert content(tmp_path / "out") == content(shards)
 
 

@@ -100,21 +100,22 @@ def test_stats_show_emojis_as_fonts_draw_them(built):
 def test_stats_name_the_dataset_and_its_splits(built):
     folder, _ = built
     first, train, val, test, *_, last = run("stats", folder / "shards").stdout.splitlines()
-    assert first.split() == ["split", "shards", "images", "tuples", "MiB", "tuples/image", "bytes/image"]
-    assert train.split()[:4] == ["train", "1", "6", "12"]
-    assert [line.split()[:4] for line in (val, test)] == [["val", "0", "0", "0"], ["test", "0", "0", "0"]]
+    names = ["split", "shards", "images", "tuples", "outside", "MiB", "tuples/image", "bytes/image"]
+    assert first.split() == names
+    assert train.split()[:5] == ["train", "1", "6", "12", "0"]
+    assert [line.split()[:5] for line in (val, test)] == [["val", *"0000"], ["test", *"0000"]]
     assert last.endswith(", npy, 64 pixels")
 
 
-def test_stats_say_that_tuples_are_those_of_the_vocabulary(built, tmp_path):
+def test_stats_part_the_tuples_of_the_vocabulary_from_those_outside(built, tmp_path):
     folder, _ = built
     rare = [*words(folder), "--min-count", "7"]
     posts = (folder / "posts.jsonl").read_text().splitlines()[:6]
     posts += [json.dumps({"id": "u", "account": "Ann", "image": "0.png", "text": "🔥"})]
     (folder / "rare.jsonl").write_text("\n".join(posts) + "\n")
     text = run("build", folder / "rare.jsonl", "--out", tmp_path / "out", *rare).stdout
-    assert text.splitlines()[1].split()[3] == "7"  # of 🔥; the six of ❤️ are rarer than --min-count
-    assert "tuples: those with an emoji of the vocabulary; those of rarer emojis are not counted\n" in text
+    assert text.splitlines()[1].split()[3:5] == ["7", "6"]  # the six of ❤️ are rarer than --min-count
+    assert "tuples: those with an emoji of the vocabulary; outside: those with a rarer one" in text
 
 
 def test_build_over_another_dataset_is_refused(built):
@@ -172,8 +173,11 @@ def test_posts_without_enough_emojis_are_refused(built, tmp_path):
     folder, _ = built
     few = ["--max-bad", "1", "--min-count", "99", "--workers", "1"]
     result = run("build", folder / "posts.jsonl", "--out", tmp_path / "out", *few)
+    lost = "1 without emoji, 1 broken line, 1 duplicate id, 1 missing image, 1 unreadable image"
     assert_refused(
-        result, "No emoji comes 99 times in the train split of 13 posts (1 without emoji, 4 rejected)"
+        result,
+        "No emoji comes 99 times in train: the most frequent comes 7 times. Of 13 posts 8 are used, and "
+        f"{lost}. Add posts, or lower --min-count to 7 at most.",
     )
 
 

@@ -1,13 +1,16 @@
 """`emojigan train` chooses what was not given, tells it, and chooses the same to resume."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 import torch
 import yaml
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from emojigan.launch.cli import main
 from emojigan.launch.commands.train import train
@@ -108,3 +111,35 @@ def test_a_training_says_what_comes_next(invoke, tmp_path: Path):
     for _ in range(2):  # one that is finished already, too
         result = invoke(*FEW)
         assert result.stdout.endswith(f"trained to step 4. Next: emojigan evaluate {tmp_path / 'run'}\n")
+
+
+@pytest.mark.parametrize("more", [["--dry-run"], []], ids=["dry run", "training"])
+@pytest.mark.parametrize("emoji", ["🦄", "🚀"], ids=["rare", "without vector"])
+def test_a_val_split_of_which_nothing_can_be_learned_is_refused_before_the_first_step(
+    emoji: str, more: list[str], vectors_file: Path, tmp_path: Path
+):
+    """By time, posts 30 to 34 are val. 🚀 is often enough in train, but has no vector."""
+    lines = []
+    for number in range(40):
+        pixels = np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        text = emoji if 30 <= number < 35 else "🚀" if number < 6 else "🔥 😍"
+        post = {"id": number, "account": "Ann", "image": f"{number}.png", "text": text, "time": number}
+        lines.append(json.dumps(post) + "\n")
+    (tmp_path / "posts.jsonl").write_text("".join(lines))
+    shares = ["--split-by", "time", "--val-share", "0.125", "--test-share", "0.125", "--workers", "1"]
+    words = ["shards", "build", str(tmp_path / "posts.jsonl"), "--out", str(tmp_path / "shards"), *shares]
+    built = CliRunner().invoke(main, words)
+    assert ("The val split has no tuple of the vocabulary: " in built.stdout) == (emoji == "🦄")
+    words = [
+        "train",
+        str(tmp_path / "shards"),
+        "--vectors",
+        str(vectors_file),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    result = CliRunner().invoke(main, [*words, *FEW, *more])
+    assert result.exit_code == 2
+    assert "the val split has no emoji that can be learned: those of all 5 tuples" in result.stderr
+    assert not (tmp_path / "run").exists()

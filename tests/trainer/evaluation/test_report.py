@@ -63,6 +63,7 @@ def report(caption: str = "cat", emoji: str = "😍", *, known: bool = True) -> 
         histogram=tuple(Bar(bar.emoji, bar.fitted, 0.2) for bar in bars),
         examples=(Example(image, caption, (emoji,), bars),) * 2,
         facts={"dataset": "sha256:0123", "steps": "2,600"},
+        split="by post: the same people are in both",
     )
 
 
@@ -174,7 +175,7 @@ def test_the_verdict_compares_like_with_like():
     assert text.startswith("Total variation from the truth, where 0 is the truth itself: EmojiGAN 0.10,")
     assert "samples" not in text and "0.16" not in text
     alone = replace(report(known=False), columns=report(known=False).columns[:1])
-    assert verdict(alone).endswith(": EmojiGAN 0.10.")
+    assert verdict(alone).endswith(": EmojiGAN 0.10. Split by post: the same people are in both.")
 
 
 def test_the_verdict_says_on_how_many_metrics_the_first_model_is_better_and_worse():
@@ -186,6 +187,10 @@ def test_the_verdict_says_on_how_many_metrics_the_first_model_is_better_and_wors
     text = verdict(replace(report(), columns=columns))
     assert "EmojiGAN is better than the softmax classifier on 0 of 4 metrics, worse on 3;" in text
     assert "better than the marginal on 2 of 2 metrics, worse on 0." in text
+
+
+def test_the_page_says_how_the_posts_were_split(html: str):
+    assert "Split by post: the same people are in both." in Page(html).text
 
 
 def test_no_value_is_marked_as_best_while_there_are_no_intervals(html: str):

@@ -105,6 +105,11 @@ def test_account_of_a_renamed_folder_is_its_name(tmp_path):
     assert post.account == "instagram/mine"
 
 
+def test_time_is_that_of_the_post_else_of_its_first_medium(read):
+    first, second = read({"media": [medium("a.jpg")], "creation_timestamp": 7}, {"media": [medium("b.jpg")]})
+    assert (first.time, second.time) == (7, 1334009249)
+
+
 @pytest.mark.parametrize("folder", POST_FOLDERS)
 def test_posts_are_found_in_the_folders_of_every_year(read, folder):
     assert len(read({"media": [medium()]}, within=folder)) == 1
@@ -145,7 +150,7 @@ def test_missing_medium_is_an_image_unless_named_as_a_video(read):
 
 def test_post_whose_media_are_gone_is_a_post(read):
     (post,) = read({"media": [], "title": "hi", "creation_timestamp": 12})
-    assert post == Post(f"instagram/{hidden('instagram/ann.b/12')}", "instagram/ann.b", (), "hi")
+    assert post == Post(f"instagram/{hidden('instagram/ann.b/12')}", "instagram/ann.b", (), "hi", time=12)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ def test_post_has_its_code_its_owner_its_caption_and_its_picture(download, compr
     assert detect(folder) == "instaloader"
     (post,) = read_posts([folder])
     assert (post.id, post.account, post.caption) == ("instaloader/abc", "instagram/5", "hi 😍")
+    assert post.time == MOMENT
     assert names(post) == [f"{STEM}.jpg"]
     assert post.images[0].read().startswith(b"\xff\xd8\xff")
 
@@ -156,6 +157,7 @@ def test_folder_without_json_is_read_by_its_names(download):
     assert (first.id, first.account) == (f"instaloader/{hidden(f'ann/{STEM}')}", "instagram/5")
     assert (names(first), first.caption) == ([f"{STEM}_1.jpg", f"{STEM}_3.png"], "two\nlines 🌊")
     assert (names(second), second.caption) == (["2023-11-14_22-13-21_UTC.jpg"], "hi 😍")
+    assert (first.time, second.time) == (MOMENT, MOMENT + 1)
 
 
 def test_text_of_windows_is_the_same_text(download):
@@ -240,17 +242,13 @@ def test_other_pattern_for_names_is_read_by_its_json(download):
     assert names(second) == ["ann_def_5_1.jpg", "ann_def_5_2.jpg"]
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"", "unreadable file"),
-        (b"\xfd7zXZ\x00 cut", "unreadable file"),
-    ],
-)
-def test_cut_json_is_told(download, content, reason):
+@pytest.mark.parametrize("kept", [0, 6, 100])  # bytes
+def test_cut_json_costs_its_own_post_and_no_more(download, kept):
     folder = download(node())
-    (folder / f"{STEM}.json.xz").write_bytes(content)
-    assert list(read_posts([folder])) == [Reject(STEM, reason)]
+    path = folder / f"{STEM}.json.xz"
+    path.write_bytes(path.read_bytes()[:kept])
+    (reject,) = read_posts([folder])
+    assert (reject, reject.file) == (Reject(STEM, "broken json"), "")
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,11 @@ def test_post_has_the_ids_of_the_web(read, tmp_path):
     ]
 
 
+def test_time_is_that_of_its_publication(read):
+    first, second = read(create(1, published="2023-02-22T10:00:00Z"), create(2))
+    assert (first.time, second.time) == (1677060000, None)
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import pickle
+import re
 import tracemalloc
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.formats import table
 from emojigan.datasets.posts.parquet import ParquetCell
+from emojigan.datasets.posts.paths import name_with_tag
 from emojigan.datasets.posts.post import ImageFile, Post, Reject
 from emojigan.datasets.posts.read import detect, read_posts
 from emojigan.datasets.store.folder import LocalFolder
@@ -95,10 +97,12 @@ def test_every_kind_of_table_gives_the_posts_that_were_written(tmp_path, name, r
 @pytest.mark.parametrize("name", WRITERS)
 def test_one_image_comments_and_reactions_are_optional(tmp_path, name):
     WRITERS[name](tmp_path / name, [{"image": "a.jpg", "text": "hi"}, {"image": "b.jpg", "text": "ho"}])
+    first, second = ids = [f"{name_with_tag(tmp_path / name, name)}/{row}" for row in (0, 1)]
     assert list(read_posts([tmp_path / name])) == [
-        Post("posts/0", "posts/0", (ImageFile(str(tmp_path / "a.jpg")),), "hi"),
-        Post("posts/1", "posts/1", (ImageFile(str(tmp_path / "b.jpg")),), "ho"),
+        Post(first, first, (ImageFile(str(tmp_path / "a.jpg")),), "hi"),
+        Post(second, second, (ImageFile(str(tmp_path / "b.jpg")),), "ho"),
     ]
+    assert all(re.fullmatch("posts@[0-9a-f]{12}/[01]", each) for each in ids)
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -108,6 +112,35 @@ def test_columns_may_be_called_otherwise(tmp_path, name):
     assert list(read_posts([tmp_path / name], columns=columns)) == [
         Post("7", "Ann", (ImageFile(str(tmp_path / "a.jpg")),), "hi")
     ]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_time_is_a_column_that_may_be_called_otherwise(tmp_path, name):
+    rows = [
+        {"image": "a.jpg", "text": "hi", "time": moment} for moment in ("2023-02-22T10:00:00Z", "", "now")
+    ]
+    WRITERS[name](tmp_path / name, rows)
+    assert [post.time for post in read_posts([tmp_path / name])] == [1677060000, None, None]
+    WRITERS[name](tmp_path / name, [{"image": "a.jpg", "text": "hi", "taken": 12}])
+    assert [post.time for post in read_posts([tmp_path / name], columns={"time": "taken"})] == [12]
+
+
+def test_time_of_parquet_is_a_timestamp_a_date_or_a_number_and_never_a_fault(tmp_path):
+    moments = {
+        pa.timestamp("ns", "UTC"): 1677060000_000000001,
+        pa.timestamp("ms"): 1677060000_500,
+        pa.date32(): 1677060000 // 86400,
+        pa.float64(): 1677060000.9,
+        pa.time32("s"): 36000,
+        pa.binary(): b"\xff",
+        pa.timestamp("us"): 1 << 62,
+    }
+    found = []
+    for kind, moment in moments.items():
+        columns = {"image": ["a.jpg"], "text": ["hi"], "time": pa.array([moment], kind)}
+        pq.write_table(pa.table(columns), tmp_path / "posts.parquet")
+        found += [post.time for post in read_posts([tmp_path / "posts.parquet"])]
+    assert found == [1677060000, 1677060000, 1677024000, 1677060000, None, None, None]
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -336,7 +369,8 @@ def test_pandas_tables_are_read(tmp_path):
 def test_pandas_index_is_no_column(tmp_path):
     pd.DataFrame({"image": ["a.jpg", "b.jpg"], "text": ["hi", "ho"]}).to_csv(tmp_path / "posts.csv")
     posts = list(read_posts([tmp_path / "posts.csv"]))
-    assert [(post.id, post.account) for post in posts] == [("posts/0", "posts/0"), ("posts/1", "posts/1")]
+    tagged = name_with_tag(tmp_path / "posts.csv", "posts.csv")
+    assert [(post.id, post.account) for post in posts] == [(f"{tagged}/{row}",) * 2 for row in (0, 1)]
 
 
 def test_parquet_text_that_is_no_utf8_is_rejected_alone(tmp_path):
@@ -410,7 +444,7 @@ def test_a_folder_of_tables_is_read_in_the_order_of_their_names(tmp_path):
     (tmp_path / "README.md").write_text("no table")
     posts = list(read_posts([tmp_path]))
     assert detect(tmp_path) == "table"
-    assert [post.id for post in posts] == [
+    assert [re.sub("@[0-9a-f]{12}/", "/", post.id) for post in posts] == [
         "data/train-00000-of-00002/0",
         "data/train-00000-of-00002/1",
         "data/train-00001-of-00002/0",

@@ -55,7 +55,9 @@ def test_photo_with_its_text_and_reactions_is_a_post(read, tmp_path):
     ]
     assert read(photo(5, "hi 😍", reactions=reactions)) == [
         Post(
-            "telegram/9/5", "telegram/user1", (image(tmp_path, 5),), "hi 😍", reactions=(("👍", 3), ("❤", 1))
+            *("telegram/9/5", "telegram/user1", (image(tmp_path, 5),), "hi 😍"),
+            reactions=(("👍", 3), ("❤", 1)),
+            time=1657186527,
         )
     ]
 
@@ -65,6 +67,11 @@ def test_text_of_pieces_is_joined(read):
         message(1, ["see ", {"type": "link", "text": "x.org"}, {"type": "custom_emoji", "text": "🔥"}])
     )
     assert post.caption == "see x.org🔥"
+
+
+def test_export_that_tells_no_unix_time_has_the_local_one(read):
+    (post,) = read(photo(1, date_unixtime=None))
+    assert post.time == 1657186527
 
 
 def test_album_is_one_post_with_its_caption_once(read, tmp_path):

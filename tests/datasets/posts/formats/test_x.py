@@ -48,7 +48,13 @@ def test_every_photo_of_a_tweet_comes_from_its_own_file(read, tmp_path):
     (post,) = read(tweet("12", "look 😍", ("A.jpg", "B.png")))
     media = tmp_path / "data/tweets_media"
     images = (ImageFile(str(media / "12-A.jpg")), ImageFile(str(media / "12-B.png")))
-    assert post == Post("x/12", "x/77", images, "look 😍")
+    assert post == Post("x/12", "x/77", images, "look 😍", time=1677060000)
+
+
+@pytest.mark.parametrize("moment", [None, 7, "yesterday", "Wed Feb 30 10:00:00 +0000 2023"])
+def test_tweet_of_an_unknown_time_is_a_post(read, moment):
+    (post,) = read(tweet(created_at=moment))
+    assert post.time is None
 
 
 @pytest.mark.parametrize("kind", ["video", "animated_gif"])

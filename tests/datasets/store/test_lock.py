@@ -1,0 +1,115 @@
+"""Of two writers of a folder one waits or is refused, however they begin and end."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from emojigan.datasets.errors import InputError
+from emojigan.datasets.store import lock as module
+from emojigan.datasets.store.folder import Folder, open_folder
+from emojigan.datasets.store.lock import writing
+
+# A process that adds to a number in a folder, as often as it is told, and is slow about it.
+COUNT = """
+import sys, time
+from emojigan.datasets.store import lock
+from emojigan.datasets.store.folder import open_folder
+lock.POLL, lock.BEAT, lock.SILENCE = 0.02, 0.2, 30
+folder = open_folder(sys.argv[1])
+for _ in range(int(sys.argv[2])):
+    with lock.writing(folder, "count", wait=True) as held:
+        number = int(folder.read("number"))
+        time.sleep(0.02)
+        held.check()
+        folder.write("number", str(number + 1))
+"""
+# One that writes until it is killed; with a word more, it looks after a pause whether it may go on.
+HOLD = """
+import sys, time
+from emojigan.datasets.store import lock
+from emojigan.datasets.store.folder import open_folder
+lock.POLL, lock.BEAT, lock.SILENCE = 0.02, 0.2, 4
+with lock.writing(open_folder(sys.argv[1]), "hold") as held:
+    print("holds", flush=True)
+    sys.stdin.read(1)
+    held.check()
+"""
+
+
+@pytest.fixture(params=["disk", "s3"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty folder; signs of life come five times a second."""
+    for name, seconds in {"POLL": 0.02, "BEAT": 0.2, "SILENCE": 4.0}.items():
+        monkeypatch.setattr(module, name, seconds)
+    if request.param == "disk":
+        return f"{tmp_path}/folder"
+    request.getfixturevalue("store")
+    return f"s3://bucket/{tmp_path.name}"
+
+
+@pytest.fixture
+def folder(url: str) -> Folder:
+    return open_folder(url)
+
+
+@pytest.fixture
+def holder(url: str) -> Iterator[subprocess.Popen]:
+    """Another process that writes the folder."""
+    words = [sys.executable, "-c", HOLD, url]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout and other.stdout.readline() == "holds\n"
+        yield other
+        other.kill()
+
+
+def test_many_writers_write_one_after_the_other(url, folder):
+    folder.write("number", "0")
+    writers = [subprocess.Popen([sys.executable, "-c", COUNT, url, "5"]) for _ in range(3)]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert folder.read("number") == b"15"
+    assert folder.names() == ["number"]
+
+
+def test_second_writer_is_told_who_the_first_is(folder, holder):
+    message = rf"is being written by `hold`, process {holder.pid} on \S+ since \S+\. Try again .+\Z"
+    with pytest.raises(InputError, match=message), writing(folder, "other"):
+        pass
+
+
+def test_one_that_waits_writes_when_the_other_has_ended(folder, holder, capsys):
+    holder.stdin.write("\n"), holder.stdin.flush()
+    with writing(folder, "other", wait=True):
+        assert holder.wait(10) == 0
+    assert folder.names() == []
+
+
+def test_one_that_was_killed_is_in_nobodys_way(folder, holder):
+    holder.kill(), holder.wait()
+    with writing(folder, "other") as lock:
+        lock.check()
+    assert [name for name in folder.names() if name != module.LOCK] == []
+
+
+def test_an_error_ends_the_writing(folder):
+    with pytest.raises(ZeroDivisionError), writing(folder, "first"):
+        raise ZeroDivisionError
+    with writing(folder, "second"):
+        pass
+    assert folder.names() == []
+
+
+@pytest.mark.parametrize("url", ["s3"], indirect=True)
+def test_one_that_gave_no_sign_of_life_for_too_long_does_not_go_on(folder, holder):
+    """As after a pause of the whole machine: another one took it for dead."""
+    os.kill(holder.pid, signal.SIGSTOP)
+    with writing(folder, "other"):
+        os.kill(holder.pid, signal.SIGCONT)
+        output = holder.communicate("\n", timeout=30)[1]
+    assert holder.returncode == 1 and "had no sign of life from this process for too long" in output

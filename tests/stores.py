@@ -1,0 +1,147 @@
+"""Real S3 servers in processes of their own: moto's, and Ceph's gateway where it is installed."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import boto3
+import pytest
+
+# A monitor, a manager and one disk in memory, without authentication between them; the gateway has its own.
+CEPH = """[global]
+fsid = {fsid}
+mon host = v1:127.0.0.1:{port}
+public addr = 127.0.0.1
+cluster addr = 127.0.0.1
+ms bind msgr2 = false
+auth cluster required = none
+auth service required = none
+auth client required = none
+keyring = /dev/null
+osd pool default size = 1
+osd pool default min size = 1
+osd pool default pg num = 4
+osd pool default pg autoscale mode = off
+mon allow pool size one = true
+mon max pg per osd = 2000
+osd crush chooseleaf type = 0
+osd objectstore = memstore
+memstore device bytes = 4294967296
+run dir = {folder}
+admin socket = {folder}/$name.asok
+log file = {folder}/$name.log
+mon data = {folder}/mon
+mgr data = {folder}/mgr
+osd data = {folder}/osd
+rgw data = {folder}/rgw
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def moto_server(folder: Path) -> Iterator[dict[str, str]]:
+    """Run moto's server, with the bucket `bucket`; yield the environment variables of its clients."""
+    url = f"http://127.0.0.1:{free_port()}"
+    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", url.rpartition(":")[2]]
+    with _running(words, folder / "moto.log") as server:
+        _wait(lambda: _answers(f"{url}/moto-api/"), server)
+        yield _clients(url, "key", "secret")
+
+
+@contextmanager
+def ceph_server(folder: Path) -> Iterator[dict[str, str]]:
+    """Run Ceph's S3 gateway on a cluster in memory, as `moto_server` does. It takes about 20 s to start."""
+    if shutil.which("radosgw") is None:
+        pytest.skip("Ceph is missing: apt-get install radosgw ceph-mon ceph-osd ceph-mgr ceph-common")
+    port, gateway, disk = free_port(), free_port(), str(uuid.uuid4())
+    for name in ("mon", "mgr", "osd", "rgw"):
+        (folder / name).mkdir(parents=True)
+    config = str(folder / "ceph.conf")
+    Path(config).write_text(CEPH.format(fsid=uuid.uuid4(), port=port, folder=folder))
+    fsid = Path(config).read_text().split()[3]
+    log = folder / "out.log"
+
+    def run(*words: str) -> None:
+        with open(log, "a") as file:
+            subprocess.run(words, check=True, timeout=120, stdout=file, stderr=file)
+
+    def start(*words: str) -> subprocess.Popen:
+        return stack.enter_context(_running([*words, "-f"], log))
+
+    with ExitStack() as stack:
+        monitors = str(folder / "monitors")
+        run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", f"v1:127.0.0.1:{port}", monitors)
+        run("ceph-mon", "-c", config, "-i", "a", "--mkfs", "--monmap", monitors)
+        start("ceph-mon", "-c", config, "-i", "a")
+        run("ceph", "-c", config, "--connect-timeout", "60", "-s")
+        start("ceph-mgr", "-c", config, "-i", "x")
+        run("ceph", "-c", config, "osd", "new", disk)
+        run("ceph-osd", "-c", config, "-i", "0", "--mkfs", "--osd-uuid", disk)
+        disk_server = start("ceph-osd", "-c", config, "-i", "0")
+        _wait(lambda: "1 up" in _output("ceph", "-c", config, "osd", "stat"), disk_server)
+        user = ("--uid=u", "--display-name=u", "--access-key=key", "--secret=secretsecret")
+        run("radosgw-admin", "-c", config, "user", "create", *user)
+        words = ("-n", "client.rgw", f"--rgw-frontends=beast endpoint=127.0.0.1:{gateway}")
+        server = start("radosgw", "-c", config, *words)
+        url = f"http://127.0.0.1:{gateway}"
+        _wait(lambda: _answers(url), server)
+        yield _clients(url, "key", "secretsecret")
+
+
+def _clients(url: str, key: str, secret: str) -> dict[str, str]:
+    client = boto3.client(
+        "s3", endpoint_url=url, aws_access_key_id=key, aws_secret_access_key=secret, region_name="us-east-1"
+    )
+    client.create_bucket(Bucket="bucket")
+    return {
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": url,
+    }
+
+
+@contextmanager
+def _running(words: list[str], log: Path) -> Iterator[subprocess.Popen]:
+    with open(log, "a") as file:
+        server = subprocess.Popen(words, stdout=file, stderr=file, env={**os.environ})
+    try:
+        yield server
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _wait(is_up: Callable[[], bool], server: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while not is_up():
+        assert server.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _output(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, timeout=120).stdout
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,144 @@
+"""Who was trained with accounts that are forgotten, and how to train without them.
+
+manifest, accounts ─► marks of the identities that had them ─┬─► folders of runs ──────────────┐
+                                                            └─► MLflow: runs, model versions ─┴─► Trained
+
+A run and a model tell the identity of the dataset that they began on, so they are found wherever they lie.
+"""
+
+import shlex
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...datasets.shards.manifest import Manifest, lineage
+from ...datasets.store.atomic import is_whole
+from ..config import DEFAULT, RunConfig, resolve
+from ..forgotten import Mark, mark_run, mark_tags, read_tag
+from ..model.snapshot import read_facts
+from ..run import CONFIG, INPUTS, REPORT_PAGE, SNAPSHOTS, read_beginning, read_origin, steps_in
+from ..sizes import KEYS
+from ..tracking import mlflow_client
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run, or a version of a registered model, whose dataset had the accounts."""
+
+    name: str
+    mark: Mark  # with train_tuples 0, it was not trained with them: they were held out
+    command: str  # that puts one without them in its place
+    report: str | None  # that may show their pictures
+    evaluate: str  # the command that makes it again
+
+    def told(self, *, dry_run: bool) -> str:
+        """In words."""
+        if self.mark.train_tuples:
+            lines = [
+                f"{self.name} was trained with {self.mark.train_tuples:,} of the tuples: "
+                f"{'it would be' if dry_run else 'it is'} marked. In its place, without them:",
+                f"  {self.command}",
+            ]
+        else:
+            lines = [f"{self.name} was not trained with them: they were held out."]
+        if self.report and self.mark.tuples > self.mark.train_tuples:
+            lines += [f"{self.report} may show their pictures. Make it again:", f"  {self.evaluate}"]
+        return "\n".join(lines)
+
+
+def marks_of(manifest: Manifest, accounts: Collection[str]) -> dict[str, Mark]:
+    """The identities of a dataset when it had some of the accounts, each with all that was forgotten since.
+
+    Args:
+        accounts: hashed.
+    """
+    return {
+        dataset: mark
+        for dataset, events in lineage(manifest).items()
+        if any(set(accounts) & set(event.get("forgot", ())) for event in events) and (mark := Mark.of(events))
+    }
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The folders of runs in a folder, or the folder itself."""
+    return sorted(path.parent for path in folder.rglob(INPUTS) if (path.parent / CONFIG).is_file())
+
+
+def in_folder(run: Path, marks: Mapping[str, Mark], shards: str, *, dry_run: bool) -> Trained | None:
+    """Mark a run if it was trained with the accounts; None where its dataset had none of them.
+
+    Args:
+        shards: what to train on.
+
+    Raises:
+        InputError: the run is damaged.
+    """
+    mark = marks.get(_dataset_of(run) or "")
+    if mark is None:
+        return None
+    if not dry_run:
+        mark = mark_run(run, mark) or mark
+    _, _, vectors = read_beginning(run)
+    words = [shards, "--vectors", str(vectors), "--config", str(run / CONFIG), "--out", f"{run}-retrained"]
+    report = str(run / REPORT_PAGE) if (run / REPORT_PAGE).exists() else None
+    evaluate = f"emojigan evaluate {shlex.quote(str(run))}"
+    return Trained(str(run), mark, f"emojigan train {shlex.join(words)}", report, evaluate)
+
+
+def _dataset_of(run: Path) -> str | None:
+    """The identity of the dataset that a run began on; of an earlier version, by its first snapshot."""
+    if origin := read_origin(run):
+        return origin.dataset
+    return next((read_facts(path).dataset for path in steps_in(run / SNAPSHOTS) if is_whole(path)), None)
+
+
+def in_mlflow(marks: Mapping[str, Mark], shards: str, *, dry_run: bool) -> Iterator[Trained]:
+    """Mark the runs and the versions of registered models of MLFLOW_TRACKING_URI that had the accounts."""
+    client = mlflow_client()
+    experiments = [each.experiment_id for each in _all(client.search_experiments)]
+    for dataset, mark in marks.items():
+        wanted = f"tags.dataset = '{dataset}'"
+        for run in _all(client.search_runs, experiment_ids=experiments, filter_string=wanted):
+            run_id, here = run.info.run_id, mark.first(read_tag(run.data.tags))
+            for key, value in ({} if dry_run else mark_tags(here)).items():
+                client.set_tag(run_id, key, value)
+            command = (
+                f"emojigan train {shlex.quote(shards)} --vectors FILE --out RUN {_options(run.data.params)}"
+            )
+            report = "Its report in MLflow, if it has one,"
+            evaluate = f"emojigan evaluate RUN   # the folder of {run.info.run_name}"
+            yield Trained(f"run {run.info.run_name} of MLflow ({run_id})", here, command, report, evaluate)
+        for version in _all(client.search_model_versions, filter_string=wanted):
+            name, here = f"models:/{version.name}/{version.version}", mark.first(read_tag(version.tags))
+            for key, value in ({} if dry_run else mark_tags(here)).items():
+                client.set_model_version_tag(version.name, version.version, key, value)
+            found = client.get_model_version(version.name, version.version)  # a search tells no aliases
+            aliases = ", ".join(f"@{alias}" for alias in found.aliases)
+            command = f"emojigan register RUN --name {shlex.quote(version.name)}"
+            yield Trained(f"{name} ({aliases})" if aliases else name, here, command, None, "")
+
+
+def _all(search: Callable[..., Any], **what: Any) -> Iterator[Any]:
+    """Everything that a search of MLflow finds, page by page."""
+    token = None
+    while True:
+        page = search(**what, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+def _options(params: Mapping[str, str]) -> str:
+    """The parameters of a run as options: those that are not the recipe's, and all that suit a device."""
+    default = resolve(DEFAULT, None, {}).flat()
+    words = []
+    for key, value in params.items():
+        if key not in default or key in RunConfig.model_fields:
+            continue
+        flag = key.replace("_", "-")
+        if isinstance(default[key], bool):
+            words += [] if value == str(default[key]) else [f"--{'' if value == 'True' else 'no-'}{flag}"]
+        elif key in KEYS or value != str(default[key]):
+            words += [f"--{flag}", shlex.quote(value)]
+    return " ".join(words)
