@@ -26,13 +26,13 @@ import simplejpeg
 from PIL import Image, ImageEnhance
 from threadpoolctl import threadpool_limits
 
-from emojigan.datasets.build.duplicates import NEAR, fingerprints
+from emojigan.datasets.build.duplicates import NEAR, VALUES, fingerprints
 from emojigan.datasets.images.read import ImageError, read_image
 from emojigan.datasets.shards.encoding import ENCODERS
 from emojigan.datasets.worlds.make import draw, shoot
 from emojigan.datasets.worlds.photographs import PHOTOGRAPHS, photograph
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "datasets" / "posts"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "datasets" / "images"))
 from hostile_images import hostile_images
 
 SIDE = 1080
@@ -190,24 +190,24 @@ def tell_near_duplicates(posts: int = 600, copied: int = 100) -> None:
     world = list(draw(posts, seed=1))
     shots = [shoot(post) for post in world[:copied]]
     found = fingerprints_of(encoded(shoot(post), quality=92) for post in world)
-    copies = {name: bits_apart(found[:copied], fingerprints_of(map(f, shots))) for name, f in COPIES.items()}
+    copies = {name: apart(found[:copied], fingerprints_of(map(f, shots))) for name, f in COPIES.items()}
     one, other = np.triu_indices(posts, 1)
-    apart, photo = bits_apart(found[one], found[other]), np.array([post.photograph for post in world])
+    others, photo = apart(found[one], found[other]), np.array([post.photograph for post in world])
     same = photo[one] == photo[other]
     every = np.concatenate(list(copies.values()))
     result = {
         "benchmark": "near-duplicates",
         "near": NEAR,
         "copies_found": share(every),
-        "copies_found_by_kind": {name: share(bits) for name, bits in copies.items()},
-        "copies_bits_50_90_95_99_100": np.percentile(every, [50, 90, 95, 99, 100]).tolist(),
+        "copies_found_by_kind": {name: share(distances) for name, distances in copies.items()},
+        "copies_apart_50_90_95_99_100": np.percentile(every, [50, 90, 95, 99, 100]).round(3).tolist(),
         "goal_copies_found": 0.95,
         "crops_of_one_photograph": int(same.sum()),
-        "crops_linked": share(apart[same]),
-        "crops_bits_0_1_5_50": np.percentile(apart[same], [0, 1, 5, 50]).tolist(),
+        "crops_linked": share(others[same]),
+        "crops_apart_0_1_5_50": np.percentile(others[same], [0, 1, 5, 50]).round(3).tolist(),
         "goal_crops_linked": 0.001,
         "other_photographs": int((~same).sum()),
-        "others_linked": share(apart[~same]),
+        "others_linked": share(others[~same]),
     }
     print(json.dumps(result), flush=True)
 
@@ -240,12 +240,17 @@ def fingerprints_of(contents: Iterable[bytes]) -> np.ndarray:
     return fingerprints(np.stack([read_image(content) for content in contents]))
 
 
-def bits_apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.bitwise_count(one ^ other)
+def apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """How far fingerprints are apart, as a share of their reach: 1 for the farthest near-duplicates."""
+    reach = np.maximum(one[:, VALUES], other[:, VALUES]).clip(1) / 1000
+    one, other = (each[:, :VALUES].astype(np.float64) for each in (one, other))
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    cosine = ((one * other).sum(1) / lengths.clip(1)).clip(0, 1)
+    return np.sqrt(1 - cosine**2) / reach
 
 
-def share(bits: np.ndarray) -> float:
-    return round(float(np.mean(bits <= NEAR)), 5)
+def share(distances: np.ndarray) -> float:
+    return round(float(np.mean(distances <= 1)), 5)
 
 
 if __name__ == "__main__":

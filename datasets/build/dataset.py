@@ -45,6 +45,7 @@ from .shard import ShardStatistics, write_shard
 COMMAND = "shards build"
 CHUNK = 512  # posts
 HOPELESS = 100  # bad posts before a build may be given up early
+CROWD = 100  # images that look like one, where they are one of CROWD, too: hardly photographs
 
 
 @dataclass(frozen=True)
@@ -306,6 +307,7 @@ def _assemble(
     plan = plan_shards(digests, options)
     if (plan.posts["read"], plan.broken) != (survey.num_posts, survey.broken):
         raise InputError("The posts changed while they were read. Run the same command again.")
+    _tell_crowd(folder, plan)
     first = _write_rejects(run, folder, plan)
     if plan.bad.total() > max_bad * survey.num_posts:
         raise too_bad(plan.bad, survey.num_posts, max_bad, first, f" All: {folder}/{REJECTS}.")
@@ -325,6 +327,19 @@ def _assemble(
     write_manifest(manifest, folder)
     folder.remove_folder(BUILD_FOLDER)
     return manifest
+
+
+def _tell_crowd(folder: Folder, plan: Plan) -> None:
+    """Say so when very many images look like one, all of which go to one split."""
+    size, chunk, row = plan.crowd
+    used = sum(len(task.samples) for task in plan.tasks)
+    if size >= CROWD and size * CROWD >= used:
+        part = read_part(folder, chunk)
+        print(
+            f"{size} images look like that of {part.where(part.post[row])}, and stay in one split only. "
+            "If it stands for images that are missing, leave these posts out.",
+            file=sys.stderr,
+        )
 
 
 def _write_rejects(run: Mapper, folder: Folder, plan: Plan) -> list[Reject]:

@@ -30,10 +30,10 @@ from ..posts.post import ImageSource, Post, Reject
 from ..shards.encoding import ENCODERS
 from ..shards.layout import members_name, part_name
 from ..store.folder import Folder
-from .duplicates import fingerprint
+from .duplicates import WIDTH, fingerprint
 from .labels import NO_TIME, emojis_of, hash64, hash_account, position_of, texts_of, why_without
 from .options import BuildOptions
-from .parts import Part, read_part
+from .parts import PART_VERSION, Part, read_part
 from .plan import Digest
 
 MISSING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
@@ -48,7 +48,7 @@ class Chunk:
 
     def fingerprint(self, options: BuildOptions) -> str:
         """A hash of all that a part is made from: a finished part of the same fingerprint is kept."""
-        content = (CANONICAL_VERSION, options.of_digest(), self.entries)
+        content = (PART_VERSION, CANONICAL_VERSION, options.of_digest(), self.entries)
         return hashlib.sha256(repr(content).encode()).hexdigest()
 
     def content(self, options: BuildOptions) -> bytes:
@@ -80,7 +80,7 @@ def digest_chunk(folder: Folder, options: BuildOptions, chunk: Chunk) -> Digest:
 @dataclass(frozen=True)
 class _Image:
     content: bytes  # hash of the pixels
-    near: int
+    near: np.ndarray  # int8 [WIDTH], fingerprint
     encoded: bytes
 
 
@@ -141,7 +141,7 @@ def _to_part(posts: list[_Digested], fingerprint: str) -> Part:
         time=np.array([_time(entry) for entry in entries], np.int64),
         post=np.array([row for row, _ in images], np.int32),
         content=np.frombuffer(b"".join(image.content for _, image in images), np.uint64).reshape(-1, 2),
-        near=np.array([image.near for _, image in images], np.uint64),
+        near=np.array([image.near for _, image in images], np.int8).reshape(-1, WIDTH),
         offset=np.cumsum([0, *(len(image.encoded) for _, image in images)], dtype=np.int64),
         crc32=np.array([zlib.crc32(image.encoded) for _, image in images], np.uint32),
     )

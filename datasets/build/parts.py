@@ -15,6 +15,8 @@ from safetensors.numpy import load, save
 from ..shards.layout import part_name
 from ..store.folder import Folder
 
+PART_VERSION = 2  # to be raised when arrays change: a part of another version is made again
+
 
 @dataclass(frozen=True)
 class Part:
@@ -32,7 +34,7 @@ class Part:
     time: np.ndarray  # int64 [posts], in seconds; NO_TIME where it is not known
     post: np.ndarray  # int32 [images], row of the post
     content: np.ndarray  # uint64 [images, 2], hash of the pixels
-    near: np.ndarray  # uint64 [images], fingerprint, close for images that look alike
+    near: np.ndarray  # int8 [images, WIDTH], fingerprint, close for images that look alike
     offset: np.ndarray  # int64 [images + 1], where the encoded images lie in the members
     crc32: np.ndarray  # uint32 [images], of the encoded images
 

@@ -3,7 +3,7 @@
     digests ─► columns ─► no duplicate ids ─► deal ─► equal images ─► near-duplicates, one split each
             ─► cut ─► Plan
 
-All of it in arrays, about 120 bytes an image, so that a large machine plans 10^8 images. The result does not
+All of it in arrays, about 180 bytes an image, so that a large machine plans 10^8 images. The result does not
 depend on who digested what, or when.
 """
 
@@ -26,7 +26,7 @@ from ..posts.outcomes import (
     WITHOUT_EMOJI,
 )
 from ..shards.layout import SPLITS, tar_name
-from .duplicates import near_clusters
+from .duplicates import WIDTH, near_clusters
 from .labels import deal
 from .options import BuildOptions
 
@@ -47,7 +47,7 @@ class Digest:
     tuples: np.ndarray  # int32 [posts], that each image of the post gives
     post: np.ndarray  # int32 [images], row of the post
     content: np.ndarray  # uint64 [images, 2], hash of the pixels
-    near: np.ndarray  # uint64 [images], fingerprint, close for images that look alike
+    near: np.ndarray  # int8 [images, WIDTH], fingerprint, close for images that look alike
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class Plan:
     broken: Counter[str]  # broken files and parts of files, by reason
     left_out: dict[str, int]  # what posts lost, by reason
     rejects: list[tuple[int, list[int]]]  # chunks with something bad, and their rows with a repeated id
+    crowd: tuple[int, int, int]  # the most images that look alike: how many; the first's chunk, and row there
     split_by: str  # account, post or time
     why_split: str  # it is not by account, where `auto` decided; else empty
 
@@ -98,8 +99,9 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
         time=column.pop("time"),
     )
     same = _number(column.pop("content")[image])  # [image], equal for equal images
-    first = _first_of_each(same)
-    cluster = near_clusters(column.pop("near")[image[first]])[same]
+    first = _first_of_each(same)[same]
+    originals = np.flatnonzero(first == np.arange(len(first)))
+    cluster = near_clusters(column.pop("near")[image[originals]])[np.searchsorted(originals, first)]
     split = dealt.split[post]
     stays = _stays(cluster, split, column["tuples"], post)
     used = np.zeros(len(duplicate), np.bool_)
@@ -117,6 +119,7 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
         broken=broken,
         left_out={what: count for what, count in left_out.items() if count},
         rejects=_with_rejects(chunks, duplicate),
+        crowd=_crowd(chunks, image, cluster),
         split_by=dealt.split_by,
         why_split=dealt.why,
     )
@@ -158,7 +161,7 @@ _COLUMNS = (
     ("tuples", np.int32, 0),
     ("post", np.int32, 0),
     ("content", np.uint64, (0, 2)),
-    ("near", np.uint64, 0),
+    ("near", np.int8, (0, WIDTH)),
 )
 
 
@@ -196,6 +199,15 @@ def _stays(cluster: np.ndarray, split: np.ndarray, tuples: np.ndarray, post: np.
     stays = np.ones(len(cluster), np.bool_)
     stays[together] = votes.reshape(-1, len(SPLITS)).argmax(1)[near] == split
     return stays
+
+
+def _crowd(chunks: list[_Chunk], image: np.ndarray, cluster: np.ndarray) -> tuple[int, int, int]:
+    """The size of the largest cluster, and where the first of its images is."""
+    sizes = np.bincount(cluster, minlength=1)
+    begins = np.cumsum([0, *(chunk.images for chunk in chunks)])
+    first = image[np.flatnonzero(cluster == sizes.argmax())[:1]].sum()
+    chunk = np.searchsorted(begins, first, "right") - 1
+    return int(sizes.max()), int(chunk), int(first - begins[chunk])
 
 
 def _count(

@@ -430,6 +430,13 @@ def test_other_options_of_the_digest_make_the_parts_anew(make, interrupted, monk
     assert len(digested) == 5
 
 
+def test_parts_of_another_version_are_made_anew(make, interrupted, monkeypatch):
+    monkeypatch.setattr(digest, "PART_VERSION", digest.PART_VERSION + 1)
+    digested = calls(monkeypatch, digest, "_digest_post")
+    make(*POSTS, max_bad=0.2)
+    assert len(digested) == 5
+
+
 def damage(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"x")
 
@@ -561,6 +568,13 @@ def test_image_that_accounts_of_two_splits_posted_stays_in_the_split_of_most_of_
         ("train", 1, 1),
         ("val", 1, 1),
     ]
+
+
+@pytest.mark.parametrize("again, told", [(98, False), (99, True)])
+def test_image_that_very_many_look_like_is_told(make, capsys, again, told):
+    make({"text": "🍕"}, {"text": "🔥"}, *[{"text": "🔥", "image": "1.png"}] * again)
+    line = "100 images look like that of post 1, and stay in one split only."
+    assert (line in capsys.readouterr().err) == told
 
 
 @pytest.fixture
