@@ -26,7 +26,7 @@ import simplejpeg
 from PIL import Image, ImageEnhance
 from threadpoolctl import threadpool_limits
 
-from emojigan.datasets.build.duplicates import NEAR, VALUES, fingerprints
+from emojigan.datasets.images.duplicates import NEAR, VALUES, fingerprints
 from emojigan.datasets.images.read import ImageError, read_image
 from emojigan.datasets.shards.encoding import ENCODERS
 from emojigan.datasets.worlds.make import draw, shoot

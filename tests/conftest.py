@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emojigan.datasets.build.dataset import Source, build_shards
+from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.build.survey import Source
 from emojigan.datasets.emojis.vectors.word2vec import keyed, save_vectors
 from emojigan.datasets.store.folder import LocalFolder
 

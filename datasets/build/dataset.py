@@ -15,20 +15,17 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
 from ..emojis.text import CANONICAL_VERSION
 from ..errors import InputError
-from ..posts.broken import check_broken
+from ..posts.limits import too_bad
 from ..posts.outcomes import BROKEN_FILES, DISGUISED_EMOJIS, DUPLICATE_ID, LEFT_OUT, USED
-from ..posts.post import Post, Reject
-from ..posts.read import read_posts
+from ..posts.post import Reject
 from ..shards.layout import BEGUN, BUILD_FOLDER, MANIFEST, REJECTS, index_name, is_begun, leftovers
 from ..shards.manifest import SPLIT_BY, Manifest, ShardEntry, read_manifest, split_by_count, write_manifest
 from ..shards.vocabulary import why_empty
@@ -41,28 +38,11 @@ from .options import BuildOptions
 from .parts import has_part, read_part
 from .plan import Digest, Plan, plan_shards
 from .shard import ShardStatistics, write_shard
+from .survey import Source, Survey, survey_posts
 
 COMMAND = "shards build"
-CHUNK = 512  # posts
 HOPELESS = 100  # bad posts before a build may be given up early
 CROWD = 100  # images that look like one, where they are one of CROWD, too: hardly photographs
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where posts come from."""
-
-    paths: Sequence[Path]
-    form: str = "auto"
-    columns: Mapping[str, str] = field(default_factory=dict)
-
-    def chunks(self) -> Iterator[Chunk]:
-        """The posts, in their order, by CHUNK."""
-        posts = read_posts(self.paths, self.form, self.columns)
-        number = 0
-        while entries := tuple(islice(posts, CHUNK)):
-            yield Chunk(number, entries)
-            number += 1
 
 
 @dataclass(frozen=True)
@@ -74,21 +54,6 @@ class Task:
 
 
 WHOLE = Task()
-
-
-@dataclass(frozen=True)
-class Survey:
-    """A first look at a source."""
-
-    num_posts: int
-    broken: Counter[str]  # broken files and parts of files, by reason: each stands where posts would
-    fingerprints: list[str]  # of the chunks
-    content: str  # hash of the posts without their paths: a copy of them elsewhere has the same
-
-    @property
-    def num_entries(self) -> int:
-        """Posts, and what stands where posts would."""
-        return self.num_posts + self.broken.total()
 
 
 def build_shards(
@@ -120,7 +85,7 @@ def build_shards(
     """
     _check_apart(source, folder)
     _existing(folder, options)  # which may refuse, before the posts are read
-    survey = _survey(source, options, max_bad, skip_broken)
+    survey = survey_posts(source, options, max_bad, skip_broken)
     with writing(folder, COMMAND, wait=task.count > 1) as lock:
         if existing := _existing(folder, options):
             return _complete(existing, survey, folder)
@@ -159,7 +124,7 @@ def _build_share(
 ) -> Manifest | None:
     """Digest a task's share of the chunks; if no other is left, write the shards."""
     own = (chunk for chunk in source.chunks() if chunk.number % task.count == task.index)
-    share = len(range(task.index * CHUNK, survey.num_entries, task.count * CHUNK)) * CHUNK
+    share = survey.num_entries // task.count
     for _ in _digest_all(run, folder, options, own, share, max_bad):
         pass
     with writing(folder, COMMAND, wait=True) as lock:
@@ -215,49 +180,6 @@ def _other_dataset(folder: Folder) -> str:
         f"{folder} already holds a dataset, of other posts or options. Choose another --out, or remove it "
         "first."
     )
-
-
-def _survey(
-    source: Source, options: BuildOptions, max_bad: float, skip_broken: Collection[int | str]
-) -> Survey:
-    """Count and hash the posts.
-
-    Raises:
-        InputError: a file is broken, too many of the entries are no posts at all, or they lack the time that
-            splits them.
-    """
-    content = hashlib.sha256()
-    fingerprints = []
-    num_entries = without_time = 0
-    bad: Counter[str] = Counter()
-    first: list[Reject] = []
-    broken: Counter[str] = Counter()
-    files: dict[str, str] = {}
-    with progress(None, "reading", "posts") as bar:
-        for chunk in source.chunks():
-            fingerprints.append(chunk.fingerprint(options))
-            content.update(chunk.content(options))
-            for entry in chunk.entries:
-                if isinstance(entry, Post):
-                    without_time += bool(entry.images) and entry.time is None
-                elif entry.reason in BROKEN_FILES:
-                    broken[entry.reason] += 1
-                    files.setdefault(entry.file, entry.reason)
-                else:
-                    bad[entry.reason] += 1
-                    first += [entry][: 3 - len(first)]
-            num_entries += len(chunk.entries)
-            bar.update(len(chunk.entries))
-    check_broken(files, skip_broken)
-    num_posts = num_entries - broken.total()
-    if bad.total() > max_bad * num_posts:
-        raise too_bad(bad, num_posts, max_bad, first)
-    if options.split_by == "time" and without_time:
-        raise InputError(
-            f"{without_time:,} of {num_posts:,} posts have no time that can be read. Name a table's column "
-            "with --column time=…, leave these posts out, or choose another --split-by."
-        )
-    return Survey(num_posts, broken, fingerprints, content.hexdigest())
 
 
 def _digest_all(
@@ -369,18 +291,6 @@ def rejects_of(folder: Folder, chunk: tuple[int, list[int]]) -> list[Reject]:
         if reason not in (USED, *LEFT_OUT):
             rejects.append(Reject(part.where(row), reason))
     return rejects + [Reject(f"{part.where(row)}, image {n}", reason) for row, n, reason in part.unread]
-
-
-def too_bad(
-    bad: Counter[str], num_posts: int, max_bad: float, first: list[Reject], more: str = ""
-) -> InputError:
-    """What to raise where more posts are bad than may be; names the first."""
-    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(bad.items()))
-    named = "; ".join(f"{reject.where}: {reject.reason}" for reject in first[:3])
-    return InputError(
-        f"{bad.total()} of {num_posts} posts are bad ({reasons}), more than --max-bad {max_bad:g} allows: "
-        f"{named}.{more}"
-    )
 
 
 def manifest_of(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..emojis.text import CANONICAL_VERSION
+from ..images.duplicates import WIDTH, fingerprint
 from ..images.read import ImageError, load_image, read_image
 from ..posts.outcomes import (
     DENIED_ACCOUNT,
@@ -30,7 +31,6 @@ from ..posts.post import ImageSource, Post, Reject
 from ..shards.encoding import ENCODERS
 from ..shards.layout import members_name, part_name
 from ..store.folder import Folder
-from .duplicates import WIDTH, fingerprint
 from .labels import NO_TIME, emojis_of, hash64, hash_account, position_of, texts_of, why_without
 from .options import BuildOptions
 from .parts import PART_VERSION, Part, read_part

@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..images.duplicates import WIDTH, near_clusters
 from ..posts.outcomes import (
     BAD_IMAGE,
     BROKEN_FILES,
@@ -26,7 +27,6 @@ from ..posts.outcomes import (
     WITHOUT_EMOJI,
 )
 from ..shards.layout import SPLITS, tar_name
-from .duplicates import WIDTH, near_clusters
 from .labels import deal
 from .options import BuildOptions
 

@@ -33,7 +33,7 @@ from ..store.lock import is_of_lock
 from ..store.trouble import MISSING, patiently
 from ..work.processes import mapper
 from ..work.progress import progress
-from .adopt import read_adopted
+from .contents import read_adopted
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from emojigan.datasets.build import dataset as builder
-from emojigan.datasets.build import digest
+from emojigan.datasets.build import digest, survey
 from emojigan.datasets.build import shard as shard_module
-from emojigan.datasets.build.dataset import Source, build_shards
+from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.deny import DenyList
 from emojigan.datasets.build.labels import hash_account, position_of, splits_of
 from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.build.survey import Source
 from emojigan.datasets.emojis.text import extract
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.images.read import read_image
@@ -52,7 +53,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Manif
 
     "image" defaults to one of its own, <number>.png, and the dataset is `tmp_path / "out"`.
     """
-    monkeypatch.setattr(builder, "CHUNK", 3)
+    monkeypatch.setattr(survey, "CHUNK", 3)
 
     def build(*posts: dict | str, options: BuildOptions = SMALL, max_bad: float = 0) -> Manifest:
         lines = []
@@ -477,7 +478,7 @@ def test_bytes_do_not_depend_on_the_chunks(make, tmp_path, monkeypatch):
     before = content(tmp_path / "out")
     for path in sorted((tmp_path / "out").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    monkeypatch.setattr(builder, "CHUNK", 2)
+    monkeypatch.setattr(survey, "CHUNK", 2)
     make(*POSTS, max_bad=0.2)
     assert content(tmp_path / "out") == before
 
@@ -582,7 +583,7 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mani
     """Build from posts that no table can hold."""
 
     def from_posts(*posts: Post, max_bad: float = 0) -> Manifest:
-        monkeypatch.setattr(builder, "read_posts", lambda *_: iter(posts))
+        monkeypatch.setattr(survey, "read_posts", lambda *_: iter(posts))
         manifest = build_shards(Source([]), LocalFolder(tmp_path / "out"), SMALL, workers=1, max_bad=max_bad)
         assert manifest is not None
         return manifest

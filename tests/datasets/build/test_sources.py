@@ -17,8 +17,9 @@ from PIL import Image
 from webdataset.writer import ShardWriter
 
 from emojigan.datasets.build import dataset as builder
-from emojigan.datasets.build.dataset import Source, Task, build_shards
+from emojigan.datasets.build.dataset import Task, build_shards
 from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.build.survey import Source
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts import paths
 from emojigan.datasets.posts.paths import name_with_tag

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from emojigan.datasets.build import dataset as builder
-from emojigan.datasets.build import digest
-from emojigan.datasets.build.dataset import WHOLE, Source, Task, build_shards
+from emojigan.datasets.build import digest, survey
+from emojigan.datasets.build.dataset import WHOLE, Task, build_shards
 from emojigan.datasets.build.digest import Chunk
 from emojigan.datasets.build.labels import FEWEST_ACCOUNTS, Deal, deal
 from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.build.survey import Source
 from emojigan.datasets.care.stats import page
 from emojigan.datasets.care.verify import verify
 from emojigan.datasets.errors import InputError
@@ -144,7 +145,7 @@ Build = Callable[..., Manifest | None]
 @pytest.fixture
 def build(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     """Build the archive in small chunks into a folder of tmp_path."""
-    monkeypatch.setattr(builder, "CHUNK", 7)
+    monkeypatch.setattr(survey, "CHUNK", 7)
 
     def build(
         split_by: str = "auto", out: str = "out", workers: int = 1, task: Task = WHOLE
@@ -214,7 +215,7 @@ def test_auto_is_content_with_what_it_chose_and_not_with_time(build):
 def test_bytes_do_not_depend_on_workers_chunks_tasks_and_kills(build, tmp_path, monkeypatch, split_by):
     build(split_by, out="once")
     expected = contents(tmp_path / "once")
-    monkeypatch.setattr(builder, "CHUNK", 11)
+    monkeypatch.setattr(survey, "CHUNK", 11)
     tasks = [build(split_by, out="tasks", task=Task(index, 3)) for index in (2, 0, 1)]
     assert tasks[:2] == [None, None] and contents(tmp_path / "tasks") == expected
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -15,10 +15,12 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from webdataset.writer import ShardWriter
 
-from emojigan.datasets.build.dataset import Source, build_shards
+from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.labels import hash_account
 from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.build.survey import Source
 from emojigan.datasets.care import adopt as module
+from emojigan.datasets.care import contents as contents_module
 from emojigan.datasets.care.adopt import adopt
 from emojigan.datasets.care.forget import forget
 from emojigan.datasets.care.verify import verify
@@ -270,7 +272,7 @@ def test_killed_adoption_goes_on_and_reads_no_image_twice(tars, tmp_path, monkey
     (tars / "01.train.index").write_bytes(b"damaged")
     read = []
     with monkeypatch.context() as patch:
-        patch.setattr(module, "read_image", lambda *a: (read.append(a), read_image(*a))[1])
+        patch.setattr(contents_module, "read_image", lambda *a: (read.append(a), read_image(*a))[1])
         index(tars)
     assert len(read) == 20 and (tars / "02.tar").read_bytes() == content
     assert contents(tars) == contents(other)

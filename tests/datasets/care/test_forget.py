@@ -15,9 +15,10 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from emojigan.datasets.build.dataset import Source, build_shards
+from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.labels import hash_account
 from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.build.survey import Source
 from emojigan.datasets.care import forget as module
 from emojigan.datasets.care.adopt import adopt
 from emojigan.datasets.care.forget import Forgotten, forget

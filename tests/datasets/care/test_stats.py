@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from emojigan.datasets.build.dataset import Source, build_shards
+from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.build.survey import Source
 from emojigan.datasets.care.adopt import adopt
 from emojigan.datasets.care.forget import forget
 from emojigan.datasets.care.stats import page, summarise

@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emojigan.datasets.build.dataset import Source, build_shards
+from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.build.survey import Source
 from emojigan.datasets.care.verify import Fault, verify
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.shards.index import Index, index_rows

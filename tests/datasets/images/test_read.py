@@ -16,8 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFile, ImageOps, TiffImagePlugin, features
 
-from emojigan.datasets.build.duplicates import VALUES, WIDTH, fingerprint, fingerprints, near_clusters
 from emojigan.datasets.images.average import _average, _bands, _weights, average_square
+from emojigan.datasets.images.duplicates import VALUES, WIDTH, fingerprint, fingerprints, near_clusters
 from emojigan.datasets.images.read import MAX_BYTES, ImageError, read_image
 from emojigan.datasets.images.tiff import _NEEDED
 from emojigan.datasets.shards.encoding import ENCODERS

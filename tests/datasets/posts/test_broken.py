@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.posts.broken import check_broken
+from emojigan.datasets.posts.limits import check_broken
 from emojigan.datasets.posts.outcomes import BROKEN_FILES
 from emojigan.datasets.posts.parquet import ParquetCell
 from emojigan.datasets.posts.post import Post, Reject

@@ -10,16 +10,17 @@ import boto3
 import pytest
 from click.testing import CliRunner
 
-from emojigan.datasets.build.dataset import Source, build_shards
+from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.build.survey import Source
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.folder import Folder, open_folder
 from emojigan.launch.cli import main
 
 BUILD = """
-from emojigan.datasets.build import dataset
+from emojigan.datasets.build import survey
 from emojigan.launch.cli import main
-dataset.CHUNK = 64
+survey.CHUNK = 64
 main()
 """
 
@@ -154,7 +155,7 @@ def refused(result, message: str) -> bool:
 
 
 def test_full_disk_is_told_and_leaves_only_whole_files(disk, posts_folder, shards, monkeypatch):
-    monkeypatch.setattr("emojigan.datasets.build.dataset.CHUNK", 64)
+    monkeypatch.setattr("emojigan.datasets.build.survey.CHUNK", 64)
     words = build(posts_folder, disk / "out", "--workers", "1")
     assert refused(CliRunner().invoke(main, words), "No space left")
     left = content(disk / "out")

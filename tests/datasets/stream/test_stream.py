@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from emojigan.datasets.build.dataset import Source, build_shards
+from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.build.survey import Source
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.shards.index import Index
 from emojigan.datasets.shards.manifest import Manifest, read_manifest

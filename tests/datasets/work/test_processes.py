@@ -14,18 +14,20 @@ from pathlib import Path
 import pytest
 
 from emojigan.datasets.build import dataset as builder
-from emojigan.datasets.build.dataset import Source, Task, build_shards
+from emojigan.datasets.build import survey
+from emojigan.datasets.build.dataset import Task, build_shards
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.build.parts import Part
+from emojigan.datasets.build.survey import Source
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.folder import LocalFolder
 from emojigan.datasets.work.processes import IN_FLIGHT, mapper
 
 OPTIONS = BuildOptions(images_per_shard=50)
 BUILD = """
-from emojigan.datasets.build import dataset
+from emojigan.datasets.build import survey
 from emojigan.launch.cli import main
-dataset.CHUNK = 16
+survey.CHUNK = 16
 main()
 """
 
@@ -56,7 +58,7 @@ def test_two_workers_write_the_bytes_of_one(posts_folder, shards, tmp_path, engi
 @pytest.fixture
 def array(posts_folder, tmp_path, monkeypatch):
     """Run one task of a job array of three."""
-    monkeypatch.setattr(builder, "CHUNK", 16)
+    monkeypatch.setattr(survey, "CHUNK", 16)
     source, folder = Source([posts_folder / "posts.jsonl"]), LocalFolder(tmp_path / "out")
     return lambda index: build_shards(source, folder, OPTIONS, max_bad=0, workers=1, task=Task(index, 3))
 
@@ -103,15 +105,14 @@ def test_second_build_is_refused_in_one_line_and_the_first_is_whole(posts_folder
 
 
 def test_source_that_changes_while_it_is_read_is_told(array, posts_folder, tmp_path, monkeypatch):
-    survey = builder._survey
+    survey_posts = survey.survey_posts
 
     def shorter(*arguments):
-        monkeypatch.setattr(builder, "CHUNK", 10**6)
-        found = survey(*arguments)
-        monkeypatch.setattr(builder, "read_posts", lambda *_: iter(()))
+        found = survey_posts(*arguments)
+        monkeypatch.setattr(survey, "read_posts", lambda *_: iter(()))
         return found
 
-    monkeypatch.setattr(builder, "_survey", shorter)
+    monkeypatch.setattr(builder, "survey_posts", shorter)
     source = Source([posts_folder / "posts.jsonl"])
     with pytest.raises(InputError, match="changed while they were read"):
         build_shards(source, LocalFolder(tmp_path / "out"), OPTIONS, max_bad=0, workers=1)

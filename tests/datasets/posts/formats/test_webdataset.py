@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from webdataset.writer import TarWriter
 
-from emojigan.datasets.build.dataset import Source, build_shards
+from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.build.survey import Source
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.formats.webdataset import TarSlice
 from emojigan.datasets.posts.post import Post, Reject

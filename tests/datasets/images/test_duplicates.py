@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from emojigan.datasets.build import duplicates
-from emojigan.datasets.build.duplicates import (
+from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.build.plan import Digest, Plan, plan_shards
+from emojigan.datasets.images import duplicates
+from emojigan.datasets.images.duplicates import (
     CURVES,
     NEAR,
     NEIGHBOURS,
@@ -19,8 +21,6 @@ from emojigan.datasets.build.duplicates import (
     fingerprints,
     near_clusters,
 )
-from emojigan.datasets.build.options import BuildOptions
-from emojigan.datasets.build.plan import Digest, Plan, plan_shards
 from emojigan.datasets.images.read import read_image
 from emojigan.datasets.shards.layout import SPLITS
 from emojigan.datasets.worlds.make import draw, shoot
