@@ -2,17 +2,21 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from s3fs import S3FileSystem
 
 from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.build.survey import Source
 from emojigan.datasets.emojis.vectors.word2vec import keyed, save_vectors
 from emojigan.datasets.store.folder import LocalFolder
+
+from .stores import ceph_server
 
 EMOJIS = "😍😂🔥🐶🌊🍕🎉💔"
 NUM_POSTS = 300
@@ -68,3 +72,20 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "OMP_NUM_THREADS": "1",
     }
+
+
+@pytest.fixture(scope="session")
+def ceph_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Ceph's S3 gateway with the bucket `bucket`; yields what its clients need."""
+    with ceph_server(tmp_path_factory.mktemp("ceph")) as environment:
+        yield environment
+
+
+@pytest.fixture
+def ceph(ceph_gateway: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """The same, of which this process is told."""
+    for name, value in ceph_gateway.items():
+        monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()  # of clients of another server
+    yield ceph_gateway
+    S3FileSystem.clear_instance_cache()

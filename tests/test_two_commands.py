@@ -18,8 +18,6 @@ from emojigan.datasets.shards.layout import MANIFEST
 from emojigan.datasets.shards.manifest import read_manifest
 from emojigan.datasets.store.folder import Folder, LocalFolder, open_folder
 
-from .stores import ceph_server
-
 PROGRAM = """
 from emojigan.datasets.store import lock
 from emojigan.launch.cli import main
@@ -126,14 +124,6 @@ def test_two_commands_on_a_disk(mix, tmp_path, seed):
 @pytest.mark.parametrize("seed", range(100, 120))
 def test_any_two_commands_on_a_disk(mix, tmp_path, seed):
     mix(seed, str(tmp_path), {})
-
-
-@pytest.fixture(scope="module")
-def ceph(tmp_path_factory: pytest.TempPathFactory):
-    with ceph_server(tmp_path_factory.mktemp("ceph")) as environment, pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        yield environment
 
 
 @pytest.mark.soak

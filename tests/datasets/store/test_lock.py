@@ -41,14 +41,14 @@ with lock.writing(open_folder(sys.argv[1]), "hold") as held:
 """
 
 
-@pytest.fixture(params=["disk", "s3"])
+@pytest.fixture(params=["disk", "store", pytest.param("ceph", marks=pytest.mark.soak)])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty folder; signs of life come five times a second."""
     for name, seconds in {"POLL": 0.02, "BEAT": 0.2, "SILENCE": 4.0}.items():
         monkeypatch.setattr(module, name, seconds)
     if request.param == "disk":
         return f"{tmp_path}/folder"
-    request.getfixturevalue("store")
+    request.getfixturevalue(request.param)
     return f"s3://bucket/{tmp_path.name}"
 
 
@@ -105,7 +105,7 @@ def test_an_error_ends_the_writing(folder):
     assert folder.names() == []
 
 
-@pytest.mark.parametrize("url", ["s3"], indirect=True)
+@pytest.mark.parametrize("url", ["store", pytest.param("ceph", marks=pytest.mark.soak)], indirect=True)
 def test_one_that_gave_no_sign_of_life_for_too_long_does_not_go_on(folder, holder):
     """As after a pause of the whole machine: another one took it for dead."""
     os.kill(holder.pid, signal.SIGSTOP)

@@ -324,9 +324,11 @@ def losses(run: Path) -> list[str]:
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("server", ["store", "ceph"])
 def test_two_ranks_train_alike_from_a_damaged_cache_and_end_alike_on_a_full_disk(
-    store, disk, shards, vectors_file, environment, tmp_path
+    request, server, disk, shards, vectors_file, environment, tmp_path
 ):
+    store = request.getfixturevalue(server)
     client = boto3.client("s3")
     for path in shards.rglob("*"):
         if path.is_file():
