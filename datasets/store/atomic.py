@@ -1,6 +1,5 @@
 """Files and folders that are whole or absent: written under a temporary name, synced, then renamed."""
 
-import errno
 import glob
 import hashlib
 import os
@@ -10,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .trouble import FULL
+
 SUMS = "SHA256SUMS"
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def telling_where(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             error.filename = str(path)
         raise
 

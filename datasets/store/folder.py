@@ -253,7 +253,7 @@ class StoreFolder:
             with replacing(file) as temporary, self._reaching(name) as (store, path):
                 store.get_file(path, str(temporary))
         except OSError as error:
-            error.filename = error.filename or (str(file.parent) if error.errno in FULL else self.url)
+            error.filename = str(file.parent) if error.errno in FULL else error.filename or self.url
             raise
 
     def size(self, name: str) -> int | None:
