@@ -84,33 +84,20 @@ def build_shards(
             somebody else writes there.
     """
     _check_apart(source, folder)
-    _existing(folder, options)  # which may refuse, before the posts are read
+    existing = _existing(folder, options)  # which may refuse, before the posts are read
     survey = survey_posts(source, options, max_bad, skip_broken)
-    with writing(folder, COMMAND, wait=task.count > 1) as lock:
+    if existing:
+        return _complete(existing, survey, folder)
+    if task.count > 1:
+        with mapper(engine, workers) as run:
+            return _build_share(run, source, folder, options, survey, max_bad, task)
+    with writing(folder, COMMAND) as lock:
         if existing := _existing(folder, options):
             return _complete(existing, survey, folder)
         _begin(folder, options, survey, task)
-        if task.count == 1:
-            with mapper(engine, workers) as run:
-                digests = _digest_all(run, folder, options, source.chunks(), survey.num_entries, max_bad)
-                return _assemble(run, folder, options, survey, digests, max_bad, lock)
-    with mapper(engine, workers) as run:
-        return _build_share(run, source, folder, options, survey, max_bad, task)
-
-
-def _begin(folder: Folder, options: BuildOptions, survey: Survey, task: Task) -> None:
-    """Note what is built. Raises InputError when a job array, whose tasks nothing locks, builds another."""
-    about = hashlib.sha256(repr((options.to_json(), survey.content)).encode()).hexdigest()
-    try:
-        other = json.loads(folder.read(BEGUN))
-    except (FileNotFoundError, NotADirectoryError):
-        other = {"build": about, "tasks": task.count}
-    if other["build"] != about and other["tasks"] > 1:
-        raise InputError(
-            f"{folder} is being built by a job array, of other posts or options. Choose another --out; or, "
-            f"if none of its tasks runs any more, remove {folder}/{BUILD_FOLDER}."
-        )
-    folder.write(BEGUN, json.dumps({"build": about, "tasks": task.count}))
+        with mapper(engine, workers) as run:
+            digests = _digest_all(run, folder, options, source.chunks(), survey.num_entries, max_bad)
+            return _assemble(run, folder, options, survey, digests, max_bad, lock)
 
 
 def _build_share(
@@ -123,23 +110,46 @@ def _build_share(
     task: Task,
 ) -> Manifest | None:
     """Digest a task's share of the chunks; if no other is left, write the shards."""
+    _begin(folder, options, survey, task)
     own = (chunk for chunk in source.chunks() if chunk.number % task.count == task.index)
     share = survey.num_entries // task.count
     for _ in _digest_all(run, folder, options, own, share, max_bad):
         pass
+    to_come = sum(not each for each in run(partial(has_part, folder), enumerate(survey.fingerprints)))
+    if to_come and not folder.size(MANIFEST):  # else another task was faster, and has removed the parts
+        print(
+            f"This task is done. Of {len(survey.fingerprints)} chunks of posts {to_come} are still to come, "
+            "from other tasks; the last of them writes the shards.",
+            file=sys.stderr,
+        )
+        return None
     with writing(folder, COMMAND, wait=True) as lock:
-        if existing := _existing(folder, options):  # another task was faster
+        if existing := _existing(folder, options):
             return _complete(existing, survey, folder)
-        finished = run(partial(has_part, folder), enumerate(survey.fingerprints))
-        if to_come := sum(not each for each in finished):
-            print(
-                f"This task is done. Of {len(survey.fingerprints)} chunks of posts {to_come} are still to "
-                "come, from other tasks; the last of them writes the shards.",
-                file=sys.stderr,
-            )
-            return None
         digests = _digest_all(run, folder, options, source.chunks(), survey.num_entries, max_bad)
         return _assemble(run, folder, options, survey, digests, max_bad, lock)
+
+
+def _begin(folder: Folder, options: BuildOptions, survey: Survey, task: Task) -> None:
+    """Note what is built, by how many tasks: these have no lock while they digest.
+
+    Raises:
+        InputError: others build from other posts or options, or may still do.
+    """
+    about = hashlib.sha256(repr((options.to_json(), survey.content)).encode()).hexdigest()
+    if folder.swap(BEGUN, None, json.dumps({"build": about, "tasks": task.count})):
+        return
+    old = folder.read(BEGUN)
+    other = json.loads(old)
+    if other["build"] == about and other["tasks"] >= task.count:
+        return
+    if other["build"] != about and max(other["tasks"], task.count) > 1:
+        raise InputError(
+            f"{folder} was begun from other posts or options, and tasks of a job array may still be building "
+            f"it. Choose another --out; or, if nothing writes there any more, remove {folder}/{BUILD_FOLDER}."
+        )
+    if not folder.swap(BEGUN, old, json.dumps({"build": about, "tasks": task.count})):
+        raise InputError(f"{folder} was begun by somebody else at the same time. Run the same command again.")
 
 
 def _check_apart(source: Source, folder: Folder) -> None:
@@ -154,7 +164,7 @@ def _existing(folder: Folder, options: BuildOptions) -> Manifest | None:
     """The manifest of a finished dataset of these options. Raises InputError when something is in the way."""
     if folder.path is not None and folder.path.is_file():
         raise InputError(f"{folder} is a file. Choose another --out.")
-    if folder.size(MANIFEST):
+    if folder.size(MANIFEST) is not None:
         manifest = read_manifest(folder)
         if options.made(manifest):
             return manifest

@@ -31,7 +31,7 @@ from ..posts.post import ImageSource, Post, Reject
 from ..shards.encoding import ENCODERS
 from ..shards.layout import members_name, part_name
 from ..store.folder import Folder
-from .labels import NO_TIME, emojis_of, hash64, hash_account, position_of, texts_of, why_without
+from .labels import NO_TIME, emojis_of, hash64, hash_account, texts_of, why_without
 from .options import BuildOptions
 from .parts import PART_VERSION, Part, read_part
 from .plan import Digest
@@ -160,7 +160,7 @@ def _summary(part: Part, chunk: int) -> Digest:
         outcome=part.outcome,
         is_post=part.is_post,
         id_hash=np.array([hash64(name) for name in part.names], np.uint64),
-        account=np.array([position_of(account) for account in part.accounts], np.uint64),
+        account=np.array([hash64(account) for account in part.accounts], np.uint64),
         time=part.time,
         tuples=np.array([len(emojis) for emojis in part.emojis], np.int32),
         post=part.post,

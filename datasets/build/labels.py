@@ -1,7 +1,7 @@
 """What is known of a post without its images: its emojis, who posted it, and its split.
 
 Post ─► emojis_of ─► or why_without
-     ─► hash_account ─► position_of ─► deal, all posts at once ─► splits_of
+     ─► hash_account ─► hash64 ─► deal, all posts at once ─► splits_of
 """
 
 import hashlib
@@ -29,11 +29,6 @@ def hash_account(post: Post) -> str:
     It keeps names out of the shards. Somebody who guesses a name can still check whether it is there.
     """
     return hashlib.blake2b(post.account.encode(), digest_size=16, person=b"emojigan-account").hexdigest()
-
-
-def position_of(account: str) -> int:
-    """Where a hashed account lies between 0 and 2^64, which decides its split where accounts are dealt."""
-    return hash64(account)
 
 
 def emojis_of(post: Post, options: BuildOptions) -> list[str]:

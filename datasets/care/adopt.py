@@ -123,13 +123,19 @@ def _complete(folder: Folder, options: BuildOptions, tars: list[str]) -> Manifes
     if not recorded.pop("adopted", False):
         asked["split_by"] = manifest.split_by  # ours have it by their folders
     known = {entry.name: entry.bytes for entry in manifest.shards}
-    if recorded != asked or known != {name: folder.size(name) for name in tars}:
+    same = recorded == asked and known == {name: folder.size(name) for name in tars if name in known}
+    if not same or any(_has_samples(folder, name, options) for name in tars if name not in known):
         raise InputError(
             f"{folder} holds a dataset already. To adopt its tars anew, remove its {MANIFEST} first."
         )
     folder.remove_folder(BUILD_FOLDER)
     print(f"{folder} holds this dataset already, complete.", file=sys.stderr)
     return manifest
+
+
+def _has_samples(folder: Folder, name: str, options: BuildOptions) -> bool:
+    with folder.reading(name) as path:
+        return any(read_adopted(path, name, options).samples.values())
 
 
 def _check_bad(notes: list[_Note], rejects: list[Reject], max_bad: float) -> None:

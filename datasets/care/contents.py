@@ -17,7 +17,7 @@ import numpy as np
 import simplejpeg
 from zlib_ng import zlib_ng
 
-from ..build.labels import emojis_of, hash64, hash_account, position_of, splits_of, why_without
+from ..build.labels import emojis_of, hash64, hash_account, splits_of, why_without
 from ..build.options import BuildOptions
 from ..errors import InputError
 from ..images.read import ImageError, load_image, read_image
@@ -153,7 +153,7 @@ def _kind(image: bytes, size: int) -> str:
 
 
 def _split_of_label(label: Label, options: BuildOptions) -> str:
-    position = hash64(label.post) if split_by_of(options) == "post" else position_of(label.account)
+    position = hash64(label.post if split_by_of(options) == "post" else label.account)
     return SPLITS[splits_of(np.array([position], np.uint64), options)[0]]
 
 

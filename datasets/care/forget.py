@@ -218,14 +218,14 @@ def _forget_rejects(folder: Folder, posts: frozenset[str]) -> None:
     if folder.size(REJECTS) is None:
         return
     wheres = {f"post {post}" for post in posts}
-    lines = folder.read(REJECTS).decode().splitlines(keepends=True)
+    lines = folder.read(REJECTS).splitlines(keepends=True)  # of bytes: a text would be cut at U+2028, too
     kept = [
         line
         for line in lines
         if not wheres & {where := json.loads(line)["where"], re.sub(r", image \d+$", "", where)}
     ]
     if len(kept) < len(lines):
-        folder.write(REJECTS, "".join(kept)) if kept else folder.remove(REJECTS)
+        folder.write(REJECTS, b"".join(kept)) if kept else folder.remove(REJECTS)
 
 
 def _damaged(folder: Folder, name: str, reason: object) -> InputError:

@@ -21,7 +21,7 @@ from typing import Protocol
 import fsspec
 
 from ..errors import InputError
-from .atomic import replacing, telling_where, write_atomic
+from .atomic import create, replacing, telling_where, write_atomic
 from .trouble import FULL
 
 SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "http", "https", "memory")
@@ -135,7 +135,9 @@ class LocalFolder:
         write_atomic(self.path / _checked(name), content)
 
     def swap(self, name: str, old: bytes | None, new: bytes | str) -> bool:
-        same = old is None if self.size(name) is None else old is not None and self.read(name) == old
+        if old is None:
+            return create(self.path / _checked(name), new)
+        same = self.size(name) is not None and self.read(name) == old
         if same:
             self.write(name, new)
         return same

@@ -1,30 +1,31 @@
 """One writer at a time in a folder; a second one is told so, and who the first is.
 
     writing ─► a disk: a lock of the system on `.lock`, which ends with its process
-            ─► a store: a file of one's own in `.writers/`, written anew every few seconds: a sign of life
+            ─► a store: a file of one's own in `.writers/`, of a new name every few seconds: a sign of life
 
-Of two writers on a store each writes that it writes before it lists what others wrote, so at least one sees
-the other and steps back. This asks of a store only that it lists what was written, which all do; and no
-clocks are compared. A file without a sign of life for SILENCE is of a writer that was killed, and goes.
+Of two writers on a store each says that it writes before it lists what others say, so at least one sees the
+other and steps back. This asks of a store only that it lists what was written, which all do. No clocks are
+compared, but to choose who of those that wait is the next. One without a sign of life for SILENCE was killed,
+and its file goes.
 """
 
 import fcntl
-import json
 import os
 import secrets
 import socket
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from ..errors import InputError
 from .folder import Folder, StoreFolder
+from .trouble import patiently, tell
 
 LOCK, WRITERS = ".lock", ".writers"
 POLL, BEAT, SILENCE = 1.0, 10.0, 45.0  # seconds
@@ -65,27 +66,27 @@ def is_of_lock(name: str) -> bool:
 
 
 class _Waiting:
-    """Tells once for whom a writer waits; or refuses, where it shall not wait."""
+    """Tells for whom a writer waits; or refuses, where it shall not wait."""
 
-    def __init__(self, folder: Folder | Path, wait: bool) -> None:
-        self._folder, self._wait, self._told = folder, wait, False
+    def __init__(self, folder: Folder | Path, waits: bool) -> None:
+        self._folder, self._waits = folder, waits
+        self._told: set[Callable] = set()
 
-    def find(self, other: str) -> None:
-        """There is a sign of another writer, which may be dead."""
-        self._tell(
-            f"{self._folder} was being written by {other}: waiting {SILENCE:.0f} s for a sign of life."
-        )
+    def may_live(self, other: Callable[[], str]) -> None:
+        """There are signs of another writer, which may be dead."""
+        if self.may_live not in self._told:
+            self._told.add(self.may_live)
+            tell(
+                f"{self._folder} was being written by {other()}: waiting {SILENCE:.0f} s for a sign of life."
+            )
 
-    def meet(self, other: str) -> None:
+    def lives(self, other: Callable[[], str]) -> None:
         """There is another writer."""
-        if not self._wait:
-            raise InputError(f"{self._folder} is being written by {other}. Try again when that has ended.")
-        self._tell(f"{self._folder} is being written by {other}: waiting for its end.")
-
-    def _tell(self, line: str) -> None:
-        if not self._told:
-            print(line, file=sys.stderr)
-        self._told = True
+        if not self._waits:
+            raise InputError(f"{self._folder} is being written by {other()}. Try again when that has ended.")
+        if self.lives not in self._told:
+            self._told.add(self.lives)
+            tell(f"{self._folder} is being written by {other()}: waiting for its end.")
 
 
 class _SystemLock:
@@ -105,11 +106,11 @@ def _locked(path: Path, writer: str, wait: bool) -> Iterator[Lock]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                waiting.meet(file.read() or "another process")
+                waiting.lives(lambda: file.read() or "another process")
                 time.sleep(POLL)
                 continue
             except OSError:  # a network disk may have none
-                print(f"{path}: this disk has no locks. See that nobody else writes there.", file=sys.stderr)
+                tell(f"{path}: this disk has no locks. See that nobody else writes there.")
             if not _is_at(file.fileno(), path / LOCK):
                 continue  # the writer before us took the file away after we had opened it
             file.truncate(0)
@@ -128,22 +129,15 @@ def _is_at(descriptor: int, path: Path) -> bool:
     return False
 
 
-@dataclass(frozen=True)
-class _Sign:
-    """What the file of a writer says."""
-
-    writer: str
-    writes: bool  # or waits
-    number: str  # another each time
-
-
 class _SignsOfLife:
-    """A writer's file in `.writers/`, and the thread that writes it anew."""
+    """A writer's file in `.writers/`, and the thread that puts one of a new name in its place."""
 
     def __init__(self, writers: StoreFolder, folder: Folder, writer: str) -> None:
-        self.name = f"{time.time_ns():020d}-{secrets.token_hex(4)}"  # who came first is the first by name
+        self.identity = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
         self._writers, self._folder, self._writer = writers, folder, writer
         self._writes = self._lost = False
+        self._number = 0
+        self._name = ""
         self._last = time.monotonic()
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -152,19 +146,23 @@ class _SignsOfLife:
         self._thread.start()
 
     def give(self, writes: bool | None = None) -> None:
-        """Write the file, which tells whether this one writes, or waits."""
+        """Give a sign, which tells whether this one writes, or waits."""
         with self._lock:
             begun = time.monotonic()
             self._lost |= begun - self._last > SILENCE  # and is taken for dead
             if self._lost:
                 return
             self._writes = self._writes if writes is None else writes
-            sign = _Sign(self._writer, self._writes, secrets.token_hex(8))
-            self._writers.write(self.name, json.dumps(asdict(sign)))
+            old, self._number = self._name, self._number + 1
+            self._name = f"{self.identity}-{self._number:06d}-{'writes' if self._writes else 'waits'}"
+            self._writers.write(self._name, self._writer)
             self._last = begun
+            if old:
+                self._writers.remove(old)
 
     def check(self) -> None:
-        if self._lost or time.monotonic() - self._last > SILENCE / 2:
+        patiently(self.give, self._folder)
+        if self._lost:
             raise InputError(
                 f"{self._folder} had no sign of life from this process for too long: another one may be "
                 "writing there. Run the same command again."
@@ -173,7 +171,7 @@ class _SignsOfLife:
     def end(self) -> None:
         self._ended.set()
         self._thread.join()
-        self._writers.remove(self.name)
+        self._writers.remove(self._name)
 
     def _keep_giving(self) -> None:
         while not self._ended.wait(BEAT):
@@ -191,33 +189,50 @@ def _announced(writers: StoreFolder, folder: Folder, writer: str, wait: bool) ->
         own.end()
 
 
+@dataclass(frozen=True)
+class _Sign:
+    """What the name of a file in `.writers/` says."""
+
+    name: str
+    number: int
+    writes: bool  # or waits
+
+
 def _become_writer(writers: StoreFolder, own: _SignsOfLife, waiting: _Waiting) -> None:
     """Return when nobody else writes. Raises InputError when somebody does who gives signs of life."""
-    met: dict[str, tuple[_Sign, float]] = {}  # the last sign of each other one, and when it was first seen
+    met: dict[str, tuple[int, float]] = {}  # the last sign of each other one, and when it was first seen
     while True:
-        others = _read_others(writers, own.name)
-        for name, sign in others.items():
-            last, since = met.setdefault(name, (sign, time.monotonic()))
-            if sign != last:
-                met[name] = sign, time.monotonic()
+        others = _others(writers, own.identity)
+        for identity, sign in others.items():
+            last, since = met.setdefault(identity, (sign.number, time.monotonic()))
+            if sign.number != last:
+                met[identity] = sign.number, time.monotonic()
                 if sign.writes:
-                    waiting.meet(sign.writer)
+                    waiting.lives(partial(_text, writers, sign))
             elif time.monotonic() - since > SILENCE:
-                writers.remove(name)
-            elif sign.writes:
-                waiting.find(sign.writer)
-        if not any(sign.writes or name < own.name for name, sign in others.items()):
+                writers.remove(sign.name)
+            elif sign.writes or identity < own.identity:
+                waiting.may_live(partial(_text, writers, sign))
+        if not any(sign.writes or identity < own.identity for identity, sign in others.items()):
             own.give(writes=True)
-            if not any(sign.writes for sign in _read_others(writers, own.name).values()):
+            if not any(sign.writes for sign in _others(writers, own.identity).values()):
                 own.check()
                 return
             own.give(writes=False)
         time.sleep(POLL)
 
 
-def _read_others(writers: StoreFolder, own: str) -> dict[str, _Sign]:
-    found = {}
-    for name in writers.names():
-        with suppress(FileNotFoundError):  # it has ended
-            found[name] = _Sign(**json.loads(writers.read(name)))
-    return {name: sign for name, sign in found.items() if name != own}
+def _others(writers: StoreFolder, own: str) -> dict[str, _Sign]:
+    """The last sign of each other one, by who gave it: a listing tells all."""
+    found: dict[str, _Sign] = {}
+    for name in writers.names():  # sorted
+        identity, number, writes = name.rsplit("-", 2)
+        found[identity] = _Sign(name, int(number), writes == "writes")
+    return {identity: sign for identity, sign in found.items() if identity != own}
+
+
+def _text(writers: StoreFolder, sign: _Sign) -> str:
+    try:
+        return writers.read(sign.name).decode()
+    except FileNotFoundError:  # there is a newer one, or it has ended
+        return "another process"

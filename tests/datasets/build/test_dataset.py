@@ -22,7 +22,7 @@ from emojigan.datasets.build import digest, survey
 from emojigan.datasets.build import shard as shard_module
 from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.deny import DenyList
-from emojigan.datasets.build.labels import hash_account, position_of, splits_of
+from emojigan.datasets.build.labels import hash64, hash_account, splits_of
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.build.survey import Source
 from emojigan.datasets.emojis.text import extract
@@ -191,9 +191,7 @@ def test_nobody_is_in_two_splits(posts_folder, shards):
 
 
 def splits(accounts: list[str], options: BuildOptions) -> list[str]:
-    return [
-        SPLITS[split] for split in splits_of(np.array(list(map(position_of, accounts)), np.uint64), options)
-    ]
+    return [SPLITS[split] for split in splits_of(np.array(list(map(hash64, accounts)), np.uint64), options)]
 
 
 @given(st.text(min_size=1), st.floats(0, 0.5), st.floats(0, 0.5))
@@ -369,6 +367,15 @@ def calls(monkeypatch, module, name: str) -> list:
     function = getattr(module, name)
     monkeypatch.setattr(module, name, lambda *a, **k: (made.append(a), function(*a, **k))[1])
     return made
+
+
+def test_an_empty_manifest_is_damage_and_told_before_the_work(make, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.json").touch()
+    digested = calls(monkeypatch, digest, "_digest_post")
+    with pytest.raises(InputError, match=r"manifest\.json is damaged"):
+        make({"text": "🔥"})
+    assert digested == []
 
 
 def test_full_disk_at_the_manifest_leaves_what_the_next_build_keeps(make, tmp_path, monkeypatch):

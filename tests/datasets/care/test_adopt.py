@@ -288,6 +288,12 @@ def test_adoption_that_was_killed_after_its_manifest_goes_on(tars, tmp_path, mon
     assert capsys.readouterr().err.endswith(f"{tars} holds this dataset already, complete.\n")
 
 
+def test_a_tar_of_which_nothing_was_used_does_not_make_an_adoption_another(tars):
+    with tarfile.open(tars / "00.tar", "w"):
+        pass
+    assert index(tars) == index(tars)
+
+
 def test_adopted_tars_that_changed_are_not_taken_for_complete(tars):
     index(tars)
     shutil.copy(tars / "01.tar", tars / "03.tar")

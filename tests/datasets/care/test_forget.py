@@ -181,6 +181,16 @@ def test_rejects_lose_the_accounts_lines(dataset):
     assert [json.loads(line)["where"] for line in lines] == ["post q"]
 
 
+def test_rejects_with_any_sign_in_their_ids_lose_the_accounts_lines(dataset):
+    """A text's lines end at more signs than those of a file."""
+    kept = json.dumps({"where": "post a\u2028b\x85", "reason": "duplicate id"}, ensure_ascii=False) + "\n"
+    with open(dataset / "rejects.jsonl", "a", encoding="utf-8") as file:
+        file.write(kept)
+    without(dataset, ANN)
+    assert (dataset / "rejects.jsonl").read_text(encoding="utf-8").endswith("}\n" + kept)
+    assert "post p3" not in (dataset / "rejects.jsonl").read_text(encoding="utf-8")
+
+
 def test_two_accounts_one_after_the_other_leave_what_both_at_once_do(dataset, tmp_path):
     other = shutil.copytree(dataset, tmp_path / "other")
     bob = hash_account(Post("", "Bob", ()))

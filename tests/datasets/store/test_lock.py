@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store import lock as module
-from emojigan.datasets.store.folder import Folder, open_folder
+from emojigan.datasets.store.folder import Folder, StoreFolder, open_folder
 from emojigan.datasets.store.lock import writing
 
 # A process that adds to a number in a folder, as often as it is told, and is slow about it.
@@ -113,3 +115,25 @@ def test_one_that_gave_no_sign_of_life_for_too_long_does_not_go_on(folder, holde
         os.kill(holder.pid, signal.SIGCONT)
         output = holder.communicate("\n", timeout=30)[1]
     assert holder.returncode == 1 and "had no sign of life from this process for too long" in output
+
+
+def test_the_more_wait_the_more_they_ask_of_a_store_but_not_of_each_other(tmp_path, monkeypatch):
+    """Listings tell who waits and who writes; no one reads what everybody else says."""
+    for name, seconds in {"POLL": 0.01, "BEAT": 0.5, "SILENCE": 60.0}.items():
+        monkeypatch.setattr(module, name, seconds)
+    reads = []
+    read = StoreFolder.read
+    monkeypatch.setattr(StoreFolder, "read", lambda *a, **k: (reads.append(a), read(*a, **k))[1])
+    folder, done = open_folder(f"memory://{tmp_path.name}"), []
+
+    def wait_and_write() -> None:
+        with writing(folder, "many", wait=True):
+            done.append(len(done))
+            time.sleep(0.02)
+
+    threads = [threading.Thread(target=wait_and_write) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done == list(range(16)) and len(reads) <= 2 * 16

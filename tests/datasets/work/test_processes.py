@@ -79,12 +79,19 @@ def test_tasks_that_end_together_leave_one_whole_dataset(posts_folder, shards, t
     assert content(tmp_path / "out") == content(shards)
 
 
-def test_job_array_of_other_options_is_refused_and_that_of_the_same_goes_on(array, tmp_path, posts_folder):
+def test_job_array_of_other_options_is_refused_and_that_of_the_same_goes_on(
+    array, tmp_path, posts_folder, monkeypatch
+):
     array(0)
     source, folder = Source([posts_folder / "posts.jsonl"]), LocalFolder(tmp_path / "out")
     other = replace(OPTIONS, min_count=2)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(builder, "_digest_all", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        build_shards(source, folder, OPTIONS, max_bad=0, workers=1)  # beside the array; and is killed
     for task in (Task(1, 3), Task()):
-        with pytest.raises(InputError, match="is being built by a job array, of other posts or options"):
+        with pytest.raises(
+            InputError, match="was begun from other posts or options, and tasks of a job array"
+        ):
             build_shards(source, folder, other, max_bad=0, workers=1, task=task)
     assert build_shards(source, folder, OPTIONS, max_bad=0, workers=1) is not None
 
