@@ -40,6 +40,7 @@ from emojigan.trainer.model.snapshot import read_facts
 from emojigan.trainer.run import REPORT_PAGE, Origin
 from emojigan.trainer.runtime.ranks import check_same_start
 from emojigan.trainer.tracking import run_id_of
+from emojigan.trainer.validation import read_val
 
 EMOJIS = "😍😂🔥🐶🌊🍕🎉💔🦄"
 ZOE = "zoe-7"  # the only one who posts 🦄
@@ -304,15 +305,64 @@ def test_another_dataset_is_refused_though_it_lost_somebody(
         assert result.exit_code == 2 and "as it is after every `emojigan shards forget`" in result.stderr
 
 
+def test_a_dataset_whose_beginning_is_not_known_is_refused(place: Path, emojigan: Callable[..., Result]):
+    """The checkpoint is of a dataset that is known; what that was before is not, as an event does not say."""
+    run, shards = place / "runs" / "first", place / "shards"
+    without(shards, ZOE)
+    assert emojigan(*train(place, run)).exit_code == 0
+    without(shards, "Ann1")
+    manifest = json.loads((shards / "manifest.json").read_text(encoding="utf-8"))
+    del manifest["history"][0]["from"]
+    (shards / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    for words in (train(place, run), ["evaluate", run]):
+        result = emojigan(*words)
+        assert result.exit_code == 2 and result.stderr.count("\n") == 1
+        assert f"{shards} is not the dataset that {run} was trained on, as it is after" in result.stderr
+
+
 def test_a_run_that_begins_again_has_no_mark(place: Path, emojigan: Callable[..., Result]):
-    run = place / "runs" / "first"
+    """Neither in its folder nor in MLflow."""
+    run, client = place / "runs" / "first", mlflow.MlflowClient(f"sqlite:///{place / 'mlflow.db'}")
+    run_id = run_id_of(run)
+    assert run_id
     without(place / "shards", ZOE)
     assert emojigan(*train(place, run)).exit_code == 0
-    assert read_mark(run)
+    assert read_mark(run) and TAG in client.get_run(run_id).data.tags
     shutil.rmtree(run / "checkpoints")
     result = emojigan(*train(place, run))
     assert result.exit_code == 0 and "forgotten" not in result.stderr
     assert read_mark(run) is None
+    assert run_id_of(run) == run_id and TAG not in client.get_run(run_id).data.tags
+
+
+def test_a_run_whose_val_split_is_forgotten_goes_on_unscored(place: Path, emojigan: Callable[..., Result]):
+    """It is evaluated by its best scored snapshot, or by its last."""
+    run, shards = place / "runs" / "first", place / "shards"
+    forget(LocalFolder(shards), accounts_in(shards, "val"), dry_run=False, workers=1)
+    assert not manifest_of(shards).of_split("val")
+    result = emojigan(*train(place, run))
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("All of val that could score a snapshot is forgotten") == 1
+    (first, last) = (run / "snapshots" / name for name in ("step-00000008", "step-00000016"))
+    assert read_facts(first).scores and not read_facts(last).scores
+    for snapshot, told in ((first, "step 8, the best on the val split"), (last, "step 16, the last: ")):
+        result = emojigan("evaluate", run, *EVALUATE)
+        assert result.exit_code == 0, result.output
+        assert json.loads((run / "evaluation.json").read_text())["snapshot"] == snapshot.name
+        assert told in (run / REPORT_PAGE).read_text(encoding="utf-8")
+        shutil.rmtree(snapshot)
+    result = emojigan(*train(place, place / "runs" / "second"))
+    assert result.exit_code == 2 and "the val split is empty" in result.stderr  # nothing begins without
+
+
+def test_a_val_split_without_an_emoji_to_say_is_forgotten_only_where_something_was(place: Path):
+    before = inputs_of(place, "none")
+    without(place / "shards", ZOE)
+    after = inputs_of(place, "none", before.origin)
+    assert read_val(before) and read_val(after)
+    assert read_val(replace(after, vocabulary=("🦄", "🦖"))) is None
+    with pytest.raises(InputError, match="the val split has no emoji that can be learned"):
+        read_val(replace(before, vocabulary=("🦄", "🦖")))
 
 
 def inputs_of(place: Path, scheme: str, origin: Origin | None = None) -> Inputs:
@@ -354,8 +404,7 @@ def test_forget_tells_and_marks_what_was_trained_with_the_account(
     client.set_registered_model_alias("tiny", "champion", "1")
     run_id = run_id_of(run)
     assert run_id
-    telling = forgetting(place, "--account", ZOE, "--runs", place / "runs")
-    telling += ["--tracking-uri", uri]  # of the folder that it is run in, and given all the same
+    telling = forgetting(place, "--account", ZOE, "--runs", place / "runs", "--mlflow")
 
     def tags() -> tuple[str | None, str | None]:
         version = client.get_model_version("tiny", "1")
@@ -394,9 +443,8 @@ def test_a_forgetting_that_was_killed_before_it_told_tells_when_it_is_run_again(
     run = place / "runs" / "first"
     without(place / "shards", ZOE)  # and killed
     result = emojigan(*forgetting(place, "--account", ZOE, "--runs", run))
-    assert (
-        result.exit_code == 0 and f"{run} was trained with 12 of the tuples: it is marked." in result.stdout
-    )
+    assert result.exit_code == 0
+    assert f"{run} was trained with 12 of the tuples that went with them: it is marked." in result.stdout
     mark = read_mark(run)
     assert mark is not None
 
@@ -412,20 +460,35 @@ def test_the_day_of_a_mark_is_the_first(place: Path, emojigan: Callable[..., Res
     somebody = accounts_in(place / "shards", "train")[0]
     assert emojigan(*words, "--hash", somebody).exit_code == 0
     later = read_mark(run)
-    assert later and (later.date, later.accounts) == (mark.date, 2)
+    assert later and (later.date, later.accounts) == ("2001-01-01", 2)
 
 
 def test_who_was_held_out_marks_no_run(place: Path, emojigan: Callable[..., Result]):
     run = place / "runs" / "first"
     (held_out, *_) = accounts_in(place / "shards", "test")
     uri = f"sqlite:///{place / 'mlflow.db'}"
-    words = forgetting(place, "--hash", held_out, "--runs", place / "runs", "--tracking-uri", uri)
+    words = forgetting(place, "--hash", held_out, "--runs", place / "runs", "--mlflow")
     told = emojigan(*words).stdout
     for name in (str(run), "run first of MLflow", "models:/tiny/1"):
         assert re.search(rf"^{name}.* was not trained with them: they were held out\.$", told, re.MULTILINE)
     assert f"{run / REPORT_PAGE} may show their pictures. Make it again:\n  emojigan evaluate {run}\n" in told
     assert "Its report in MLflow" in told and "In its place" not in told
     assert read_mark(run) is None and TAG not in mlflow.MlflowClient(uri).get_model_version("tiny", "1").tags
+
+
+def test_what_is_told_is_of_those_who_are_named(place: Path, emojigan: Callable[..., Result]):
+    """Who was held out was not trained with, though somebody was before; the mark counts both."""
+    run, words = place / "runs" / "first", forgetting(place, "--runs", place / "runs", "--mlflow")
+    (held_out, *_) = accounts_in(place / "shards", "test")
+    assert emojigan(*words, "--account", ZOE).exit_code == 0
+    told = emojigan(*words, "--hash", held_out).stdout
+    assert told.count("was not trained with them: they were held out.") == 3 and "was trained" not in told
+    mark = read_mark(run)
+    assert mark and (mark.accounts, mark.train_tuples) == (2, 12)
+    (somebody, *_) = accounts_in(place / "shards", "train")
+    told = emojigan(*words, "--hash", somebody).stdout
+    went = manifest_of(place / "shards").history[-1]["train"]
+    assert told.count(f"was trained with {went} of the tuples that went with them: it is marked.") == 3
 
 
 def test_a_run_that_began_after_the_forgetting_is_not_told(place: Path, emojigan: Callable[..., Result]):
@@ -485,7 +548,7 @@ def test_a_run_of_an_earlier_version_is_found_and_goes_on_only_with_the_same_dat
     assert emojigan(*train(place, run)).exit_code == 0
     assert json.loads((run / "inputs.json").read_text())["origin"] == origin
     result = emojigan(*forgetting(place, "--account", ZOE, "--runs", kept))
-    assert f"{kept} was trained with 12 of the tuples: it is marked." in result.stdout
+    assert f"{kept} was trained with 12 of the tuples that went with them: it is marked." in result.stdout
     assert emojigan(*train(place, run)).exit_code == 0  # it has noted it by now
     result = emojigan(*train(place, kept))
     assert result.exit_code == 2 and "was made with another dataset" in result.stderr

@@ -52,8 +52,8 @@ class Mark:
         return json.dumps(asdict(self))
 
     def first(self, earlier: "Mark | None") -> "Mark":
-        """This mark, or the earlier one if it tells the same."""
-        return earlier if earlier and replace(earlier, date=self.date) == self else self
+        """This mark, with the day of an earlier one if there is one."""
+        return replace(self, date=earlier.date) if earlier else self
 
     @property
     def told(self) -> str:

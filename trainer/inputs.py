@@ -8,7 +8,8 @@ began: an emoji that went with a forgotten account is still one that the network
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from ..datasets.stream.reader import Batch
 from ..datasets.stream.split import Split
 from ..datasets.stream.stream import stream
 from .config import Config
+from .forgotten import Mark
 from .run import Origin
 
 MIN_COVERAGE = 0.5  # of the tuples must have a vector
@@ -35,7 +37,6 @@ class Inputs:
     """What a training is given. V emojis of the run's vocabulary have a vector; the manifest has M."""
 
     train: Split
-    val: Split
     vocabulary: tuple[str, ...]  # [V]
     vectors: torch.Tensor  # float32 [V, vector_dim], scaled as the config asks
     weights: np.ndarray  # float64 [V], mean 1 over the tuples that there were when the run began
@@ -48,10 +49,15 @@ class Inputs:
     origin: Origin  # the dataset when the run began
     vectors_hash: str  # SHA-256 of the vector file
 
-    @property
+    @cached_property
     def lineage(self) -> dict[str, tuple[dict, ...]]:
         """The identities that the dataset had and has, each with what was forgotten since."""
         return lineage(self.train.manifest)
+
+    @cached_property
+    def forgotten(self) -> Mark | None:
+        """What was forgotten since the run began. The origin must be in the lineage."""
+        return Mark.of(self.lineage[self.origin.dataset])
 
     def stream(
         self,
@@ -91,7 +97,8 @@ def read_inputs(config: Config, shards: Folder, vector_file: Path, origin: Origi
     origin = origin or Origin.of(manifest)
     emoji_vectors = load_vectors(vector_file)
     matrix, missing = match(emoji_vectors, list(origin.vocabulary))
-    known = np.array([emoji not in set(missing) for emoji in origin.vocabulary])
+    unknown = set(missing)
+    known = np.array([emoji not in unknown for emoji in origin.vocabulary])
     counts = np.array(list(origin.vocabulary.values()), np.int64)
     coverage = counts[known].sum() / counts.sum()
     if coverage < MIN_COVERAGE or known.sum() < 2:
@@ -100,22 +107,19 @@ def read_inputs(config: Config, shards: Folder, vector_file: Path, origin: Origi
             f"({known.sum()} of {len(known)} emojis). Use others, such as `emojigan vectors build` makes."
         )
     cache = ShardCache(Path(config.run.cache).expanduser(), int(config.run.cache_gib * 2**30))
-    train = Split(shards, manifest, "train", cache)
     settings = config.objective
     weight = weights(settings.weights, counts[known], k=settings.k, num_posts=origin.images)
     vocabulary = tuple(emoji for emoji, here in zip(origin.vocabulary, known, strict=True) if here)
+    sayable = set(vocabulary)
     ids, tuple_weights = _of_manifest(manifest, vocabulary, weight / coverage)
     return Inputs(
-        train=train,
-        val=replace(train, name="val"),
+        train=Split(shards, manifest, "train", cache),
         vocabulary=vocabulary,
         vectors=torch.from_numpy(scale(matrix) if config.model.center_vectors else matrix),
         weights=weight,
         ids=ids,
         tuple_weights=tuple_weights,
-        num_without_vector=sum(
-            count for emoji, count in manifest.vocabulary.items() if emoji not in set(vocabulary)
-        ),
+        num_without_vector=sum(count for emoji, count in manifest.vocabulary.items() if emoji not in sayable),
         effective_share=effective_sample_size(weight, counts[known]),
         dataset=manifest.sha256(),
         origin=origin,

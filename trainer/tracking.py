@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..datasets.store.atomic import write_atomic
+from .forgotten import TAG
 from .run import METRICS_FILE, MLFLOW_RUN_ID
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def tracking(
     """
     _cut_metrics(run / METRICS_FILE, resumed_at)
     client = mlflow_client()
-    run_id = _open_run(run, client, params, tags)
+    run_id = _open_run(run, client, params, tags, begins=resumed_at == 0)
     tracker = Tracker(run, client, run_id)
     try:
         yield tracker
@@ -112,7 +113,9 @@ def run_id_of(run: Path) -> str | None:
     return path.read_text(encoding="utf-8").strip() if path.exists() else None
 
 
-def _open_run(run: Path, client: "MlflowClient", params: dict[str, str], tags: dict[str, str]) -> str:
+def _open_run(
+    run: Path, client: "MlflowClient", params: dict[str, str], tags: dict[str, str], *, begins: bool
+) -> str:
     from mlflow.entities import Param, RunTag
     from mlflow.exceptions import MlflowException
 
@@ -120,6 +123,8 @@ def _open_run(run: Path, client: "MlflowClient", params: dict[str, str], tags: d
     if run_id := run_id_of(run):
         try:
             client.update_run(run_id, status="RUNNING")
+            if begins and TAG in client.get_run(run_id).data.tags:
+                client.delete_tag(run_id, TAG)  # it is of a training that is no more
             client.log_batch(run_id, tags=run_tags)
             return run_id
         except MlflowException as error:

@@ -4,6 +4,8 @@ val split ─► read_val ─► HeldOut ─┐
 model ─► q(emoji | image) ────────┴─► val_loss
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..datasets.errors import InputError
@@ -15,16 +17,20 @@ VAL_SAMPLES = 16  # latents for each image that scores a snapshot
 EVEN_SHARE = 0.01  # of the probability, spread evenly: an emoji that no sample hit must not cost infinity
 
 
-def read_val(inputs: Inputs) -> HeldOut:
-    """The held-out images that choose a snapshot.
+def read_val(inputs: Inputs) -> HeldOut | None:
+    """The held-out images that choose a snapshot; None if all that could are forgotten since the run began.
 
     Raises:
         InputError: none of them has an emoji that can be learned, so that they could choose nothing.
     """
-    held_out = read_split(inputs.val, VAL_IMAGES)
+    if inputs.forgotten and not inputs.train.manifest.of_split("val"):
+        return None
+    held_out = read_split(replace(inputs.train, name="val"), VAL_IMAGES)
     if set(held_out.emojis).isdisjoint(inputs.vocabulary):
+        if inputs.forgotten:
+            return None
         raise InputError(
-            f"{inputs.val.folder}: the val split has no emoji that can be learned: those of all "
+            f"{inputs.train.folder}: the val split has no emoji that can be learned: those of all "
             f"{len(held_out.emojis):,} tuples are rare in train or have no vector. Build from more posts, or "
             "with another --val-share or --min-count, or give other vectors."
         )

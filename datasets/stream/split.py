@@ -65,9 +65,11 @@ class Split:
 
     def __post_init__(self) -> None:
         if not self.shards:
+            others = (
+                "other shares, or --split-by post" if self.manifest.split_by == "account" else "other shares"
+            )
             raise InputError(
-                f"{self.folder}: the {self.name} split is empty. Build from more posts, or with --split-by "
-                "post."
+                f"{self.folder}: the {self.name} split is empty. Build from more posts, or with {others}."
             )
 
     @cached_property

@@ -1,6 +1,5 @@
 """`emojigan shards forget`."""
 
-import os
 import re
 from collections.abc import Collection
 from dataclasses import replace
@@ -49,7 +48,9 @@ def _hashes(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]
     help="Folder of a run, or of runs: mark those that were trained with the accounts; repeatable.",
 )
 @click.option(
-    "--tracking-uri", metavar="URI", help="MLflow server: mark its runs and its registered models likewise."
+    "--mlflow",
+    is_flag=True,
+    help="Mark the runs and registered models of MLflow at MLFLOW_TRACKING_URI, too.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
 @workers_option
@@ -61,7 +62,7 @@ def forget(
     accounts_file: Path | None,
     hashes: tuple[str, ...],
     runs: tuple[Path, ...],
-    tracking_uri: str | None,
+    mlflow: bool,
     dry_run: bool,
     workers: int,
 ) -> None:
@@ -81,7 +82,7 @@ def forget(
 
     \b
     emojigan shards forget shards --account Ann --dry-run
-    emojigan shards forget shards --account Ann --account Bob --runs runs --tracking-uri http://mlflow:5000
+    emojigan shards forget shards --account Ann --account Bob --runs runs --mlflow
     """
     from ...datasets.build.labels import hash_account
     from ...datasets.care.forget import forget as forget_accounts
@@ -111,10 +112,10 @@ def forget(
         f"{found.tuples:,} tuples, {found.images:,} images, in {found.shards} of "
         f"{len(manifest.shards) + (0 if dry_run else found.dropped)} shards"
     )
-    if runs or tracking_uri:
+    if runs or mlflow:
         if dry_run:
             manifest = replace(manifest, history=history_after(manifest, found))
-        _tell_trained(folder, manifest, named, runs, tracking_uri, dry_run=dry_run)
+        _tell_trained(folder, manifest, named, runs, mlflow=mlflow, dry_run=dry_run)
     ctx.exit(1 if missing else 0)
 
 
@@ -123,25 +124,24 @@ def _tell_trained(
     manifest: "Manifest",
     accounts: Collection[str],
     folders: tuple[Path, ...],
-    tracking_uri: str | None,
     *,
+    mlflow: bool,
     dry_run: bool,
 ) -> None:
     """Find, mark and tell the runs and the registered models that were trained with some accounts."""
-    from ...trainer.serving.retrain import in_folder, in_mlflow, marks_of, runs_in
+    from ...trainer.serving.retrain import in_folder, in_mlflow, losses_of, runs_in
 
-    marks, shards = marks_of(manifest, accounts), str(folder.absolute())
+    losses, shards = losses_of(manifest, accounts), str(folder.absolute())
     runs = {each: runs_in(each) for each in folders}
     for each in (each for each in folders if not runs[each]):
         click.echo(f"{each} holds no run.", err=True)
     for run in (run for each in folders for run in runs[each]):
         try:
-            trained = in_folder(run, marks, shards, dry_run=dry_run)
+            trained = in_folder(run, losses, shards, dry_run=dry_run)
         except InputError as error:  # the others are told all the same
             click.echo(f"{run} cannot be looked at: {error}", err=True)
         else:
             click.echo(trained.told(dry_run=dry_run)) if trained else None
-    if tracking_uri:
-        os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
-        for trained in in_mlflow(marks, shards, dry_run=dry_run):
+    if mlflow:
+        for trained in in_mlflow(losses, shards, dry_run=dry_run):
             click.echo(trained.told(dry_run=dry_run))

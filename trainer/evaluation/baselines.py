@@ -61,7 +61,7 @@ def train_classifier(config: Config, inputs: Inputs, run: Path, steps: int) -> C
 
 
 def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> dict[str, torch.Tensor]:
-    """Train with Adam and linear decay; the weights of the best look at the val split."""
+    """Train with Adam and linear decay; the weights of the best look at the val split, or of the last."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier.to(device).train()
     settings = config.optimizer
@@ -87,8 +87,10 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
             optimizer.step()
             schedule.step()
             if step % max(1, steps // LOOKS) == 0 or step == steps:
-                nll = val_loss(classify(classifier, held_out.images), held_out, inputs)
-                if nll < best:
+                nll = np.nan
+                if held_out:
+                    nll = val_loss(classify(classifier, held_out.images), held_out, inputs)
+                if nll < best or not held_out:
                     best = nll
                     weights = {name: tensor.cpu().clone() for name, tensor in classifier.state_dict().items()}
                 bar.set_postfix(val_nll=f"{nll:.3f}")

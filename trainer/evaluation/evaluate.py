@@ -79,8 +79,7 @@ def evaluate(run: Path, truth: Truth | None, baseline_steps: int | None) -> Eval
         )
     snapshot = load_snapshot(path)
     config, inputs, vector_file = _reopen(run, snapshot.facts)
-    forgotten = Mark.of(inputs.lineage[snapshot.facts.dataset])
-    mark_run(run, forgotten)
+    mark_run(run, inputs.forgotten)
     scene = set_scene(inputs, vector_file, truth)
     images = scene.held_out.images
     classifier = train_classifier(config, inputs, run, baseline_steps or 2 * config.optimizer.steps)
@@ -109,7 +108,7 @@ def evaluate(run: Path, truth: Truth | None, baseline_steps: int | None) -> Eval
         config=config,
         snapshot=path.name,
         facts=snapshot.facts,
-        forgotten=forgotten,
+        forgotten=inputs.forgotten,
         scene=scene,
         models=tuple(models),
         floor=floor,
@@ -129,7 +128,7 @@ def _reopen(run: Path, facts: Facts) -> tuple[Config, Inputs, Path]:
     if inputs.vectors_hash != facts.vectors:
         raise InputError(f"{vectors} is not the vector file that {run} was trained on. Put that back there.")
     known = {*inputs.lineage} if origin else {inputs.dataset}
-    if not {facts.dataset, origin.latest if origin else facts.dataset} <= known:
+    if not {facts.dataset, inputs.origin.dataset, inputs.origin.latest} <= known:
         raise InputError(
             f"{shards} is not the dataset that {run} was trained on, as it is after every `emojigan shards "
             f"forget`. Write into {run / INPUTS} where that lies, or train again."

@@ -89,7 +89,8 @@ def make_report(evaluation: Evaluation, run: str) -> Report:
         examples=_examples(evaluation.models[0].q, scene),
         facts={
             "run": run,
-            "snapshot": f"step {facts.step:,}, the best on the val split",
+            "snapshot": f"step {facts.step:,}, "
+            + ("the best on the val split" if facts.scores else "the last: the val split is forgotten"),
             "held out": held_out_text(scene, facts.vocabulary),
             "dataset": facts.dataset
             + (

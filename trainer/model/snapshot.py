@@ -4,6 +4,7 @@ step-00000400/{generator.safetensors, vectors.safetensors, snapshot.json, SHA256
 """
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ class Facts:
     vocabulary: tuple[str, ...]  # canonical emojis, the order of the vectors
     dataset: str  # SHA-256 of the manifest when the training began: all that it saw was in it
     vectors: str  # SHA-256 of the vector file
-    scores: dict[str, float]  # on the val split
+    scores: dict[str, float]  # on the val split; empty where that was forgotten
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,9 @@ def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
 
 
 def best_snapshot(paths: Iterable[Path]) -> Path | None:
-    """Of some snapshots, the whole one with the lowest negative log-likelihood on the val split."""
-    whole = [path for path in paths if is_whole(path)]
-    return min(whole, key=lambda path: read_facts(path).scores["nll"], default=None)
+    """Of some snapshots, the whole one with the lowest negative log-likelihood on the val split.
+
+    Those without a score come after all others, and the last of them first.
+    """
+    whole = sorted((path for path in paths if is_whole(path)), reverse=True)
+    return min(whole, key=lambda path: read_facts(path).scores.get("nll", math.inf), default=None)

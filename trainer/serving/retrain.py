@@ -1,7 +1,7 @@
 """Who was trained with accounts that are forgotten, and how to train without them.
 
-manifest, accounts ─► marks of the identities that had them ─┬─► folders of runs ──────────────┐
-                                                            └─► MLflow: runs, model versions ─┴─► Trained
+manifest, accounts ─► losses of the identities that had them ─┬─► folders of runs ──────────────┐
+                                                             └─► MLflow: runs, model versions ─┴─► Trained
 
 A run and a model tell the identity of the dataset that they began on, so they are found wherever they lie.
 """
@@ -9,6 +9,7 @@ A run and a model tell the identity of the dataset that they began on, so they a
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,41 +24,50 @@ from ..tracking import mlflow_client
 
 
 @dataclass(frozen=True)
+class Loss:
+    """What a dataset lost since it was what it was when a run began."""
+
+    all: Mark  # what the run is marked with
+    theirs: Mark  # when the accounts in question were forgotten: what is told
+
+
+@dataclass(frozen=True)
 class Trained:
     """A run, or a version of a registered model, whose dataset had the accounts."""
 
     name: str
-    mark: Mark  # with train_tuples 0, it was not trained with them: they were held out
+    theirs: Mark  # of its loss; with train_tuples 0, it was not trained with them: they were held out
     command: str  # that puts one without them in its place
     report: str | None  # that may show their pictures
     evaluate: str  # the command that makes it again
 
     def told(self, *, dry_run: bool) -> str:
         """In words."""
-        if self.mark.train_tuples:
+        if self.theirs.train_tuples:
             lines = [
-                f"{self.name} was trained with {self.mark.train_tuples:,} of the tuples: "
-                f"{'it would be' if dry_run else 'it is'} marked. In its place, without them:",
+                f"{self.name} was trained with {self.theirs.train_tuples:,} of the tuples that went with "
+                f"them: {'it would be' if dry_run else 'it is'} marked. In its place, without them:",
                 f"  {self.command}",
             ]
         else:
             lines = [f"{self.name} was not trained with them: they were held out."]
-        if self.report and self.mark.tuples > self.mark.train_tuples:
+        if self.report and self.theirs.tuples > self.theirs.train_tuples:
             lines += [f"{self.report} may show their pictures. Make it again:", f"  {self.evaluate}"]
         return "\n".join(lines)
 
 
-def marks_of(manifest: Manifest, accounts: Collection[str]) -> dict[str, Mark]:
-    """The identities of a dataset when it had some of the accounts, each with all that was forgotten since.
+def losses_of(manifest: Manifest, accounts: Collection[str]) -> dict[str, Loss]:
+    """The identities of a dataset when it had some of the accounts, each with its loss since.
 
     Args:
         accounts: hashed.
     """
-    return {
-        dataset: mark
-        for dataset, events in lineage(manifest).items()
-        if any(set(accounts) & set(event.get("forgot", ())) for event in events) and (mark := Mark.of(events))
-    }
+    losses = {}
+    for dataset, events in lineage(manifest).items():
+        theirs = [event for event in events if not set(accounts).isdisjoint(event.get("forgot", ()))]
+        if (whole := Mark.of(events)) and (part := Mark.of(theirs)):
+            losses[dataset] = Loss(whole, part)
+    return losses
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -65,7 +75,7 @@ def runs_in(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.rglob(INPUTS) if (path.parent / CONFIG).is_file())
 
 
-def in_folder(run: Path, marks: Mapping[str, Mark], shards: str, *, dry_run: bool) -> Trained | None:
+def in_folder(run: Path, losses: Mapping[str, Loss], shards: str, *, dry_run: bool) -> Trained | None:
     """Mark a run if it was trained with the accounts; None where its dataset had none of them.
 
     Args:
@@ -74,16 +84,16 @@ def in_folder(run: Path, marks: Mapping[str, Mark], shards: str, *, dry_run: boo
     Raises:
         InputError: the run is damaged.
     """
-    mark = marks.get(_dataset_of(run) or "")
-    if mark is None:
+    loss = losses.get(_dataset_of(run) or "")
+    if loss is None:
         return None
     if not dry_run:
-        mark = mark_run(run, mark) or mark
+        mark_run(run, loss.all)
     _, _, vectors = read_beginning(run)
     words = [shards, "--vectors", str(vectors), "--config", str(run / CONFIG), "--out", f"{run}-retrained"]
     report = str(run / REPORT_PAGE) if (run / REPORT_PAGE).exists() else None
     evaluate = f"emojigan evaluate {shlex.quote(str(run))}"
-    return Trained(str(run), mark, f"emojigan train {shlex.join(words)}", report, evaluate)
+    return Trained(str(run), loss.theirs, f"emojigan train {shlex.join(words)}", report, evaluate)
 
 
 def _dataset_of(run: Path) -> str | None:
@@ -93,30 +103,39 @@ def _dataset_of(run: Path) -> str | None:
     return next((read_facts(path).dataset for path in steps_in(run / SNAPSHOTS) if is_whole(path)), None)
 
 
-def in_mlflow(marks: Mapping[str, Mark], shards: str, *, dry_run: bool) -> Iterator[Trained]:
+def in_mlflow(losses: Mapping[str, Loss], shards: str, *, dry_run: bool) -> Iterator[Trained]:
     """Mark the runs and the versions of registered models of MLFLOW_TRACKING_URI that had the accounts."""
     client = mlflow_client()
     experiments = [each.experiment_id for each in _all(client.search_experiments)]
-    for dataset, mark in marks.items():
+    for dataset, loss in losses.items():
         wanted = f"tags.dataset = '{dataset}'"
         for run in _all(client.search_runs, experiment_ids=experiments, filter_string=wanted):
-            run_id, here = run.info.run_id, mark.first(read_tag(run.data.tags))
-            for key, value in ({} if dry_run else mark_tags(here)).items():
-                client.set_tag(run_id, key, value)
+            run_id = run.info.run_id
+            if not dry_run:
+                _mark(loss.all, run.data.tags, partial(client.set_tag, run_id))
             command = (
                 f"emojigan train {shlex.quote(shards)} --vectors FILE --out RUN {_options(run.data.params)}"
             )
             report = "Its report in MLflow, if it has one,"
             evaluate = f"emojigan evaluate RUN   # the folder of {run.info.run_name}"
-            yield Trained(f"run {run.info.run_name} of MLflow ({run_id})", here, command, report, evaluate)
+            yield Trained(
+                f"run {run.info.run_name} of MLflow ({run_id})", loss.theirs, command, report, evaluate
+            )
         for version in _all(client.search_model_versions, filter_string=wanted):
-            name, here = f"models:/{version.name}/{version.version}", mark.first(read_tag(version.tags))
-            for key, value in ({} if dry_run else mark_tags(here)).items():
-                client.set_model_version_tag(version.name, version.version, key, value)
+            name = f"models:/{version.name}/{version.version}"
+            if not dry_run:
+                set_tag = partial(client.set_model_version_tag, version.name, version.version)
+                _mark(loss.all, version.tags, set_tag)
             found = client.get_model_version(version.name, version.version)  # a search tells no aliases
             aliases = ", ".join(f"@{alias}" for alias in found.aliases)
             command = f"emojigan register RUN --name {shlex.quote(version.name)}"
-            yield Trained(f"{name} ({aliases})" if aliases else name, here, command, None, "")
+            yield Trained(f"{name} ({aliases})" if aliases else name, loss.theirs, command, None, "")
+
+
+def _mark(mark: Mark, tags: Mapping[str, str], set_tag: Callable[[str, str], object]) -> None:
+    """Mark what has these tags already."""
+    for key, value in mark_tags(mark.first(read_tag(tags))).items():
+        set_tag(key, value)
 
 
 def _all(search: Callable[..., Any], **what: Any) -> Iterator[Any]:

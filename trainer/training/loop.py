@@ -25,7 +25,7 @@ from ...datasets.stream.held_out import HeldOut
 from ...datasets.stream.quarantine import Quarantined
 from ...datasets.work.progress import progress
 from ..config import Config
-from ..forgotten import Mark, mark_run, mark_tags
+from ..forgotten import mark_run, mark_tags
 from ..inputs import read_inputs
 from ..model.snapshot import Facts, Snapshot, save_snapshot
 from ..run import (
@@ -63,8 +63,12 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         {"generator_optimizer": training.generator_optimizer, "critic_optimizer": training.critic_optimizer},
     )
     step = load_checkpoint(run / CHECKPOINTS, state, identity, inputs.lineage if begun else ())
+    if inputs.origin.dataset not in inputs.lineage:
+        raise InputError(
+            f"{shards} is not the dataset that {run} was trained on, as it is after every `emojigan shards "
+            "forget`. Use that, or another --out."
+        )
     check_same_start(accelerator, step, inputs.dataset)
-    forgotten = Mark.of(inputs.lineage[inputs.origin.dataset])
     updates = config.optimizer.num_critic_steps + config.optimizer.num_generator_steps
     reading = inputs.stream(
         config,
@@ -77,11 +81,9 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     tags = {"dataset": inputs.origin.dataset, "vectors": inputs.vectors_hash}
     if main:
         write_beginning(run, config, shards, vectors, inputs.origin.going_on(step, inputs.dataset))
-        tags |= mark_tags(mark_run(run, forgotten, begins=step == 0))
+        tags |= mark_tags(mark_run(run, inputs.forgotten, begins=step == 0))
         remove_later_snapshots(run, step)
-        _tell(training, step)
-        if forgotten:
-            print(f"The dataset {forgotten.told}; it goes on with what is left.", file=sys.stderr)
+        _tell(training, step, held_out)
     recent: list[torch.Tensor] = []
     pace = Pace(config.optimizer.steps - step, shown=main)
     params = {key: str(value) for key, value in config.flat().items()}
@@ -145,8 +147,10 @@ def log_metrics(
     return {name.split("/")[1]: f"{value:.3f}" for name, value in metrics.items()}
 
 
-def take_snapshot(training: Training, step: int, held_out: HeldOut, run: Path, tracker: Tracker) -> None:
-    """Score the averaged generator on the val split and write its snapshot."""
+def take_snapshot(
+    training: Training, step: int, held_out: HeldOut | None, run: Path, tracker: Tracker
+) -> None:
+    """Score the averaged generator on the val split, if it can be, and write its snapshot."""
     inputs = training.inputs
     facts = Facts(
         step=step,
@@ -157,15 +161,16 @@ def take_snapshot(training: Training, step: int, held_out: HeldOut, run: Path, t
         vectors=inputs.vectors_hash,
         scores={},
     )
-    snapshot = Snapshot(facts, training.average, inputs.weights)
-    distribution = snapshot.distribution(held_out.images, num_samples=VAL_SAMPLES, seed=0, raw=True)
-    nll = val_loss(distribution, held_out, inputs)
-    tracker.log(step, {"val/nll": nll})
-    facts.scores["nll"] = nll
+    if held_out:
+        snapshot = Snapshot(facts, training.average, inputs.weights)
+        distribution = snapshot.distribution(held_out.images, num_samples=VAL_SAMPLES, seed=0, raw=True)
+        nll = val_loss(distribution, held_out, inputs)
+        tracker.log(step, {"val/nll": nll})
+        facts.scores["nll"] = nll
     save_snapshot(run / SNAPSHOTS / step_name(step), facts, training.average, inputs.weights)
 
 
-def _tell(training: Training, step: int) -> None:
+def _tell(training: Training, step: int, held_out: HeldOut | None) -> None:
     """Say what is about to happen, in a few lines."""
     inputs, accelerator = training.inputs, training.accelerator
     print(
@@ -187,3 +192,11 @@ def _tell(training: Training, step: int) -> None:
         print("penalty_weight is 0: without clipping nothing keeps the critic Lipschitz.")
     if step:
         print(f"resumed at step {step:,} of {training.config.optimizer.steps:,}")
+    if inputs.forgotten:
+        print(f"The dataset {inputs.forgotten.told}; it goes on with what is left.", file=sys.stderr)
+    if held_out is None:
+        print(
+            "All of val that could score a snapshot is forgotten: from here on none is scored. `emojigan "
+            "evaluate` takes the best of those that were, or the last if none was.",
+            file=sys.stderr,
+        )

@@ -6,6 +6,7 @@ import tarfile
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -203,11 +204,14 @@ def test_batch_of_the_whole_split_is_allowed(train):
     assert batches_per_epoch(train, train.num_tuples) == 1
 
 
-def test_empty_split_is_refused(shards):
+@pytest.mark.parametrize("split_by", ["account", "post", "time"])
+def test_empty_split_is_refused_and_the_remedy_is_another_than_what_is_done(shards, split_by):
     manifest = read_manifest(LocalFolder(shards))
-    only_train = Manifest(**{**vars(manifest), "shards": manifest.of_split("train")})
-    with pytest.raises(InputError, match="the val split is empty"):
+    options = {**manifest.options, "split_by": split_by}
+    only_train = replace(manifest, shards=manifest.of_split("train"), options=options)
+    with pytest.raises(InputError, match="the val split is empty") as error:
         Split(LocalFolder(shards), only_train, "val")
+    assert ("--split-by post" in str(error.value)) == (split_by == "account")
 
 
 def test_held_out_images_come_with_all_of_their_tuples(train):

@@ -139,6 +139,17 @@ def test_the_best_snapshot_has_the_lowest_nll(tmp_path: Path):
     assert best_snapshot(steps_in(tmp_path / SNAPSHOTS)) == tmp_path / SNAPSHOTS / step_name(20)
 
 
+def test_what_was_not_scored_comes_after_what_was_and_the_last_of_it_first(tmp_path: Path):
+    for step in (10, 20, 30):
+        snapshot = make(step=step, nll=1.9)
+        if step != 10:
+            snapshot.facts.scores.clear()
+        save(tmp_path, snapshot)
+    paths = steps_in(tmp_path / SNAPSHOTS)
+    assert best_snapshot(paths) == paths[0]
+    assert best_snapshot(paths[1:]) == paths[2]
+
+
 def test_a_damaged_snapshot_is_not_the_best(tmp_path: Path):
     for step, nll in ((10, 1.9), (20, 1.2)):
         path = save(tmp_path, make(step=step, nll=nll))
