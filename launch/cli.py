@@ -72,9 +72,8 @@ class LazyGroup(click.Group):
         except BrokenPipeError:
             raise  # the reader went away, `| head`: click ends quietly
         except OSError as error:
-            raise UserError(
-                f"{error.filename or ctx.invoked_subcommand}: {error.strerror or error}."
-            ) from error
+            said = error.strerror or str(error) or type(error).__name__
+            raise UserError(f"{error.filename or ctx.invoked_subcommand}: {said}.") from error
         except Exception as error:
             if type(error).__module__ != "mlflow.exceptions":
                 raise

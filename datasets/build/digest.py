@@ -31,12 +31,13 @@ from ..posts.post import ImageSource, Post, Reject
 from ..shards.encoding import ENCODERS
 from ..shards.layout import members_name, part_name
 from ..store.folder import Folder
+from ..store.trouble import MISSING
 from .labels import NO_TIME, emojis_of, hash64, hash_account, texts_of, why_without
 from .options import BuildOptions
 from .parts import PART_VERSION, Part, read_part
 from .plan import Digest
 
-MISSING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+LEADS_NOWHERE = (errno.ENAMETOOLONG, errno.ELOOP)  # a path that a post gives
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def _read_pixels(image: ImageSource, options: BuildOptions) -> np.ndarray | str:
     except ImageError as error:
         return str(error)
     except OSError as error:
-        if isinstance(error, FileNotFoundError) or error.errno in MISSING:
+        if isinstance(error, MISSING) or error.errno in LEADS_NOWHERE:
             return MISSING_IMAGE
         if error.errno is None:  # raised by our own readers, of a tar or table that has no such image
             return UNREADABLE_IMAGE

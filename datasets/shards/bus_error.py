@@ -21,7 +21,7 @@ import numpy as np
 
 EXIT_CODE = 2  # of the command line, for what the user must mend
 _maps: dict[int, tuple[int, Path]] = {}  # first address of each map ─► the address behind it, and its file
-_ending = threading.Lock()
+_installing, _ending = threading.Lock(), threading.Lock()
 _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _ADDRESS = 16  # where the address lies in a siginfo_t, in bytes
 _SIGINFO = 4  # the flag of a handler that is given one
@@ -44,7 +44,8 @@ def name_on_bus_error(content: np.ndarray, path: Path) -> np.ndarray:
     _maps[start] = start + content.nbytes, path
     weakref.finalize(content, _maps.pop, start, None).atexit = False
     if platform.system() == "Linux" and platform.machine() in ("x86_64", "aarch64"):
-        _install()
+        with _installing:  # a cache alone would let several threads install their own
+            _install()
     return content
 
 

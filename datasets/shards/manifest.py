@@ -11,6 +11,7 @@ from functools import cached_property
 
 from ..errors import InputError
 from ..store.folder import Folder, is_safe
+from ..store.trouble import MISSING, patiently
 from .encoding import ENCODINGS
 from .layout import MANIFEST, SPLITS
 
@@ -128,14 +129,19 @@ def read_manifest(folder: Folder) -> Manifest:
     """Read the manifest of a dataset.
 
     Raises:
-        InputError: the folder is no dataset, or a damaged one, or one of another format version.
+        InputError: the folder is no dataset, or a damaged one, or one of another format version; or this
+            machine or the store is in trouble.
     """
-    try:
-        return _parse(folder.read(MANIFEST), folder)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(
-            f"{folder} is not a dataset (no {MANIFEST}). Make it with `emojigan shards build`."
-        ) from error
+
+    def read() -> bytes:
+        try:
+            return folder.read(MANIFEST)
+        except MISSING as error:
+            raise InputError(
+                f"{folder} is not a dataset (no {MANIFEST}). Make it with `emojigan shards build`."
+            ) from error
+
+    return _parse(patiently(read, folder), folder)
 
 
 def _parse(text: bytes, folder: Folder) -> Manifest:

@@ -20,7 +20,7 @@ class Quarantined:
     """What is not trained on, because it is damaged: an image, or a whole shard where `key` is None."""
 
     shard: str
-    key: str | None
+    key: str | None  # "row 5" where the index no longer tells it
     reason: str
     tuples: int
 
@@ -71,7 +71,10 @@ class Quarantine:
 
     def add_image(self, number: int, shard: OpenShard, row: int, reason: str) -> None:
         """Note that an image cannot be used."""
-        key = self._keys(number)[row]
+        try:
+            key = self._keys(number)[row]
+        except ShardError:  # the index was damaged since the shard was opened
+            key = f"row {row}"
         with self._lock:
             if row not in self._rows[number]:
                 self._rows[number][row] = reason

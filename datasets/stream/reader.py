@@ -84,6 +84,10 @@ _Key = tuple[int, int, int]  # epoch, lane, window
 _Opened = tuple[Future[_Table], Future[None]]  # the window's table, and when all of its images are checked
 
 
+def _failed(opened: _Opened | None) -> bool:
+    return opened is not None and opened[0].done() and opened[0].exception() is not None
+
+
 class Reader:
     """Makes batches, in any threads. They share the open windows and what is known of damage."""
 
@@ -139,6 +143,9 @@ class Reader:
         """Begin to open windows, and behind them the next of each lane; those that are wanted."""
         following = [self._following(key) for key in wanted]
         with self._lock:
+            for key in (*wanted, *following):
+                if _failed(self._tables.get(key)):  # it was opened ahead: it may be long since
+                    del self._tables[key]
             if not self._tables.keys() >= {*wanted, *following}:
                 self._submit(wanted, kept=following)
                 self._submit(following, kept=wanted)
@@ -147,7 +154,7 @@ class Reader:
     def _submit(self, keys: list[_Key], kept: list[_Key]) -> None:
         """Begin to open those windows that are not; `kept` are not dropped for them."""
         new = [key for key in keys if key not in self._tables]
-        opened = [self._opener.submit(self._open_or_forget, key) for key in new]
+        opened = [self._opener.submit(self._open, *key) for key in new]
         for key, table in zip(new, opened, strict=True):
             self._tables[key] = table, self._opener.submit(self._check_all, table)
             for old in [each for each in self._tables if each[1] == key[1]][:-TABLES]:
@@ -159,15 +166,6 @@ class Reader:
         epoch, lane, window = key
         last = window + 1 == self._lane(epoch, lane).num_windows
         return (epoch + 1, lane, 0) if last else (epoch, lane, window + 1)
-
-    def _open_or_forget(self, key: _Key) -> _Table:
-        """Open a window. One for which that fails is begun again: it may be long until it is wanted."""
-        try:
-            return self._open(*key)
-        except InputError:
-            with self._lock:
-                self._tables.pop(key, None)
-            raise
 
     def _open(self, epoch: int, lane: int, number: int) -> _Table:
         window = self._lane(epoch, lane).open(number)

@@ -94,7 +94,10 @@ class Split:
     def check(self) -> None:
         """Refuse a local folder in which shards are missing or cut short, before the work starts."""
         for shard in self.shards if self.folder.path is not None else ():
-            if self.folder.size(shard.name) != shard.bytes or self.folder.size(shard.index) is None:
+            size, index_size = (
+                patiently(partial(self.folder.size, name), self.folder) for name in (shard.name, shard.index)
+            )
+            if size != shard.bytes or index_size is None:
                 self.check_manifest()
                 raise InputError(
                     f"{self.folder}/{shard.name} or its index is missing or cut short. "
@@ -105,8 +108,9 @@ class Split:
         """The index of a shard.
 
         Raises:
-            ShardError: it is missing or not the one of the manifest.
-            InputError: this machine or the store is in trouble, or the dataset was changed meanwhile.
+            ShardError: it is not the one of the manifest, or the store has none.
+            InputError: this machine or the store is in trouble, the dataset was changed meanwhile, or a file
+                of a local one is gone: all were there at the start, and other ranks may have opened it.
         """
         shard = self.shards[number]
 
@@ -154,8 +158,7 @@ class Split:
 
     def check_manifest(self) -> None:
         """Refuse a folder that holds another dataset by now: its shards are not damaged, but others."""
-        now = patiently(partial(read_manifest, self.folder), self.folder)
-        if now.sha256() != self.manifest.sha256():
+        if read_manifest(self.folder).sha256() != self.manifest.sha256():
             raise InputError(
                 f"{self.folder} was changed since it was opened: accounts were forgotten, or it was built "
                 "anew. Run the same command again."
@@ -171,7 +174,8 @@ class Split:
                 try:
                     return read(self.folder.path / name)
                 except MISSING as error:
-                    raise ShardError(f"{trouble}: it is not there") from error
+                    self.check_manifest()
+                    raise InputError(f"{self.folder}/{name} is missing by now. Copy it again.") from error
             assert isinstance(self.folder, StoreFolder) and self.cache is not None, "a store needs a cache"
             try:
                 with self.cache.holding(self.folder, name, digest, compare=compare) as path:

@@ -1,10 +1,11 @@
 """Local tars, as long as a stream reads them: what is written over one shows in the memory that maps it."""
 
+from functools import partial
 from pathlib import Path
 
 from ..errors import InputError
 from ..store.atomic import sha256
-from ..store.trouble import MISSING
+from ..store.trouble import MISSING, patiently
 from .split import Split
 
 
@@ -19,16 +20,17 @@ class Unchanged:
         """Refuse a tar that is another than when it was first checked.
 
         Raises:
-            InputError: the file, its size or its time is another, and its bytes are not the manifest's.
+            InputError: the file, its size or its time is another, and its bytes are not the manifest's; or
+                this machine is in trouble.
         """
         folder, shard = self._split.folder.path, self._split.shards[number]
         if folder is None:
             return
         path = folder / shard.name
-        now = _identity(path)
+        now = patiently(partial(_identity, path), path)
         if self._identities.setdefault(number, now) == now:
             return
-        if now is None or sha256(path) != shard.sha256:
+        if now is None or patiently(partial(sha256, path), path) != shard.sha256:
             self._split.check_manifest()
             raise InputError(
                 f"{path} was removed or written over while it was read. Put the right one there, and run the "

@@ -107,6 +107,24 @@ def test_bad_input_is_one_line_and_exits_with_2(tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError("Forbidden"), "train: Forbidden."),  # as s3fs raises it
+        (TimeoutError(), "train: TimeoutError."),
+        (OSError(5, "Input/output error", "/there"), "/there: Input/output error."),
+    ],
+)
+def test_what_a_disk_or_a_store_refuses_is_told_whatever_the_error_says(monkeypatch, error, told):
+    def refuse(**_: object) -> None:
+        raise error
+
+    train = main.get_command(click.Context(main), "train")
+    monkeypatch.setattr(train, "callback", refuse)
+    result = CliRunner().invoke(main, ["train", "shards", "--vectors", "v", "--out", "run"])
+    assert (result.exit_code, result.stderr) == (2, f"Error: {told}\n")
+
+
 def test_what_a_terminal_would_obey_is_escaped_in_a_message(tmp_path: Path):
     table = tmp_path / "a\nb\x1b[31m.csv"
     table.write_bytes(b"i\0d,im\rage,te\x1bxt,caf\xe9\n")

@@ -242,7 +242,7 @@ REJECTS = [
 ]
 
 
-@pytest.mark.parametrize("post, reason", REJECTS)
+@pytest.mark.parametrize("post, reason", [*REJECTS, ({"text": "🔥", "image": "n" * 300}, "missing image")])
 def test_bad_post_under_max_bad_is_counted_by_its_reason(make, post, reason):
     manifest = make({"text": "🔥"}, {"text": "🔥"}, post, {"text": "🔥"}, max_bad=0.25)
     assert manifest.posts == {"read": 4, "used": 3, "without emoji": 0, reason: 1}

@@ -52,6 +52,27 @@ def test_a_tar_that_was_cut_short_is_named_in_one_line(tmp_path, read):
     assert line.startswith(f"Error: {tmp_path}/ours.tar was cut short or written over while it was read")
 
 
+ONCE = """
+import time
+from emojigan.datasets.shards import bus_error
+
+original, installed = bus_error._HANDLER, []
+
+def slow(answer):
+    installed.append(answer)
+    time.sleep(0.2)
+    return original(answer)
+
+bus_error._HANDLER = slow
+in_threads(*[lambda: map_tar(ours)] * 8)
+print(len(installed))
+"""
+
+
+def test_one_handler_is_installed_however_many_threads_map_their_first(tmp_path):
+    assert run(ONCE, tmp_path).stdout == "1\n"
+
+
 @pytest.mark.parametrize("handler", ["", "faulthandler.enable(); "])
 @pytest.mark.parametrize(
     "cause",

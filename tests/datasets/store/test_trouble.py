@@ -1,13 +1,17 @@
 """Trouble of this machine or of a store is tried again, then named; it never counts as damage of the data."""
 
+import builtins
 import errno
+import io
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -21,11 +25,14 @@ import torch
 from s3fs import S3FileSystem
 
 from emojigan.datasets.errors import InputError
+from emojigan.datasets.shards.manifest import read_manifest
 from emojigan.datasets.store import trouble
 from emojigan.datasets.store.cache import ShardCache
-from emojigan.datasets.store.folder import StoreFolder, open_folder
+from emojigan.datasets.store.folder import LocalFolder, StoreFolder, open_folder
 from emojigan.datasets.store.trouble import patiently
-from emojigan.datasets.stream.quarantine import Quarantined
+from emojigan.datasets.stream.order import Order
+from emojigan.datasets.stream.quarantine import Quarantine, Quarantined
+from emojigan.datasets.stream.reader import Reader, Reading
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import stream
 
@@ -101,8 +108,8 @@ def behind(url: str, local: Split, cache: Path) -> Split:
     return Split(open_folder(url), local.manifest, "train", ShardCache(cache, 1 << 30))
 
 
-def read(split: Split) -> list[torch.Tensor]:
-    """All images of two epochs. Nothing may be quarantined."""
+def read(split: Split, between: Callable[[], object] = lambda: None) -> list[torch.Tensor]:
+    """All images of two epochs, and what is done between them. Nothing may be quarantined."""
     quarantined: list[Quarantined] = []
     with closing(
         stream(
@@ -115,13 +122,118 @@ def read(split: Split) -> list[torch.Tensor]:
             tell_quarantined=quarantined.append,
         )
     ) as batches:
-        images = [batch.images for batch in islice(batches, 2 * split.num_tuples // 4)]
+        images = [batch.images for batch in islice(batches, split.num_tuples // 4)]
+        between()
+        images += [batch.images for batch in islice(batches, split.num_tuples // 4)]
     assert quarantined == []
     return images
 
 
 def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def break_calls(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    call: str,
+    code: int,
+    breaks: Callable[[Counter[str], str], bool],
+) -> None:
+    """Let calls about files of a folder fail: those that `breaks` picks, by how many there were of each."""
+    counts: Counter[str] = Counter()
+    original = os.stat if call == "stat" else open
+
+    class Unreadable(io.BufferedReader):
+        def read(self, *_: object) -> bytes:
+            raise OSError(code, os.strerror(code))
+
+    def broken(path, *args, **options):
+        name = str(path)
+        if not name.startswith(f"{folder}/"):
+            return original(path, *args, **options)
+        counts[name] += 1
+        if not breaks(counts, name):
+            return original(path, *args, **options)
+        if call == "read":
+            return Unreadable(io.FileIO(name))
+        raise OSError(code, os.strerror(code), name)
+
+    if call == "stat":
+        monkeypatch.setattr(os, "stat", broken)
+    else:
+        monkeypatch.setattr(builtins, "open", broken)
+        monkeypatch.setattr(io, "open", broken)
+
+
+@pytest.mark.parametrize("name", ["ESTALE", "EIO", "EMFILE", "EACCES"])
+@pytest.mark.parametrize("call", ["open", "stat", "read"])
+def test_a_local_file_that_fails_twice_whenever_it_is_wanted_costs_nothing(local, call, name, monkeypatch):
+    """From the manifest on. In the second epoch all shards look as if they were others, and are compared."""
+    expected, folder = read(local), local.folder.path
+    break_calls(monkeypatch, folder, call, getattr(errno, name), lambda counts, path: counts[path] % 3 > 0)
+    split = Split(local.folder, read_manifest(local.folder), "train")
+    assert same(read(split, lambda: [(folder / shard.name).touch() for shard in split.shards]), expected)
+
+
+def test_a_local_window_that_cannot_be_looked_at_ahead_is_opened_when_it_is_wanted(local, monkeypatch):
+    """The third tar, of the second window, can be mapped; then all tries of the look at its identity fail."""
+    failed: list[str] = []
+
+    def breaks(counts: Counter[str], path: str) -> bool:
+        tars = [each for each in counts if each.endswith(".tar")]
+        if path not in tars[2:3] or counts[path] not in (2, 3, 4):
+            return False
+        failed.append(path)
+        return True
+
+    with closing(stream(local, seed=1, window=2, batch_size=1, start=0, helpers=0)) as batches:
+        expected = [batch.images for batch in islice(batches, local.num_tuples)]
+    with closing(stream(local, seed=1, window=2, batch_size=1, start=0, helpers=0)) as batches:
+        break_calls(monkeypatch, local.folder.path, "stat", errno.ESTALE, breaks)
+        images = [next(batches).images]
+        deadline = time.monotonic() + 20
+        while len(failed) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        images += [batch.images for batch in islice(batches, local.num_tuples - 1)]
+    assert same(images, expected)
+
+
+def test_a_window_that_fails_late_does_not_drop_the_one_that_was_begun_since(local, monkeypatch):
+    original, begun, first = Reader._open, [], (0, 0, 0)
+
+    def open_window(self: Reader, *key: int):
+        begun.append(key)
+        if key == first and begun.count(first) == 1:
+            raise InputError("late")
+        return original(self, *key)
+
+    monkeypatch.setattr(Reader, "_open", open_window)
+    with ThreadPoolExecutor(1) as opener:
+        order = Order(1, local.tuples, window=1, lanes=1)
+        reader = Reader(local, Reading(order, 1, 0, 1), Quarantine(local, 0, print), opener)
+        wait = threading.Event()
+        opener.submit(wait.wait)
+        for window in (0, 1, 2):
+            reader._begin([(0, 0, window)])
+        (since,) = reader._begin([first])  # it was dropped for the others
+        wait.set()
+        opener.submit(bool).result()
+        assert begun.count(first) == 2
+        assert reader._begin([first]) == [since]
+
+
+def with_a_folder_for_a_manifest(path: Path) -> None:
+    (path / "manifest.json").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch, with_a_folder_for_a_manifest])
+def test_what_is_no_dataset_is_told_at_once(tmp_path, make, between_tries):
+    between_tries.append(lambda: pytest.fail("it was tried again"))
+    make(tmp_path / "none")
+    with pytest.raises(InputError, match=r"none is not a dataset \(no manifest.json\)"):
+        read_manifest(LocalFolder(tmp_path / "none"))
 
 
 @pytest.fixture

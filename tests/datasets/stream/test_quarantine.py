@@ -11,7 +11,7 @@ import pytest
 
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.stream.held_out import read_split
-from emojigan.datasets.stream.quarantine import Quarantined
+from emojigan.datasets.stream.quarantine import Quarantine, Quarantined
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import stream
 
@@ -132,6 +132,15 @@ def test_damaged_image_is_told_once_with_shard_key_and_reason(copy):
     harm(copy, 2, 5)
     _, quarantined = epoch(copy)
     assert quarantined == [Quarantined("000002.tar", "000005", "checksum differs", 1 + (9 + 4 + 5) % 2)]
+
+
+def test_damaged_image_whose_index_was_damaged_since_is_told_by_its_row(copy):
+    quarantined: list[Quarantined] = []
+    shard = copy.open_shard(2)
+    harm(copy, 2, 5)
+    (copy.folder.path / copy.shards[2].index).write_bytes(b"")
+    assert Quarantine(copy, 1, quarantined.append).check(2, shard, 5)
+    assert quarantined == [Quarantined("000002.tar", "row 5", "checksum differs", 1)]
 
 
 def test_ranks_keep_their_steps_and_see_one_order_around_damage(copy):

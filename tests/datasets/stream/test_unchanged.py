@@ -74,6 +74,25 @@ def test_a_shard_that_is_written_over_between_two_windows_is_named(split, change
     assert quarantined == []
 
 
+@pytest.mark.parametrize("which", ["name", "index"])
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_file_that_is_removed_before_it_is_first_opened_is_no_damage(split, which, after):
+    """All were there at the start, and another rank may have opened it before."""
+    quarantined: list[Quarantined] = []
+    options = {"seed": 1, "window": 1, "batch_size": 1, "helpers": 0, "max_quarantined": 1}
+    reading = stream(split, start=0, tell_quarantined=quarantined.append, **options)
+    with closing(reading):
+        for _ in islice(reading, after):
+            pass
+        for shard in split.shards:
+            (split.folder.path / getattr(shard, which)).unlink()
+        with pytest.raises(
+            InputError, match=r"shards/00000\d\.(tar|index) is missing by now\. Copy it again"
+        ):
+            whole_epoch(split, reading)
+    assert quarantined == []
+
+
 def copy_over(path: Path) -> None:
     content = path.read_bytes()
     with open(path, "r+b") as file:
