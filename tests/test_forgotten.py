@@ -320,6 +320,17 @@ def test_a_dataset_whose_beginning_is_not_known_is_refused(place: Path, emojigan
         assert f"{shards} is not the dataset that {run} was trained on, as it is after" in result.stderr
 
 
+def test_a_dataset_of_which_everybody_is_forgotten_is_refused_in_one_line(
+    place: Path, emojigan: Callable[..., Result]
+):
+    shards = place / "shards"
+    forget(LocalFolder(shards), accounts_in(shards, "train"), dry_run=False, workers=1)
+    for run in (place / "runs" / "first", place / "runs" / "new"):
+        result = emojigan(*train(place, run))
+        assert result.exit_code == 2 and result.stderr.count("\n") == 1
+        assert "the train split is empty since accounts were forgotten" in result.stderr
+
+
 def test_a_run_that_begins_again_has_no_mark(place: Path, emojigan: Callable[..., Result]):
     """Neither in its folder nor in MLflow."""
     run, client = place / "runs" / "first", mlflow.MlflowClient(f"sqlite:///{place / 'mlflow.db'}")

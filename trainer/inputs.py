@@ -94,6 +94,8 @@ def read_inputs(config: Config, shards: Folder, vector_file: Path, origin: Origi
         InputError: one is missing, or the vectors cover too little of the vocabulary.
     """
     manifest = read_manifest(shards)
+    cache = ShardCache(Path(config.run.cache).expanduser(), int(config.run.cache_gib * 2**30))
+    train = Split(shards, manifest, "train", cache)
     origin = origin or Origin.of(manifest)
     emoji_vectors = load_vectors(vector_file)
     matrix, missing = match(emoji_vectors, list(origin.vocabulary))
@@ -106,14 +108,13 @@ def read_inputs(config: Config, shards: Folder, vector_file: Path, origin: Origi
             f"{vector_file} has vectors for {coverage:.0%} of the tuples of {shards} "
             f"({known.sum()} of {len(known)} emojis). Use others, such as `emojigan vectors build` makes."
         )
-    cache = ShardCache(Path(config.run.cache).expanduser(), int(config.run.cache_gib * 2**30))
     settings = config.objective
     weight = weights(settings.weights, counts[known], k=settings.k, num_posts=origin.images)
     vocabulary = tuple(emoji for emoji, here in zip(origin.vocabulary, known, strict=True) if here)
     sayable = set(vocabulary)
     ids, tuple_weights = _of_manifest(manifest, vocabulary, weight / coverage)
     return Inputs(
-        train=Split(shards, manifest, "train", cache),
+        train=train,
         vocabulary=vocabulary,
         vectors=torch.from_numpy(scale(matrix) if config.model.center_vectors else matrix),
         weights=weight,

@@ -30,7 +30,7 @@ from ..shards.layout import BEGUN, BUILD_FOLDER, MANIFEST, REJECTS, index_name, 
 from ..shards.manifest import SPLIT_BY, Manifest, ShardEntry, read_manifest, split_by_count, write_manifest
 from ..shards.vocabulary import why_empty
 from ..store.folder import Folder
-from ..store.lock import Lock, writing
+from ..store.lock import writing
 from ..work.processes import Mapper, mapper
 from ..work.progress import progress
 from .digest import Chunk, digest_chunk
@@ -91,13 +91,13 @@ def build_shards(
     if task.count > 1:
         with mapper(engine, workers) as run:
             return _build_share(run, source, folder, options, survey, max_bad, task)
-    with writing(folder, COMMAND) as lock:
+    with writing(folder, COMMAND) as folder:
         if existing := _existing(folder, options):
             return _complete(existing, survey, folder)
         _begin(folder, options, survey, task)
         with mapper(engine, workers) as run:
             digests = _digest_all(run, folder, options, source.chunks(), survey.num_entries, max_bad)
-            return _assemble(run, folder, options, survey, digests, max_bad, lock)
+            return _assemble(run, folder, options, survey, digests, max_bad)
 
 
 def _build_share(
@@ -123,11 +123,11 @@ def _build_share(
             file=sys.stderr,
         )
         return None
-    with writing(folder, COMMAND, wait=True) as lock:
+    with writing(folder, COMMAND, wait=True) as folder:
         if existing := _existing(folder, options):
             return _complete(existing, survey, folder)
         digests = _digest_all(run, folder, options, source.chunks(), survey.num_entries, max_bad)
-        return _assemble(run, folder, options, survey, digests, max_bad, lock)
+        return _assemble(run, folder, options, survey, digests, max_bad)
 
 
 def _begin(folder: Folder, options: BuildOptions, survey: Survey, task: Task) -> None:
@@ -233,7 +233,6 @@ def _assemble(
     survey: Survey,
     digests: Iterable[Digest],
     max_bad: float,
-    lock: Lock,
 ) -> Manifest:
     """Plan and write the shards of digested posts."""
     plan = plan_shards(digests, options)
@@ -253,7 +252,6 @@ def _assemble(
     manifest = manifest_of(plan, statistics, options, survey)
     if not manifest.vocabulary:
         raise InputError(why_empty(manifest))
-    lock.check()
     for name in leftovers(folder.names(), {task.name for task in plan.tasks}):
         folder.remove(name)  # of killed or other builds: `*.tar` would find them, too
     write_manifest(manifest, folder)

@@ -25,6 +25,7 @@ from ..posts.outcomes import LEFT_OUT, USED, WITHOUT_EMOJI
 from ..posts.post import Reject
 from ..shards.index import count_posts, index_rows, read_index
 from ..shards.layout import (
+    BEGUN,
     BUILD_FOLDER,
     MANIFEST,
     REJECTS,
@@ -94,7 +95,12 @@ def adopt(
         raise InputError(
             f"{folder}/{unsafe!r}: a trainer reads names of ASCII letters and digits. Rename it."
         )
-    with writing(folder, "shards adopt") as lock:
+    if folder.size(MANIFEST) is None and folder.size(BEGUN) is not None:
+        raise InputError(
+            f"{folder} holds a build that is not done. Run the same `emojigan shards build` again; or remove "
+            f"{folder}/{BUILD_FOLDER}, to adopt what is there."
+        )
+    with writing(folder, "shards adopt") as folder:
         if folder.size(MANIFEST) is not None:
             return _complete(folder, options, tars)
         notes = []
@@ -109,7 +115,6 @@ def adopt(
         manifest = _manifest_of(folder, options, notes)
         if rejects:
             folder.write(REJECTS, "".join(each.to_json() for each in rejects))
-        lock.check()
         write_manifest(manifest, folder)
         folder.remove_folder(BUILD_FOLDER)
     return manifest

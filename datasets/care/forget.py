@@ -23,7 +23,7 @@ from zlib_ng import zlib_ng
 from ..errors import InputError
 from ..posts.outcomes import FORGOTTEN, USED
 from ..shards.index import ImageSpan, Label, ShardError, read_index
-from ..shards.layout import MANIFEST, REJECTS, index_name, leftovers, rewritten_name
+from ..shards.layout import BUILD_FOLDER, MANIFEST, REJECTS, index_name, leftovers, rewritten_name
 from ..shards.manifest import Manifest, ShardEntry, is_adopted, read_manifest, write_manifest
 from ..shards.tar import add_sample, index_shard, map_tar
 from ..store.atomic import sha256
@@ -69,18 +69,16 @@ def forget(folder: Folder, accounts: Iterable[str], *, dry_run: bool, workers: i
     if dry_run:
         return _rewrite(folder, _read_ours(folder), wanted, dry_run, workers)[0]
     _read_ours(folder)  # nothing is written where no dataset is
-    with writing(folder, "shards forget") as lock:
-        old = _read_ours(folder)
+    with writing(folder, "shards forget") as folder:
+        manifest = old = _read_ours(folder)
         found, shards = _rewrite(folder, old, wanted, dry_run, workers)
-        lock.check()
-        manifest = old
         if found.accounts:
             _forget_rejects(folder, frozenset().union(*(shard.posts for shard in shards)))
             manifest = _without(old, shards, found)
             write_manifest(manifest, folder, replaces=old)
-        lock.check()
         for name in leftovers(folder.names(), {shard.name for shard in manifest.shards}):
             folder.remove(name)  # what was forgotten must not lie about
+        folder.remove_folder(BUILD_FOLDER)  # a task that came late may have left parts there
     return found
 
 

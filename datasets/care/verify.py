@@ -24,7 +24,7 @@ from ..errors import InputError
 from ..posts.outcomes import USED
 from ..shards.encoding import check_picture
 from ..shards.index import ImageSpan, Index, Label, ShardError, hash_posts, read_index
-from ..shards.layout import MANIFEST, REJECTS, SPLITS, is_of_shard, statistics_name
+from ..shards.layout import MANIFEST, REJECTS, SPLITS, is_of_shard, leftovers, statistics_name
 from ..shards.manifest import Manifest, ShardEntry, is_adopted, read_manifest
 from ..shards.tar import end_of, map_tar, read_sample
 from ..store.atomic import sha256
@@ -90,7 +90,11 @@ def verify(folder: Folder, manifest: Manifest, *, workers: int) -> Verification:
         images=sum(entry.images for entry in manifest.shards),
         tuples=sum(entry.tuples for entry in manifest.shards),
         bytes=sum(entries[0].bytes for entries in tars),
-        faults=[*(fault for result in checked for fault in result.faults), *_check_counts(manifest, checked)],
+        faults=[
+            *(fault for result in checked for fault in result.faults),
+            *_check_counts(manifest, checked),
+            *_check_forgotten(folder, manifest),
+        ],
         unnamed=_unnamed(folder, manifest),
     )
 
@@ -107,6 +111,13 @@ def _check_counts(manifest: Manifest, checked: list[_Checked]) -> Iterator[Fault
     posts = len(np.unique(np.concatenate([np.empty(0, np.uint64), *(result.posts for result in checked)])))
     if manifest.posts.get(USED, posts) != posts:
         yield Fault(MANIFEST, None, f"counts {manifest.posts[USED]} used posts, where {posts} are")
+
+
+def _check_forgotten(folder: Folder, manifest: Manifest) -> Iterator[Fault]:
+    """What a `shards forget` that was killed has not removed yet: the accounts are still in it."""
+    if manifest.history and not is_adopted(manifest):
+        for name in leftovers(folder.names(), {shard.name for shard in manifest.shards}):
+            yield Fault(name, None, "is still there after `shards forget`: run that again")
 
 
 def _unnamed(folder: Folder, manifest: Manifest) -> list[str]:

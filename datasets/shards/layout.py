@@ -81,9 +81,15 @@ def split_of(name: str) -> str | None:
 
 
 def is_begun(names: Iterable[str]) -> bool:
-    """Whether some files are those of a dataset that is being built: parts, or indexes of shards."""
+    """Whether some files are those of a build: what it notes first, parts, or statistics of shards.
+
+    Indexes alone are no sign of it: an adoption writes them beside the tars of somebody else.
+    """
     return any(
-        name.startswith(f"{BUILD_FOLDER}/") or (name.endswith(".index") and split_of(name)) for name in names
+        name == BEGUN
+        or (name.startswith(f"{BUILD_FOLDER}/") and name.endswith(".part"))
+        or (name.endswith(".stats.json") and split_of(name))
+        for name in names
     )
 
 

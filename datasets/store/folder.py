@@ -201,7 +201,10 @@ class StoreFolder:
         path = root if name is None else f"{root}/{_checked(name)}"
         try:
             yield store, path
-        except OSError:
+        except OSError as error:
+            if error.filename is None:  # s3fs gives its own nothing but a sentence
+                error.strerror = error.strerror or str(error).rstrip(".")
+                error.filename = self.url
             raise
         except Exception as error:
             if type(error).__module__.partition(".")[0] not in _CLIENTS:

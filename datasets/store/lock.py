@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import IO
 
 from ..errors import InputError
 from .folder import Folder, StoreFolder
@@ -31,17 +31,11 @@ LOCK, WRITERS = ".lock", ".writers"
 POLL, BEAT, SILENCE = 1.0, 10.0, 45.0  # seconds
 
 
-class Lock(Protocol):
-    """What the only writer holds."""
-
-    def check(self) -> None:
-        """Raise InputError when another one may have begun, because no sign of life came from here."""
-        ...
-
-
 @contextmanager
-def writing(folder: Folder, what: str, *, wait: bool = False) -> Iterator[Lock]:
-    """Be the only writer of a folder.
+def writing(folder: Folder, what: str, *, wait: bool = False) -> Iterator[Folder]:
+    """Be the only writer of a folder; yield it, to be written through, in other processes too.
+
+    On a store each of its writings sees first that this writer was not taken for dead meanwhile.
 
     Args:
         what: is being done, for a second writer to read: "shards forget".
@@ -52,12 +46,12 @@ def writing(folder: Folder, what: str, *, wait: bool = False) -> Iterator[Lock]:
     """
     writer = f"`{what}`, process {os.getpid()} on {socket.gethostname()} since {datetime.now():%H:%M:%S}"
     if isinstance(folder, StoreFolder):
-        held = _announced(StoreFolder(f"{folder.url}/{WRITERS}"), folder, writer, wait)
+        with _announced(folder, writer, wait) as fenced:
+            yield fenced
     else:
         assert folder.path is not None
-        held = _locked(folder.path, writer, wait)
-    with held as lock:
-        yield lock
+        with _locked(folder.path, writer, wait):
+            yield folder
 
 
 def is_of_lock(name: str) -> bool:
@@ -89,15 +83,8 @@ class _Waiting:
             tell(f"{self._folder} is being written by {other()}: waiting for its end.")
 
 
-class _SystemLock:
-    """A lock that the system keeps as long as this process lives."""
-
-    def check(self) -> None:
-        """Nobody can have taken it."""
-
-
 @contextmanager
-def _locked(path: Path, writer: str, wait: bool) -> Iterator[Lock]:
+def _locked(path: Path, writer: str, wait: bool) -> Iterator[None]:
     path.mkdir(parents=True, exist_ok=True)
     waiting = _Waiting(path, wait)
     while True:
@@ -105,8 +92,7 @@ def _locked(path: Path, writer: str, wait: bool) -> Iterator[Lock]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                file.seek(0)
-                waiting.lives(lambda: file.read() or "another process")
+                waiting.lives(partial(_who, file))
                 time.sleep(POLL)
                 continue
             except OSError:  # a network disk may have none
@@ -117,10 +103,20 @@ def _locked(path: Path, writer: str, wait: bool) -> Iterator[Lock]:
             file.write(writer)
             file.flush()
             try:
-                yield _SystemLock()
+                yield
             finally:
                 (path / LOCK).unlink(missing_ok=True)
             return
+
+
+def _who(file: IO[str]) -> str:
+    """Who has the lock, as he writes a moment after he has got it."""
+    for _ in range(10):
+        file.seek(0)
+        if writer := file.read():
+            return writer
+        time.sleep(0.05)
+    return "another process"
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
@@ -129,16 +125,57 @@ def _is_at(descriptor: int, path: Path) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class _Fenced(StoreFolder):
+    """A store's folder that is not written to any more once its writer is taken for dead."""
+
+    identity: str
+
+    def write(self, name: str, content: bytes | str) -> None:
+        self._check()
+        super().write(name, content)
+
+    def swap(self, name: str, old: bytes | None, new: bytes | str) -> bool:
+        self._check()
+        return super().swap(name, old, new)
+
+    @contextmanager
+    def creating(self, name: str) -> Iterator[Path]:
+        with super().creating(name) as path:
+            yield path
+            self._check()
+
+    def remove(self, name: str) -> None:
+        self._check()
+        super().remove(name)
+
+    def remove_folder(self, name: str) -> None:
+        self._check()
+        super().remove_folder(name)
+
+    def _check(self) -> None:
+        writers = StoreFolder(f"{self.url}/{WRITERS}")
+        if not any(name.startswith(self.identity) for name in patiently(writers.names, self)):
+            raise taken_for_dead(self)
+
+
+def taken_for_dead(folder: Folder) -> InputError:
+    """What to raise where another one may be writing by now."""
+    return InputError(
+        f"{folder} had no sign of life from this process for too long: another one may be writing there. Run "
+        "the same command again."
+    )
+
+
 class _SignsOfLife:
     """A writer's file in `.writers/`, and the thread that puts one of a new name in its place."""
 
-    def __init__(self, writers: StoreFolder, folder: Folder, writer: str) -> None:
+    def __init__(self, folder: StoreFolder, writer: str) -> None:
         self.identity = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
-        self._writers, self._folder, self._writer = writers, folder, writer
-        self._writes = self._lost = False
+        self._folder, self._writers, self._writer = folder, StoreFolder(f"{folder.url}/{WRITERS}"), writer
+        self._writes = False
         self._number = 0
         self._name = ""
-        self._last = time.monotonic()
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self.give(writes=False)
@@ -146,27 +183,16 @@ class _SignsOfLife:
         self._thread.start()
 
     def give(self, writes: bool | None = None) -> None:
-        """Give a sign, which tells whether this one writes, or waits."""
+        """Give a sign, which tells whether this one writes, or waits. Raises InputError where it is dead."""
         with self._lock:
-            begun = time.monotonic()
-            self._lost |= begun - self._last > SILENCE  # and is taken for dead
-            if self._lost:
-                return
+            if self._name and self._writers.size(self._name) is None:
+                raise taken_for_dead(self._folder)
             self._writes = self._writes if writes is None else writes
             old, self._number = self._name, self._number + 1
             self._name = f"{self.identity}-{self._number:06d}-{'writes' if self._writes else 'waits'}"
             self._writers.write(self._name, self._writer)
-            self._last = begun
             if old:
                 self._writers.remove(old)
-
-    def check(self) -> None:
-        patiently(self.give, self._folder)
-        if self._lost:
-            raise InputError(
-                f"{self._folder} had no sign of life from this process for too long: another one may be "
-                "writing there. Run the same command again."
-            )
 
     def end(self) -> None:
         self._ended.set()
@@ -175,16 +201,16 @@ class _SignsOfLife:
 
     def _keep_giving(self) -> None:
         while not self._ended.wait(BEAT):
-            with suppress(Exception):  # the store may be back at the next one; else `check` tells
+            with suppress(Exception):  # the store may be back at the next one
                 self.give()
 
 
 @contextmanager
-def _announced(writers: StoreFolder, folder: Folder, writer: str, wait: bool) -> Iterator[Lock]:
-    own = _SignsOfLife(writers, folder, writer)
+def _announced(folder: StoreFolder, writer: str, wait: bool) -> Iterator[Folder]:
+    own = _SignsOfLife(folder, writer)
     try:
-        _become_writer(writers, own, _Waiting(folder, wait))
-        yield own
+        _become_writer(StoreFolder(f"{folder.url}/{WRITERS}"), own, _Waiting(folder, wait))
+        yield _Fenced(folder.url, own.identity)
     finally:
         own.end()
 
@@ -216,7 +242,6 @@ def _become_writer(writers: StoreFolder, own: _SignsOfLife, waiting: _Waiting) -
         if not any(sign.writes or identity < own.identity for identity, sign in others.items()):
             own.give(writes=True)
             if not any(sign.writes for sign in _others(writers, own.identity).values()):
-                own.check()
                 return
             own.give(writes=False)
         time.sleep(POLL)

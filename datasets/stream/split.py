@@ -68,8 +68,10 @@ class Split:
             others = (
                 "other shares, or --split-by post" if self.manifest.split_by == "account" else "other shares"
             )
+            since = " since accounts were forgotten" if self.manifest.history else ""
             raise InputError(
-                f"{self.folder}: the {self.name} split is empty. Build from more posts, or with {others}."
+                f"{self.folder}: the {self.name} split is empty{since}. Build from more posts, or with "
+                f"{others}."
             )
 
     @cached_property

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from webdataset.writer import ShardWriter
 
+from emojigan.datasets.build import dataset as builder
 from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.labels import hash_account
 from emojigan.datasets.build.options import BuildOptions
@@ -292,6 +293,32 @@ def test_a_tar_of_which_nothing_was_used_does_not_make_an_adoption_another(tars)
     with tarfile.open(tars / "00.tar", "w"):
         pass
     assert index(tars) == index(tars)
+
+
+@pytest.mark.parametrize("where", ["", "train/"])
+def test_a_build_leaves_the_tars_of_a_killed_adoption_alone(tars, posts_folder, monkeypatch, where):
+    (tars / "train").mkdir()
+    for path in list(tars.glob("*.tar")):
+        path.rename(tars / where / path.name)
+    before = {path: path.read_bytes() for path in tars.rglob("*.tar")}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "write_manifest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        index(tars)
+    source = Source([posts_folder / "posts.jsonl"])
+    with pytest.raises(InputError, match="holds tars of something else"):
+        build_shards(source, LocalFolder(tars), BuildOptions(), workers=1, max_bad=0)
+    assert {path: path.read_bytes() for path in tars.rglob("*.tar")} == before
+
+
+def test_a_build_that_is_not_done_is_not_adopted(posts_folder, tmp_path, monkeypatch):
+    source, folder = Source([posts_folder / "posts.jsonl"]), LocalFolder(tmp_path / "out")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(builder, "write_manifest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        build_shards(source, folder, BuildOptions(), workers=1, max_bad=0)
+    before = contents(tmp_path / "out")
+    with pytest.raises(InputError, match="holds a build that is not done"):
+        index(tmp_path / "out")
+    assert contents(tmp_path / "out") == before
 
 
 def test_adopted_tars_that_changed_are_not_taken_for_complete(tars):

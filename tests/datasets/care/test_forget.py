@@ -320,6 +320,24 @@ def test_killed_anywhere_leaves_the_old_dataset_or_the_new_and_goes_on(built, tm
     assert 10 < moment < 50
 
 
+def test_what_a_killed_command_has_not_removed_is_a_fault(dataset, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(LocalFolder, "remove", killed_after(iter(()), LocalFolder.remove))
+        without(dataset, ANN)
+    faults = verify(LocalFolder(dataset), manifest_of(dataset), workers=1).faults
+    assert faults and {each.reason for each in faults} == {
+        "is still there after `shards forget`: run that again"
+    }
+    assert run(dataset, "--hash", ANN).exit_code == 0 and is_whole(dataset)
+
+
+def test_parts_of_a_task_that_came_late_go_with_what_was_forgotten(dataset):
+    (dataset / ".build").mkdir()
+    (dataset / ".build" / "000003.members").write_bytes(b"her pictures")
+    without(dataset, ANN)
+    assert not (dataset / ".build").exists()
+
+
 def test_damaged_shard_is_refused_and_nothing_is_forgotten(dataset):
     content = bytearray((dataset / "train/000001.tar").read_bytes())
     content[3000] ^= 1

@@ -5,12 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emojigan.datasets.shards.layout import (
+    BEGUN,
     MANIFEST,
     REJECTS,
     SPLITS,
     index_name,
     is_begun,
     leftovers,
+    note_name,
     part_name,
     rewritten_name,
     split_of,
@@ -69,9 +71,14 @@ def test_a_tar_goes_before_what_tells_that_it_is_ours(tar: str):
     assert leftovers(files_of(tar), [])[0] == tar
 
 
-def test_a_dataset_is_begun_when_there_are_parts_or_indexes_of_shards():
-    assert is_begun([part_name(0)]) and is_begun(["train/000000.index"])
-    assert not is_begun(["a.tar", "other/000000.index", "train/notes.txt"])
+def test_a_build_is_begun_when_there_are_its_note_parts_or_statistics_of_shards():
+    assert is_begun([BEGUN]) and is_begun([part_name(0)]) and is_begun(["train/000000.stats.json"])
+
+
+def test_what_an_adoption_leaves_is_no_build():
+    """Else a build would take the tars of somebody else for its own."""
+    names = ["a.tar", index_name("a.tar", "val"), "train/000000.tar", "train/000000.train.index"]
+    assert not is_begun([*names, note_name("train/000000.tar"), "train/000000.index", "train/notes.txt"])
 
 
 def test_the_split_is_the_folder():

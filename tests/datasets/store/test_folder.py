@@ -137,7 +137,7 @@ def test_build_to_a_store_puts_the_bytes_of_a_folder_there(store, posts_folder, 
     "change, message",
     [
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}, "Could not connect"),
-        ({"bucket": "nobucket"}, "bucket"),
+        ({"bucket": "nobucket"}, "s3://nobucket/x: The specified bucket does not exist"),
     ],
 )
 def test_store_that_cannot_be_reached_is_told_in_one_line(store, posts_folder, change, message):

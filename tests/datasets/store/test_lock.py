@@ -27,19 +27,19 @@ for _ in range(int(sys.argv[2])):
     with lock.writing(folder, "count", wait=True) as held:
         number = int(folder.read("number"))
         time.sleep(0.02)
-        held.check()
-        folder.write("number", str(number + 1))
+        held.write("number", str(number + 1))
 """
-# One that writes until it is killed; with a word more, it looks after a pause whether it may go on.
+# One that writes until it is killed; with a word more, it writes after a pause, in another process.
 HOLD = """
-import sys, time
+import pickle, sys, time
 from emojigan.datasets.store import lock
 from emojigan.datasets.store.folder import open_folder
 lock.POLL, lock.BEAT, lock.SILENCE = 0.02, 0.2, 4
 with lock.writing(open_folder(sys.argv[1]), "hold") as held:
     print("holds", flush=True)
     sys.stdin.read(1)
-    held.check()
+    with pickle.loads(pickle.dumps(held)).creating("held") as path:
+        path.touch()
 """
 
 
@@ -89,14 +89,14 @@ def test_one_that_waits_writes_when_the_other_has_ended(folder, holder, capsys):
     holder.stdin.write("\n"), holder.stdin.flush()
     with writing(folder, "other", wait=True):
         assert holder.wait(10) == 0
-    assert folder.names() == []
+    assert folder.names() == ["held"]
 
 
 def test_one_that_was_killed_is_in_nobodys_way(folder, holder):
     holder.kill(), holder.wait()
-    with writing(folder, "other") as lock:
-        lock.check()
-    assert [name for name in folder.names() if name != module.LOCK] == []
+    with writing(folder, "other") as held:
+        held.write("a", "b")
+    assert [name for name in folder.names() if name != module.LOCK] == ["a"]
 
 
 def test_an_error_ends_the_writing(folder):
@@ -115,6 +115,7 @@ def test_one_that_gave_no_sign_of_life_for_too_long_does_not_go_on(folder, holde
         os.kill(holder.pid, signal.SIGCONT)
         output = holder.communicate("\n", timeout=30)[1]
     assert holder.returncode == 1 and "had no sign of life from this process for too long" in output
+    assert folder.names() == []
 
 
 def test_the_more_wait_the_more_they_ask_of_a_store_but_not_of_each_other(tmp_path, monkeypatch):
