@@ -2,15 +2,16 @@ r"""What must not be learnt from: emojis, accounts, and posts with certain words
 
     a file, one entry a line ─► DenyList ─► digest
 
-An entry is an emoji, an `@account`, or a word or phrase (whole words, in any case, with any blanks between
-them). Empty lines and lines that begin with `#` are skipped: `\#tag` denies the hashtag #tag alone, `tag` the
-word with and without #.
+An entry is an emoji, an `@account`, or a word or phrase: whole words, in any case, with any blanks between
+them, however a phone spells them (see `fold`). Empty lines and lines that begin with `#` are skipped: `\#tag`
+denies the hashtag #tag alone, `tag` the word with and without #.
 """
 
 import hashlib
 import re
+import unicodedata
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from ..emojis.text import canonical
@@ -19,6 +20,11 @@ from ..posts.post import Post
 
 _PIECE = re.compile(r"\w+|\W")
 _WORD = re.compile(r"\w")
+_UNSPACED = re.compile(  # Han, Hiragana and Katakana, which are written without blanks
+    "[\u2e80-\u2fdf\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U0001aff0-\U0001b16f\U00020000-\U0003ffff]"
+)
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 @dataclass(frozen=True)
@@ -35,15 +41,16 @@ class DenyList:
             return None
         return hashlib.sha256(repr((self.emojis, self.accounts, self.words)).encode()).hexdigest()
 
-    def has_account(self, post: Post) -> bool:
-        """Whether the post is of a listed account."""
-        return bool(self.accounts) and _account(post.account) in self._accounts
+    def account_of(self, post: Post) -> str:
+        """The listed account that a post is of; empty where it is of none."""
+        account = _account(post.account) if self.accounts else ""
+        return account if account in self._accounts else ""
 
     def has_word(self, text: str) -> bool:
         """Whether a listed word or phrase stands in a text."""
         if not self.words:
             return False
-        pieces = _pieces(text.casefold())
+        pieces = _pieces(fold(text))
         if self._lengths.keys().isdisjoint(pieces):
             return False
         return any(
@@ -87,13 +94,39 @@ def read_deny_list(path: Path, *, keep_variants: bool = False) -> DenyList:
             accounts.add(_account(line))
         elif not line.startswith("#"):
             word = line[1:] if line.startswith("\\#") else line
-            words.add(" ".join(word.casefold().split()))
+            words.add(fold(word))
+    words.discard("")  # of format characters alone
     return DenyList(tuple(sorted(emojis)), tuple(sorted(accounts)), tuple(sorted(words)))
 
 
+def fold(text: str) -> str:
+    """A text in the one spelling in which it is compared.
+
+    NFKC, in lower case, with straight apostrophes, without format characters such as soft hyphens, with one
+    blank for many, and each character of Chinese and Japanese a word of its own.
+    """
+    if text.isascii():
+        return " ".join(text.casefold().split())
+    text = text.replace("™", " ").replace("℠", " ")  # which NFKC would make letters
+    text = unicodedata.normalize("NFKC", text).casefold()
+    for character in set(_NOT_ASCII.findall(text)):
+        text = text.replace(character, _plain(character))
+    return " ".join(unicodedata.normalize("NFKC", text).split())
+
+
+@cache
+def _plain(character: str) -> str:
+    """What `fold` puts in the place of a character that is not ASCII."""
+    if unicodedata.category(character) == "Cf":
+        return ""
+    if character in "‘’ʼ":
+        return "'"
+    return f" {character} " if _UNSPACED.match(character) else character
+
+
 def _pieces(text: str) -> tuple[str, ...]:
-    """A folded text as its words, blanks, and each other character alone; blanks in a row are one."""
-    return tuple(_PIECE.findall(" ".join(text.split())))
+    """A folded text as its words, blanks, and each other character alone."""
+    return tuple(_PIECE.findall(text))
 
 
 def _stands_alone(pieces: tuple[str, ...], start: int, stop: int) -> bool:

@@ -100,7 +100,7 @@ class _Digested:
 def _digest_post(entry: Post | Reject, options: BuildOptions) -> _Digested:
     if isinstance(entry, Reject):
         return _Digested(entry, entry.reason, [])
-    if options.deny.has_account(entry):
+    if options.deny.account_of(entry):
         return _Digested(entry, DENIED_ACCOUNT, [])
     if any(map(options.deny.has_word, texts_of(entry, options))):
         return _Digested(entry, DENIED_WORD, [])

@@ -15,7 +15,7 @@ from safetensors.numpy import load, save
 from ..shards.layout import part_name
 from ..store.folder import Folder
 
-PART_VERSION = 2  # to be raised when arrays change: a part of another version is made again
+PART_VERSION = 3  # to be raised when arrays or what is denied change: others' parts are made again
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Source ─► chunks ─► survey_posts ─► Survey, or an InputError where t
 """
 
 import hashlib
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..errors import InputError
-from ..posts.limits import check_broken, too_bad
+from ..posts.limits import SHOWN, check_broken, too_bad
 from ..posts.outcomes import BROKEN_FILES
 from ..posts.post import Post, Reject
 from ..posts.read import read_posts
@@ -70,12 +71,15 @@ def survey_posts(
     first: list[Reject] = []
     broken: Counter[str] = Counter()
     files: dict[str, str] = {}
+    denied: set[str] = set()  # accounts of the deny list that posts are of
     with progress(None, "reading", "posts") as bar:
         for chunk in source.chunks():
             fingerprints.append(chunk.fingerprint(options))
             content.update(chunk.content(options))
             for entry in chunk.entries:
                 if isinstance(entry, Post):
+                    if account := options.deny.account_of(entry):
+                        denied.add(account)
                     without_time += bool(entry.images) and entry.time is None
                 elif entry.reason in BROKEN_FILES:
                     broken[entry.reason] += 1
@@ -94,4 +98,17 @@ def survey_posts(
             f"{without_time:,} of {num_posts:,} posts have no time that can be read. Name a table's column "
             "with --column time=…, leave these posts out, or choose another --split-by."
         )
+    _tell_unknown([account for account in options.deny.accounts if account not in denied])
     return Survey(num_posts, broken, fingerprints, content.hexdigest())
+
+
+def _tell_unknown(accounts: list[str]) -> None:
+    """Say so when accounts of the deny list are nobody's: they may be called otherwise here."""
+    if accounts:
+        named = ", ".join(f"@{account}" for account in accounts[:SHOWN])
+        print(
+            f"{len(accounts)} accounts of the deny list are nobody's here: {named}"
+            f"{', …' if len(accounts) > SHOWN else ''}. An archive's are called as in @x/12345 or "
+            "@mastodon/https://m.social/users/ann.",
+            file=sys.stderr,
+        )

@@ -51,6 +51,7 @@ IMAGE_OUTSIDE_TABLE = "image outside the table's folder"
 DAMAGED_TAR = "damaged tar"
 UNREADABLE_FILE = "unreadable file"
 FILE_TOO_LARGE = "file too large"  # of JSON, which is read as a whole
+ROW_WITHOUT_END = "row cut off or in open quotes"  # of a table; in it may be any number of others
 UNREADABLE_FOLDER = "unreadable folder"
 NO_CHATS = "no chats"
 UNREADABLE_CHATS = "unreadable chats"
@@ -59,6 +60,7 @@ NO_ACCOUNT = "no account"  # of an archive: each of its posts would be of an acc
 BROKEN_FILES = (
     DAMAGED_TAR,
     UNREADABLE_FILE,
+    ROW_WITHOUT_END,
     FILE_TOO_LARGE,
     UNREADABLE_FOLDER,
     NO_CHATS,

@@ -25,7 +25,10 @@ def why_empty(manifest: Manifest) -> str:
     """Why no emoji comes often enough in the train split, and what helps."""
     read, used = manifest.posts["read"], manifest.posts[USED]
     if not read:
-        return "There are no posts. Name other sources."
+        return (
+            "There are no posts that may be used: private ones of an archive are passed over. Name other "
+            "sources."
+        )
     lost = {reason: n for reason, n in manifest.posts.items() if n and reason not in ("read", USED)}
     told = ", ".join(f"{count:,} {reason}" for reason, count in lost.items())
     if not used:

@@ -129,7 +129,8 @@ def _dataset_options(command: Callable) -> Callable:
 @click.option(
     "--deny",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File of what to leave out, one a line: emojis, @accounts (of an archive: @x/ann), words in --text.",
+    help="File of what to leave out, one a line: emojis, @accounts as `emojigan shards forget` names them "
+    "(@ann; of an archive @x/12345 or @mastodon/https://m.social/users/ann), whole words in --text.",
 )
 @click.option(
     "--encoding",

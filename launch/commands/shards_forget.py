@@ -69,10 +69,11 @@ def forget(
     """Remove accounts from the dataset FOLDER: their labels, and the images that nobody else posted.
 
     NAME is the account as the importer gives it: as it stands in a table or tar; with the platform before it
-    for an archive, as in x/ann or mastodon/ann; the post's id where no account was known. Shards that hold
-    the account are written anew, the others stay byte for byte, and the manifest records it. The vocabulary
-    keeps its emojis unless none of their tuples is left. A killed command goes on when it is run again.
-    Copies and the posts themselves are not touched.
+    for an archive, as in x/12345 (the account's number, in account.js), instagram/ann or
+    mastodon/https://m.social/users/ann; the post's id where no account was known. Shards that hold the
+    account are written anew, the others stay byte for byte, and the manifest records it. The vocabulary keeps
+    its emojis unless none of their tuples is left. A killed command goes on when it is run again. Copies and
+    the posts themselves are not touched.
 
     Of runs and registered models it tells which were trained with the accounts, and how to train them again
     without; a mark on them makes `emojigan register` and `emojigan predict` say it. A run that is not done
@@ -94,7 +95,9 @@ def forget(
         listed = accounts_file.read_text(encoding="utf-8-sig").splitlines() if accounts_file else []
     except UnicodeDecodeError as error:
         raise InputError(f"{accounts_file}: not UTF-8. Save it as UTF-8 text.") from error
-    named = {hash_account(Post("", name, ())): name for name in (*names, *filter(None, listed))}
+    named = {
+        hash_account(Post("", name, ())): name for name in (*names, *filter(None, map(str.strip, listed)))
+    }
     named = {each: each for each in hashes} | named
     if not named:
         raise click.UsageError("name who is to be forgotten: --account, --accounts-file or --hash.")

@@ -14,6 +14,7 @@ import codecs
 import csv
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +26,7 @@ from ..outcomes import (
     LINE_TOO_LONG,
     NO_ID_OR_IMAGE,
     NOT_UTF8,
+    ROW_WITHOUT_END,
     UNREADABLE_ROW_GROUP,
 )
 from ..parquet import ParquetCell, huggingface_images, open_parquet, read_rows
@@ -69,22 +71,26 @@ def read(source: Path, columns: Mapping[str, str]) -> Iterator[Post | Reject]:
     for table in tables:
         name, folder = name_in(table, source), str(table.parent)
         try:
-            _refuse_utf16(table)
+            _refuse_no_text(table)
             tagged = name_with_tag(table, name)
             for number, (line, row) in enumerate(_READERS[table.suffix.lower()](table, names)):
                 if not isinstance(row, str):
                     row = _to_post(row, f"{tagged}/{number}", folder)
-                yield Reject(f"{name}:{line}", row) if isinstance(row, str) else row
+                if isinstance(row, str):
+                    row = Reject(f"{name}:{line}", row, str(table) if row == ROW_WITHOUT_END else "")
+                yield row
         except OSError:
             yield unreadable(table, name)
 
 
-def _refuse_utf16(table: Path) -> None:
-    """Raise an InputError for a text that begins with UTF-16's mark, or has a zero in every other byte."""
+def _refuse_no_text(table: Path) -> None:
+    """Raise an InputError for what is packed, or UTF-16: by its mark, or a zero in every other byte."""
     if table.suffix.lower() == ".parquet":
         return
     with open(table, "rb") as file:
         head = file.read(64)
+    if head.startswith((b"\x1f\x8b", b"PK\x03\x04")):
+        raise InputError(f"{table}: packed, with gzip or zip. Unpack it first.")
     fewer, more = sorted(head[first::2].count(0) for first in (0, 1))
     every_other = fewer == 0 and more >= 4 and more > len(head) // 4
     if every_other or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -106,21 +112,27 @@ class _Lines:
         self.file = file
         self.number = 0  # of the last line
         self.row = 0  # characters of the lines since a row began: quotes can join any number of them
+        self.cut = False  # whether the file ended where a line, or within quotes a row, should have gone on
 
     def __iter__(self) -> "_Lines":
         return self
 
     def __next__(self) -> Any:
-        line = self.file.readline(LONGEST_ROW)
+        line = self._read()
         if not line:
             raise StopIteration
         self.number += 1
         self.row += len(line)
         if self.row < LONGEST_ROW:
             return line
-        while len(line) == LONGEST_ROW and line[-1:] not in ("\n", b"\n"):  # the rest of this line is no row
-            line = self.file.readline(LONGEST_ROW)
+        while len(line) == LONGEST_ROW and self.cut:  # the rest of this line is no row
+            line = self._read()
         raise _TooLongError
+
+    def _read(self) -> Any:
+        line = self.file.readline(LONGEST_ROW)
+        self.cut = line[-1:] not in ("\n", "\r", b"\n")
+        return line
 
 
 def _read_jsonl(path: Path, names: _Names) -> _Rows:
@@ -136,13 +148,14 @@ def _read_jsonl(path: Path, names: _Names) -> _Rows:
                     continue
                 row = json.loads(content.decode("utf-8-sig"))  # strict: a wrong encoding is told, not guessed
             except _TooLongError:
-                yield lines.number, LINE_TOO_LONG
+                values = LINE_TOO_LONG
             except UnicodeDecodeError:
-                yield lines.number, NOT_UTF8
+                values = NOT_UTF8
             except (ValueError, RecursionError):
-                yield lines.number, BROKEN_LINE
+                values = BROKEN_LINE
             else:
-                yield lines.number, _pick(row, names) if isinstance(row, dict) else BROKEN_LINE
+                values = _pick(row, names) if isinstance(row, dict) else BROKEN_LINE
+            yield lines.number, ROW_WITHOUT_END if lines.cut and isinstance(values, str) else values
 
 
 def _pick(row: dict, names: _Names) -> list:
@@ -166,21 +179,33 @@ def _read_csv(path: Path, names: _Names, delimiter: str = ",") -> _Rows:
             header = next(filter(None, reader), [])
         except csv.Error:
             header = []
+        if len(header) == 1 and (other := re.search(r"[;|\t,]", header[0])):  # one column is never enough
+            raise InputError(
+                f"{path}: its columns are separated by {other[0]!r}, not by {delimiter!r}. "
+                "Write it with commas as .csv, or with tabs as .tsv."
+            )
         identity, *others = _choose(header, names, path).values()
         while True:
-            lines.row = 0
+            lines.row, first = 0, lines.number + 1
             try:
                 row = next(reader, None)
             except csv.Error as error:
-                yield lines.number, LINE_TOO_LONG if isinstance(error, _TooLongError) else BROKEN_LINE
+                # How many posts did an open quote swallow, up to the end, or as many as csv lets it?
+                if lines.cut or (lines.number > first and lines.row > LONGEST_FIELD):
+                    yield first, ROW_WITHOUT_END
+                else:
+                    yield lines.number, LINE_TOO_LONG if isinstance(error, _TooLongError) else BROKEN_LINE
                 continue
             if row is None:
                 return
-            if row:
+            if row and lines.cut and (len(row) < len(header) or row[-1].endswith("\0")):
+                yield first, ROW_WITHOUT_END
+            elif row:
                 content = dict(zip(header, row, strict=False))  # short rows lack their last columns
                 values = [content.get(identity) if identity else _ABSENT]
                 values += [content.get(name) if name else None for name in others]
-                yield lines.number, values if _is_utf8(values) else NOT_UTF8
+                bad = ROW_WITHOUT_END if lines.cut else NOT_UTF8
+                yield lines.number, values if _is_utf8(values) else bad
 
 
 def _read_tsv(path: Path, names: _Names) -> _Rows:

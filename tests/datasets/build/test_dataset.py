@@ -277,7 +277,7 @@ def test_reasons_and_uses_add_up_to_the_posts(make):
 @pytest.mark.parametrize(
     "posts, message",
     [
-        ((), r"There are no posts\. Name other sources"),
+        ((), r"There are no posts that may be used: private ones .*\. Name other sources"),
         (
             ({"text": "no"}, {"text": "🔥", "image": "x"}),
             "None of 2 .*1 without emoji, 1 missing image.*--text",
@@ -291,6 +291,21 @@ def test_nothing_to_train_on_is_refused_with_its_cause(make, tmp_path, posts, me
     with pytest.raises(InputError, match=message):
         make(*posts, max_bad=1, options=replace(SMALL, deny=DenyList(accounts=("spam",))))
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    "unknown, told",
+    [
+        ((), ""),
+        (("x/ann",), "1 accounts of the deny list are nobody's here: @x/ann. "),
+        (("a", "b", "c", "d"), "4 accounts of the deny list are nobody's here: @a, @b, @c, …. "),
+    ],
+)
+def test_accounts_of_the_deny_list_that_are_nobodys_are_told_in_one_line(make, capfd, unknown, told):
+    posts = [{"text": "🔥", "account": name} for name in ("Eve", "Bob", "Cid", "Dan")]
+    make(*posts, options=replace(SMALL, deny=DenyList(accounts=("eve", *unknown))))
+    lines = [line for line in capfd.readouterr().err.splitlines() if "deny list" in line]
+    assert [line[: len(told)] for line in lines] == [told] * bool(told)
 
 
 def test_emojis_that_are_all_too_rare_are_refused_with_what_would_do(make):

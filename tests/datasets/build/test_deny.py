@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emojigan.datasets.build.deny import DenyList, read_deny_list
+from emojigan.datasets.build.deny import DenyList, fold, read_deny_list
 from emojigan.datasets.build.digest import Chunk, digest_chunk
 from emojigan.datasets.build.labels import emojis_of
 from emojigan.datasets.build.options import BuildOptions
@@ -76,6 +76,12 @@ PARTS = [
     "+",
     ".",
     "\u0301",
+    "e",
+    "’",
+    "\u200b",
+    "ｋ",
+    "猫",
+    "ｶ",
     "😍",
     "\ud83d",
 ]
@@ -85,16 +91,60 @@ ANY_TEXT = st.lists(st.sampled_from(PARTS) | st.text(max_size=2), max_size=12).m
 def found_by_a_regular_expression(words: list[str], text: str) -> bool:
     """What a listed word is, as one expression: as slow as the list is long."""
     listed = "|".join(r"\s+".join(map(re.escape, word.split())) for word in words)
-    return re.search(rf"(?<!\w)(?:{listed})(?!\w)", text.casefold()) is not None
+    return re.search(rf"(?<!\w)(?:{listed})(?!\w)", fold(text)) is not None
 
 
-@given(st.lists(ANY_TEXT.filter(str.strip), min_size=1, max_size=6), ANY_TEXT, ANY_TEXT, st.data())
+@given(st.lists(ANY_TEXT.filter(fold), min_size=1, max_size=6), ANY_TEXT, ANY_TEXT, st.data())
 @settings(max_examples=300, deadline=None)
 def test_words_are_found_as_a_regular_expression_finds_them(entries, before, after, data):
-    words = sorted({" ".join(entry.casefold().split()) for entry in entries})
+    words = sorted(set(map(fold, entries)))
     middle = data.draw(st.sampled_from(["", *entries]))
     for text in (before, before + middle + after, before + " " + middle.upper() + "\n" + after):
         assert DenyList(words=tuple(words)).has_word(text) is found_by_a_regular_expression(words, text)
+
+
+@pytest.mark.parametrize(
+    "entry, text",
+    [
+        ("don't panic", "don’t panic"),
+        ("don’t panic", "Don't panic"),
+        ("don't", "donʼt"),
+        ("café", "a cafe\u0301!"),
+        ("cafe\u0301", "CAFÉ"),
+        ("kitten", "ｋｉｔｔｅｎ"),
+        ("kitten", "kit\u200bten"),
+        ("kit\u00adten", "kitten"),
+        ("kitten", "Kitten™"),
+        ("猫咪", "我喜欢猫咪🐱"),
+        ("猫", "my猫x"),
+        ("ねこ", "かわいいねこです"),
+        ("ガチャ", "ｶﾞﾁｬが好き"),
+        ("c++", "猫c++猫"),
+    ],
+)
+def test_other_spellings_of_a_word_are_found(tmp_path, entry, text):
+    assert read_deny_list(write(tmp_path, entry)).has_word(text)
+
+
+@pytest.mark.parametrize(
+    "entry, text", [("猫咪", "猫和咪"), ("cafe", "café"), ("dont", "don’t"), ("кот", "котик")]
+)
+def test_other_words_are_not_found(tmp_path, entry, text):
+    assert not read_deny_list(write(tmp_path, entry)).has_word(text)
+
+
+@given(st.text(st.sampled_from("猫咪喜ねこカ"), min_size=1), st.text(), st.text())
+def test_an_entry_without_blanks_between_its_words_is_found_inside_any_text(entry, before, after):
+    assert DenyList(words=(fold(entry),)).has_word(f"{before}\n{entry}\n{after}".replace("\n", "我"))
+
+
+@given(ANY_TEXT | st.text())
+def test_a_folded_text_stays_as_it_is(text):
+    assert fold(fold(text)) == fold(text)
+
+
+def test_an_entry_of_hidden_characters_alone_is_none(tmp_path):
+    assert read_deny_list(write(tmp_path, "\u200b\u00ad\n")) == DenyList()
 
 
 def test_a_long_list_is_not_searched_entry_by_entry():
@@ -106,7 +156,7 @@ def test_a_long_list_is_not_searched_entry_by_entry():
 
 @given(st.text(), st.text(min_size=1).filter(str.strip))
 def test_any_entry_and_any_text_are_taken_without_an_exception(text, word):
-    DenyList(words=(" ".join(word.casefold().split()),)).has_word(text)
+    DenyList(words=tuple(filter(None, [fold(word)]))).has_word(text)
 
 
 @pytest.mark.parametrize("listed, variants", [("👍", ["👍", "👍🏽", "👍🏿"]), ("👍🏽", ["👍🏽"])])

@@ -355,7 +355,7 @@ def test_command_forgets_names_and_says_what(dataset):
 
 
 def test_command_reads_a_file_of_accounts(dataset, tmp_path):
-    (tmp_path / "accounts.txt").write_text("Ann\n\nBob\n")
+    (tmp_path / "accounts.txt").write_text("Ann \n\n\tBob\r\n")
     result = run(dataset, "--accounts-file", tmp_path / "accounts.txt", "--dry-run")
     assert result.exit_code == 0 and result.stdout.startswith("Would forget 2 accounts: ")
 

@@ -110,11 +110,11 @@ SOURCES = {
     ),
     "a JSON line": (
         lambda folder: empty(folder / "posts.jsonl", b'{"image": "a', 2**28),
-        ["line too long"],
+        ["row cut off or in open quotes"],
     ),
     "a line of a CSV": (
         lambda folder: empty(folder / "posts.csv", b"image,text\na.jpg,", 2**28),
-        ["line too long"],
+        ["row cut off or in open quotes"],
     ),
     "Instagram's JSON": (
         lambda folder: empty(folder / "content/posts_1.json", b"[").parents[1],

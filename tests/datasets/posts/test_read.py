@@ -1,6 +1,8 @@
 """A table of posts is read whole: what is no post is a Reject with a reason, never an exception."""
 
+import gzip
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from emojigan.datasets.errors import InputError
+from emojigan.datasets.posts.formats import table
+from emojigan.datasets.posts.outcomes import BROKEN_FILES
 from emojigan.datasets.posts.post import ImageFile, Post, Reject
 from emojigan.datasets.posts.read import read_posts
 
@@ -158,9 +162,58 @@ def test_open_quote_of_a_csv_swallows_no_other_posts(read):
     assert [row.id for row in rows[2:]] == [str(n) for n in range(4, 20)]
 
 
-def test_quote_left_open_to_the_end_is_rejected(read):
-    rows = read('id,image,text\n1,a.jpg,hi\n2,b.jpg,"open\n', "posts.csv")
-    assert [type(row) for row in rows] == [Post, Reject]
+HEADER, ROW = "id,image,text\n", "1,a.jpg,hi\n"
+CUT = {  # what is read before, and what is broken
+    "an open quote that swallows posts": ("posts.csv", HEADER + ROW, '2,b.jpg,"hi 😂\n' + ROW * 149),
+    "an open quote in the last row": ("posts.csv", HEADER + ROW, '2,b.jpg,"hi\n'),
+    "a quote that was cut": ("posts.csv", HEADER + ROW, '2,b.jpg,"hi'),
+    "a row that was cut": ("posts.csv", HEADER + ROW, "2,b.j"),
+    "a letter that was cut": ("posts.csv", HEADER + ROW, "2,b.jpg,hi 😂".encode()[:-1]),
+    "zeros for rows": ("posts.csv", HEADER + ROW, "\0" * 5000),
+    "zeros for the end of a row": ("posts.csv", HEADER + ROW, "2,b.jpg,h" + "\0" * 5000),
+    "a line that was cut": ("posts.jsonl", lines(GOOD), lines(GOOD)[:-9]),
+    "zeros for lines": ("posts.jsonl", lines(GOOD), "\0" * 5000),
+    "zeros for the end of a line": ("posts.jsonl", lines(GOOD), lines(GOOD)[:-9] + b"\0" * 5000),
+}
+
+
+@pytest.mark.parametrize("what", CUT)
+def test_a_table_that_ends_within_a_row_is_a_broken_file_and_what_was_read_before_is_used(
+    read, tmp_path, what
+):
+    name, whole, broken = CUT[what]
+    whole, broken = (part if isinstance(part, bytes) else part.encode() for part in (whole, broken))
+    first, second = read(whole + broken, name)
+    assert isinstance(first, Post)
+    assert second == Reject(f"{name}:{whole.count(10) + 1}", "row cut off or in open quotes")
+    assert second.reason in BROKEN_FILES and second.file == str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("posts.jsonl", lines(GOOD) + b'{"id": 1, "ima\n'),
+        ("posts.csv", HEADER + ROW + '2,b.jpg,"hi"x\n'),
+        ("posts.csv", HEADER + ROW + "2\n"),
+    ],
+)
+def test_a_last_line_that_is_broken_and_ends_is_one_bad_post(read, name, content):
+    first, second = read(content, name)
+    assert isinstance(first, Post) and second.reason not in BROKEN_FILES and not second.file
+
+
+@pytest.mark.parametrize(
+    "name, content", [("posts.jsonl", lines(GOOD)[:-1]), ("posts.csv", HEADER + ROW[:-1])]
+)
+def test_a_whole_last_line_needs_no_newline(read, name, content):
+    assert [type(row) for row in read(content, name)] == [Post]
+
+
+def test_an_open_quote_that_swallows_as_much_as_it_may_makes_the_file_broken(read, tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "LONGEST_FIELD", 100)
+    found = read(HEADER + ROW + '2,b.jpg,"open\n' + ROW * 100, "posts.csv")
+    assert found[1] == Reject("posts.csv:3", "row cut off or in open quotes")
+    assert found[1].file == str(tmp_path / "posts.csv") and all(isinstance(row, Post) for row in found[2:])
 
 
 def test_nul_in_a_csv_is_rejected(read):
@@ -169,7 +222,7 @@ def test_nul_in_a_csv_is_rejected(read):
     assert rows[1].id == "2"
 
 
-@pytest.mark.parametrize("header", ["id,image", "", "\n", "post;image;text", '"id"x,image,text'])
+@pytest.mark.parametrize("header", ["id,image", "", "\n", '"id"x,image,text'])
 def test_csv_without_a_column_is_refused(read, header):
     with pytest.raises(InputError, match="no column"):
         read(header, "posts.csv")
@@ -216,3 +269,15 @@ def test_any_bytes_give_posts_and_rejects(read, name, content):
     assume(not table.startswith((b"\xff\xfe", b"\xfe\xff")) and table[:64].count(0) < 4)  # taken for UTF-16
     for row in read(table, name):
         assert isinstance(row, Reject) or row.id.encode()
+
+
+@pytest.mark.parametrize("name, mark", [("posts.csv", ";"), ("posts.csv", "\t"), ("posts.tsv", ",")])
+def test_a_table_whose_columns_are_separated_otherwise_is_refused_by_what_separates_them(read, name, mark):
+    with pytest.raises(InputError, match=re.escape(f"its columns are separated by {mark!r}")):
+        read(f"id{mark}image{mark}text\n", name)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lambda content: b"PK\3\4" + content])
+def test_a_packed_table_is_refused_with_what_to_do(read, pack):
+    with pytest.raises(InputError, match=r"packed, with gzip or zip\. Unpack it first"):
+        read(pack(lines(GOOD)))
