@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,9 +11,6 @@ from ...datasets.posts.read import FORMATS
 from ...datasets.store.folder import Folder
 from ...datasets.work.processes import ENGINES
 from ..parameters import FOLDER, workers_option
-
-if TYPE_CHECKING:
-    pass
 
 SIZES = ("32", "64", "128")
 SHARE = click.FloatRange(0, 0.5)
