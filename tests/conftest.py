@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pytest
 from PIL import Image
@@ -86,6 +87,7 @@ def ceph(ceph_gateway: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Itera
     """The same, of which this process is told."""
     for name, value in ceph_gateway.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     S3FileSystem.clear_instance_cache()  # of clients of another server
     yield ceph_gateway
     S3FileSystem.clear_instance_cache()
