@@ -33,7 +33,7 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
     "datasets/worlds": "datasets/store datasets/work",
     "trainer": ("datasets/store datasets/emojis datasets/emojis/vectors datasets/shards datasets/stream"),
     "trainer/model": "datasets/store datasets/emojis trainer",
-    "trainer/runtime": "trainer",
+    "trainer/runtime": "datasets/stream trainer",
     "trainer/training": (
         "datasets/store datasets/work datasets/stream trainer trainer/model trainer/runtime"
     ),

@@ -215,8 +215,13 @@ def test_no_noise_is_drawn_twice(
     monkeypatch: pytest.MonkeyPatch,
 ):
     drawn: list[tuple[str, int]] = []
-    make = Noise._generator
-    monkeypatch.setattr(Noise, "_generator", lambda self, *key: drawn.append(key) or make(self, *key))
+    words = Noise._words
+
+    def note(self: Noise, purpose: str, number: torch.Tensor, *more: int) -> tuple[torch.Tensor, ...]:
+        drawn.append((purpose, int(number)))
+        return words(self, purpose, number, *more)
+
+    monkeypatch.setattr(Noise, "_words", note)
     result = invoke(*command(shards, vectors_file, tmp_path / "run", "--steps", "3"))
     assert result.exit_code == 0, result.output
     assert sorted(drawn) == sorted(

@@ -121,6 +121,14 @@ class RunConfig(Section):
         default="auto",
         description="auto takes bf16 on a GPU that has it; the penalty is always in float32.",
     )
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Compile the updates: auto does on a GPU, where it takes half a minute once.",
+    )
+    graphs: Literal["auto", "off"] = Field(
+        default="auto",
+        description="Capture the updates as CUDA graphs; auto does where one GPU trains alone.",
+    )
     world_size: int | None = Field(
         default=None,
         ge=1,

@@ -12,6 +12,8 @@ from torch import nn
 
 from ..config import ModelConfig
 
+LEAK = 0.2  # slope of LeakyReLU below 0
+
 
 class Trunk(nn.Module):
     """Image to features: four convolutions of kernel 4 and stride 2, 64→32→16→8→4, no normalisation."""
@@ -22,19 +24,19 @@ class Trunk(nn.Module):
         widths = [3] + [config.trunk_width * scale for scale in (1, 2, 4, 8)]
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
-            layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.LeakyReLU(LEAK)]
         self.convolutions = nn.Sequential(*layers)
         self.project = nn.Linear(widths[-1] * (image_size // 16) ** 2, config.feature_dim)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:  # [batch, feature_dim]
         maps = self.convolutions(images)  # [batch, 8·width, size/16, size/16]
-        return nn.functional.leaky_relu(self.project(maps.flatten(1)), 0.2)
+        return nn.functional.leaky_relu(self.project(maps.flatten(1)), LEAK)
 
 
 def hidden_layers(inputs: int, hidden: int) -> nn.Sequential:
     """Two hidden layers, [batch, inputs] → [batch, hidden]."""
     return nn.Sequential(
-        nn.Linear(inputs, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, hidden), nn.LeakyReLU(0.2)
+        nn.Linear(inputs, hidden), nn.LeakyReLU(LEAK), nn.Linear(hidden, hidden), nn.LeakyReLU(LEAK)
     )
 
 
@@ -72,7 +74,34 @@ class Generator(nn.Module):
         return (output.float() @ nn.functional.normalize(self.vectors, dim=1).T).argmax(dim=-1)
 
 
-class ProjectionCritic(nn.Module):
+class Critic(nn.Module):
+    """What a critic owes: `embed`, `score`, `score_all`. Its gradient may be had for nothing, by autograd."""
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """All that the score needs of an image, [batch, hidden_dim]."""
+        raise NotImplementedError
+
+    def score(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """D(x | y) of pairs, [batch]."""
+        raise NotImplementedError
+
+    def score_all(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """D(x | y) of every image with every vector, [batch, V]."""
+        raise NotImplementedError
+
+    def gradient(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """∂D(x | y)/∂x of pairs, [batch, vector_dim]; it can be differentiated by the parameters."""
+        vectors = vectors.detach().requires_grad_()
+        score = self.score(embedded, vectors).sum()
+        return torch.autograd.grad(score, vectors, create_graph=True)[0]
+
+
+def slopes(before: torch.Tensor) -> torch.Tensor:
+    """The derivatives of LeakyReLU at what comes into it."""
+    return torch.where(before > 0, torch.ones_like(before), LEAK)
+
+
+class ProjectionCritic(Critic):
     """D(x | y) = l(h(x)) + ⟨v(y), h(x)⟩ / √d (Miyato & Koyama 2018, with image and label exchanged)."""
 
     def __init__(self, config: ModelConfig, vector_dim: int, image_size: int) -> None:
@@ -87,17 +116,25 @@ class ProjectionCritic(nn.Module):
         return self.condition(self.trunk(images)) / math.sqrt(self.condition.out_features)
 
     def score(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        """D(x | y) of pairs, [batch]."""
         hidden = self.hidden(vectors)
         return self.output(hidden).squeeze(-1) + (embedded * hidden).sum(-1)
 
+    def gradient(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """∂D(x | y)/∂x in closed form: between the kinks of LeakyReLU everything is linear."""
+        first, second = self.hidden[0], self.hidden[2]
+        assert isinstance(first, nn.Linear) and isinstance(second, nn.Linear)
+        with torch.no_grad():
+            before = first(vectors)
+            slope, slope_behind = slopes(before), slopes(second(before * slopes(before)))
+        behind = (self.output.weight + embedded) * slope_behind  # [batch, hidden_dim]
+        return ((behind @ second.weight) * slope) @ first.weight
+
     def score_all(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        """D(x | y) of every image with every vector, [batch, V]."""
         hidden = self.hidden(vectors)
         return self.output(hidden).squeeze(-1) + embedded @ hidden.T
 
 
-class ConcatenationCritic(nn.Module):
+class ConcatenationCritic(Critic):
     """D(x | y) from image features and vector side by side (the paper), and two hidden layers.
 
     One linear layer after the join could not condition: its gradient by x is the same for every image. The
@@ -110,7 +147,7 @@ class ConcatenationCritic(nn.Module):
         self.from_image = nn.Linear(config.feature_dim, config.hidden_dim)
         self.from_vector = nn.Linear(vector_dim, config.hidden_dim, bias=False)
         self.hidden = nn.Sequential(
-            nn.LeakyReLU(0.2), nn.Linear(config.hidden_dim, config.hidden_dim), nn.LeakyReLU(0.2)
+            nn.LeakyReLU(LEAK), nn.Linear(config.hidden_dim, config.hidden_dim), nn.LeakyReLU(LEAK)
         )
         self.output = nn.Linear(config.hidden_dim, 1)
 
@@ -119,15 +156,20 @@ class ConcatenationCritic(nn.Module):
         return self.from_image(self.trunk(images))
 
     def score(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        """D(x | y) of pairs, [batch]."""
         return self.output(self.hidden(embedded + self.from_vector(vectors))).squeeze(-1)
 
+    def gradient(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """∂D(x | y)/∂x in closed form, as of `ProjectionCritic`."""
+        second = self.hidden[1]
+        assert isinstance(second, nn.Linear)
+        with torch.no_grad():
+            before = embedded + self.from_vector(vectors)
+            slope, slope_behind = slopes(before), slopes(second(before * slopes(before)))
+        behind = self.output.weight * slope_behind  # [batch, hidden_dim]
+        return ((behind @ second.weight) * slope) @ self.from_vector.weight
+
     def score_all(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        """D(x | y) of every image with every vector, [batch, V]."""
         return self.score(embedded[:, None], vectors[None])
-
-
-Critic = ProjectionCritic | ConcatenationCritic
 
 
 def make_critic(config: ModelConfig, vector_dim: int, image_size: int) -> Critic:

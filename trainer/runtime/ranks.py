@@ -16,7 +16,6 @@ def start(config: Config) -> Accelerator:
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
-        mixed_precision=precision(config),
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     ranks, promised = accelerator.num_processes, config.run.world_size
@@ -50,12 +49,9 @@ def check_same_start(accelerator: Accelerator, step: int, dataset: str) -> None:
         )
 
 
-def precision(config: Config) -> str:
-    """What Accelerate calls the precision: bf16 where the device has it, unless told otherwise."""
+def precision(config: Config) -> torch.dtype:
+    """That of the trunks: bf16 where the device has it, unless told otherwise."""
     if config.run.precision == "auto":
-        return (
-            "bf16"
-            if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-            else "no"
-        )
-    return {"float32": "no", "bf16": "bf16"}[config.run.precision]
+        has = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has else torch.float32
+    return {"float32": torch.float32, "bf16": torch.bfloat16}[config.run.precision]

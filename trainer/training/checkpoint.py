@@ -98,6 +98,12 @@ def load_checkpoint(
             parameter, slot = key.split(".")
             slots.setdefault(int(parameter), {})[slot] = tensor
         optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+        for parameter, moments in optimizer.state.items():
+            for slot, tensor in moments.items():
+                if (
+                    tensor.shape == parameter.shape
+                ):  # a fused Adam reads all of them in the parameter's layout
+                    moments[slot] = torch.empty_like(parameter).copy_(tensor)
     return content["step"]
 
 

@@ -3,7 +3,7 @@
     shards + vectors ─► inputs ─► build ─► resume ─► (train_step ─► average ─► metrics, and now and then
                                                        a snapshot and a checkpoint) × steps
 
-Accelerate gives the device, DistributedDataParallel, autocast and the collectives. The data are not loaded by
+Accelerate gives the device, DistributedDataParallel and the collectives. The data are not loaded by
 it, because its loaders would deal the ranks other shares of a batch than our order does; and the state is not
 saved by it, because what it saves is half there when it is killed meanwhile.
 """
@@ -38,7 +38,8 @@ from ..run import (
     steps_in,
     write_beginning,
 )
-from ..runtime.ranks import check_same_start, start
+from ..runtime.feed import feed
+from ..runtime.ranks import check_same_start, precision, start
 from ..tracking import Tracker, tracking
 from ..validation import VAL_SAMPLES, read_val, val_loss
 from .checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
@@ -88,10 +89,11 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     pace = Pace(config.optimizer.steps - step, shown=main)
     params = {key: str(value) for key, value in config.flat().items()}
     with (
-        closing(reading) as batches,
+        closing(reading),
         tracking(run, resumed_at=step, params=params, tags=tags) if main else nullcontext() as tracker,
         progress(config.optimizer.steps, "train", "steps", initial=step, shown=main) as bar,
     ):
+        batches = feed(reading, accelerator.device)
         while step < config.optimizer.steps:
             set_learning_rate(training, step)
             recent.append(train_step(training, batches, step * updates))
@@ -176,7 +178,7 @@ def _tell(training: Training, step: int, held_out: HeldOut | None) -> None:
     print(
         f"{inputs.train.num_tuples:,} tuples, {len(inputs.vocabulary)} emojis; "
         f"{accelerator.num_processes} rank(s) on {accelerator.device}, "
-        f"{'bf16' if accelerator.mixed_precision == 'bf16' else 'float32'}"
+        f"{'bf16' if precision(training.config) == torch.bfloat16 else 'float32'}"
     )
     print(plan(training.config, inputs), flush=True)
     if inputs.num_without_vector:

@@ -4,8 +4,8 @@
     L_G = −E[D(x̂|y)]  (+ −log q(x|y) where q is explicit)
 
 each term weighted by its sample's w and divided by the batch. The penalty needs gradients by the emoji
-vector alone, so the image trunk runs once and is shared by x, x̂ and x̃, and only the head is
-differentiated twice, in float32. A loss is a module because DistributedDataParallel synchronises what its
+vector alone, so the image trunk runs once and is shared by x, x̂ and x̃, and the head tells them in closed
+form, in float32. A loss is a module because DistributedDataParallel synchronises what its
 own forward computes: sub-modules called from outside would silently not be.
 """
 
@@ -37,10 +37,7 @@ class CriticLoss(nn.Module):
         """The loss, and float32 [2]: the Wasserstein estimate and the penalty."""
         embedded = self.critic.embed(images).float()
         with torch.autocast(images.device.type, enabled=False):
-            between = (mix * real + (1 - mix) * fake).requires_grad_()
-            (gradient,) = torch.autograd.grad(
-                self.critic.score(embedded, between).sum(), between, create_graph=True
-            )  # [batch, vector_dim]
+            gradient = self.critic.gradient(embedded, mix * real + (1 - mix) * fake)  # [batch, vector_dim]
             penalty = (torch.linalg.vector_norm(gradient, dim=1) - 1) ** 2
             difference = self.critic.score(embedded, fake) - self.critic.score(embedded, real)  # [batch]
             loss = (weight * (difference + self.penalty_weight * penalty)).mean()

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -145,10 +146,11 @@ def plain_training(training: Training, batches: list[Batch]) -> tuple[nn.Module,
     for number, batch in enumerate(batches):
         images = batch.images.double() / 127.5 - 1
         weight, emoji = inputs.tuple_weights[batch.emoji], inputs.ids[batch.emoji]
-        latent = noise.normal("latent", number, config.model.latent_dim)
+        at = torch.tensor(number)
+        latent = noise.normal("latent", at, BATCH, config.model.latent_dim)
         output = plain_generate(generator, images, latent)
         if number % 6 < 5:
-            uniform = noise.uniform("critic", number, 2)
+            uniform = noise.uniform("critic", at, BATCH, 2)
             if config.model.output == "tied":
                 cumulative = plain_probabilities(generator, output).cumsum(1)
                 drawn = [
@@ -215,6 +217,32 @@ def test_ten_cycles_end_at_the_parameters_of_the_plain_three_forward_loop(
         assert (ours.get_parameter(name) - first.get_parameter(name)).abs().max() > 1e-3
 
 
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, as it compiles
+@pytest.mark.parametrize("critic", CRITICS)
+def test_ten_compiled_cycles_end_where_ten_others_do(critic: str, shards: Path, vectors_file: Path):
+    ends = []
+    for compiled in ("off", "on"):
+        config = Config.model_validate(
+            {
+                "data": {"batch_size": BATCH},
+                "model": model(critic).model_dump(),
+                "objective": {"weights": "exponential", "k": 3},
+                "run": {"precision": "float32", "compile": compiled},
+            }
+        )
+        inputs = read_inputs(config, LocalFolder(shards), vectors_file)
+        training = build(config, inputs, start(config))
+        torch.manual_seed(0)
+        size = inputs.train.manifest.image_size
+        stream = iter([random_batch(size, len(inputs.ids)) for _ in range(6 * CYCLES)])
+        for cycle in range(CYCLES):
+            train_step(training, stream, 6 * cycle)
+        modules = (training.critic, training.generator)
+        ends.append(torch.cat([p.detach().flatten() for module in modules for p in module.parameters()]))
+    assert (ends[0] - ends[1]).abs().max() <= 1e-5
+
+
 def random_batch(size: int, vocabulary: int) -> Batch:
     images = torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8)
     return Batch(images, torch.randint(0, vocabulary, (BATCH,)))
@@ -230,6 +258,26 @@ def central_difference(function: Callable[[], torch.Tensor], number: torch.Tenso
         slopes.append((above - function().detach()) / (2 * step))
         flat[place] += step
     return torch.stack(slopes).reshape(number.shape)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("kind", CRITICS)
+def test_the_gradient_in_closed_form_is_that_of_autograd_and_so_are_its_derivatives(kind: str):
+    _, critic = make_networks(kind)
+    images, real, fake, mix = critic_batch()
+    between, weight = mix * real + (1 - mix) * fake, torch.rand(BATCH, VECTOR_DIM)
+    found = []
+    for gradient in (critic.gradient, partial(Critic.gradient, critic)):
+        critic.zero_grad()
+        value = gradient(critic.embed(images), between)
+        (weight * value.square()).sum().backward()
+        slopes = {name: p.grad for name, p in critic.named_parameters() if p.grad is not None}
+        found.append({"value": value.detach(), **slopes})
+    closed, derived = found
+    for name in {*closed, *derived}:  # a bias of the last layer has no part in it
+        expected = derived.get(name, torch.zeros(1))
+        assert torch.allclose(closed.get(name, torch.zeros(1)), expected, rtol=1e-12, atol=1e-13), name
+    assert {"value", "output.weight"} <= closed.keys()
 
 
 @pytest.mark.usefixtures("float64")

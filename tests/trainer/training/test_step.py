@@ -17,8 +17,8 @@ def training(**optimizer: float) -> Any:
         config=Config.model_validate({"optimizer": optimizer}),
         generator=generator,
         average=average,
-        generator_optimizer=torch.optim.Adam(generator.parameters()),
-        critic_optimizer=torch.optim.Adam(average.parameters()),
+        generator_optimizer=torch.optim.Adam(generator.parameters(), torch.tensor(1.0)),
+        critic_optimizer=torch.optim.Adam(average.parameters(), torch.tensor(1.0)),
     )
 
 
@@ -27,7 +27,7 @@ def test_the_learning_rates_fall_linearly(step: int, rate: float):
     state = training(steps=100, learning_rate=0.4, final_learning_rate=0.25)
     set_learning_rate(state, step)
     for optimizer in (state.generator_optimizer, state.critic_optimizer):
-        assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(rate)]
+        assert [group["lr"].item() for group in optimizer.param_groups] == [pytest.approx(rate)]
 
 
 @pytest.mark.parametrize(("step", "decay"), [(0, 0.1), (8, 0.5), (80, 0.9), (10**6, 0.9)])

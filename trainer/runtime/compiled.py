@@ -1,0 +1,30 @@
+"""A module compiled, or as it is where the device cannot compile it."""
+
+import sys
+
+import torch
+from torch import nn
+
+
+class Compiled(nn.Module):
+    """The module under torch.compile; the first call that cannot be compiled says so in one line."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self._compiled = [torch.compile(module, dynamic=False)]  # in a list: it has the same parameters
+        self._works = False
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if self._compiled:
+            try:
+                outputs = self._compiled[0](*inputs)
+                self._works = True
+                return outputs
+            except Exception as error:
+                if self._works:
+                    raise
+                self._compiled.clear()
+                first = str(error).strip().partition("\n")[0]
+                print(f"Not compiled, so slower: {first}. --compile off asks for it.", file=sys.stderr)
+        return self.module(*inputs)
