@@ -21,6 +21,21 @@ from .stores import ceph_server
 
 EMOJIS = "😍😂🔥🐶🌊🍕🎉💔"
 NUM_POSTS = 300
+TRAIN_ON_TWO_RANKS = ["torchrun", "--standalone", "--nproc_per_node", "2", "--no-python", "emojigan", "train"]
+TINY_NETWORKS = [
+    "--trunk-width",
+    "4",
+    "--feature-dim",
+    "8",
+    "--hidden-dim",
+    "16",
+    "--latent-dim",
+    "4",
+    "--batch-size",
+    "16",
+    "--log-steps",
+    "1",
+]
 
 
 @pytest.fixture(scope="session")

@@ -85,6 +85,7 @@ def verify(folder: Folder, manifest: Manifest, *, workers: int) -> Verification:
             bar.update(result.images)
     if read_manifest(folder) != manifest:
         raise InputError(f"{folder} was changed while it was checked. Run the same command again.")
+    names = folder.names()
     return Verification(
         shards=len(tars),
         images=sum(entry.images for entry in manifest.shards),
@@ -93,9 +94,9 @@ def verify(folder: Folder, manifest: Manifest, *, workers: int) -> Verification:
         faults=[
             *(fault for result in checked for fault in result.faults),
             *_check_counts(manifest, checked),
-            *_check_forgotten(folder, manifest),
+            *_check_forgotten(names, manifest),
         ],
-        unnamed=_unnamed(folder, manifest),
+        unnamed=_unnamed(names, manifest),
     )
 
 
@@ -113,19 +114,19 @@ def _check_counts(manifest: Manifest, checked: list[_Checked]) -> Iterator[Fault
         yield Fault(MANIFEST, None, f"counts {manifest.posts[USED]} used posts, where {posts} are")
 
 
-def _check_forgotten(folder: Folder, manifest: Manifest) -> Iterator[Fault]:
+def _check_forgotten(names: list[str], manifest: Manifest) -> Iterator[Fault]:
     """What a `shards forget` that was killed has not removed yet: the accounts are still in it."""
     if manifest.history and not is_adopted(manifest):
-        for name in leftovers(folder.names(), {shard.name for shard in manifest.shards}):
+        for name in leftovers(names, {shard.name for shard in manifest.shards}):
             yield Fault(name, None, "is still there after `shards forget`: run that again")
 
 
-def _unnamed(folder: Folder, manifest: Manifest) -> list[str]:
+def _unnamed(names: list[str], manifest: Manifest) -> list[str]:
     """Files that belong to no shard; of an adopted folder, which may hold any, only tars and indexes."""
     named = {MANIFEST, REJECTS}
     for shard in manifest.shards:
         named |= {shard.name, shard.index, statistics_name(shard.name)}
-    others = [name for name in folder.names() if name not in named and not is_of_lock(name)]
+    others = [name for name in names if name not in named and not is_of_lock(name)]
     return [name for name in others if not is_adopted(manifest) or is_of_shard(name)]
 
 

@@ -29,7 +29,7 @@ def telling_where(path: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`: on success it is renamed to `path`, on any error removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = _temporary(path)
     try:
         with telling_where(path):
             yield temporary
@@ -47,7 +47,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 def create(path: Path, content: bytes | str) -> bool:
     """Write a file that is not there yet, whole or not at all; return whether it was not."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = _temporary(path)
     write_atomic(temporary, content)
     try:
         os.link(temporary, path)
@@ -78,7 +78,7 @@ def creating_folder(path: Path) -> Iterator[Path]:
     SHA256SUMS inside it is what `sha256sum -c` reads, and what `is_whole` checks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = _temporary(path)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # by a process that was killed
         shutil.rmtree(left)
     temporary.mkdir()
@@ -107,6 +107,11 @@ def is_whole(folder: Path) -> bool:
         return sums.keys() == names and all(sha256(folder / name) == sums[name] for name in names)
     except (OSError, UnicodeDecodeError):
         return False
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside `path` that no other process takes, and by which what it leaves is known."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def _sync(path: Path) -> None:

@@ -154,12 +154,16 @@ class _Fenced(StoreFolder):
         super().remove_folder(name)
 
     def _check(self) -> None:
-        writers = StoreFolder(f"{self.url}/{WRITERS}")
-        if not any(name.startswith(self.identity) for name in patiently(writers.names, self)):
-            raise taken_for_dead(self)
+        if not any(name.startswith(self.identity) for name in patiently(_writers(self).names, self)):
+            raise _taken_for_dead(self)
 
 
-def taken_for_dead(folder: Folder) -> InputError:
+def _writers(folder: StoreFolder) -> StoreFolder:
+    """Where each writer of a folder has its file."""
+    return StoreFolder(f"{folder.url}/{WRITERS}")
+
+
+def _taken_for_dead(folder: Folder) -> InputError:
     """What to raise where another one may be writing by now."""
     return InputError(
         f"{folder} had no sign of life from this process for too long: another one may be writing there. Run "
@@ -172,7 +176,7 @@ class _SignsOfLife:
 
     def __init__(self, folder: StoreFolder, writer: str) -> None:
         self.identity = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
-        self._folder, self._writers, self._writer = folder, StoreFolder(f"{folder.url}/{WRITERS}"), writer
+        self._folder, self._writers, self._writer = folder, _writers(folder), writer
         self._writes = False
         self._number = 0
         self._name = ""
@@ -186,7 +190,7 @@ class _SignsOfLife:
         """Give a sign, which tells whether this one writes, or waits. Raises InputError where it is dead."""
         with self._lock:
             if self._name and self._writers.size(self._name) is None:
-                raise taken_for_dead(self._folder)
+                raise _taken_for_dead(self._folder)
             self._writes = self._writes if writes is None else writes
             old, self._number = self._name, self._number + 1
             self._name = f"{self.identity}-{self._number:06d}-{'writes' if self._writes else 'waits'}"
@@ -209,7 +213,7 @@ class _SignsOfLife:
 def _announced(folder: StoreFolder, writer: str, wait: bool) -> Iterator[Folder]:
     own = _SignsOfLife(folder, writer)
     try:
-        _become_writer(StoreFolder(f"{folder.url}/{WRITERS}"), own, _Waiting(folder, wait))
+        _become_writer(_writers(folder), own, _Waiting(folder, wait))
         yield _Fenced(folder.url, own.identity)
     finally:
         own.end()

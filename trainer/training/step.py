@@ -125,7 +125,6 @@ class _GeneratorForward(nn.Module):
 def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
     """Networks with the same weights on every rank, and their updates."""
     size, device = inputs.train.manifest.image_size, accelerator.device
-    on_gpu = device.type == "cuda"
     with initial_weights(config.optimizer.seed):
         generator = Generator(config.model, inputs.vectors, size)
         critic = make_critic(config.model, inputs.vectors.shape[1], size)
@@ -147,25 +146,6 @@ def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
     of_generator = _GeneratorForward(generator, tied, config.objective.nll_weight, critic, sight)
     critic_optimizer, generator_optimizer = _adam(critic, config, device), _adam(generator, config, device)
 
-    def run(forward: nn.Module, optimizer: torch.optim.Optimizer, still: nn.Module) -> Update:
-        compiled = (
-            Compiled(forward)
-            if config.run.compile == "on" or (config.run.compile == "auto" and on_gpu)
-            else forward
-        )
-        wrapped = accelerator.prepare_model(compiled) if accelerator.num_processes > 1 else compiled
-
-        def update(images: torch.Tensor, emoji: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
-            with frozen(still):
-                optimizer.zero_grad()
-                loss, metrics = wrapped(images, emoji, number)
-                loss.backward()
-            optimizer.step()
-            return torch.cat([loss.detach()[None], metrics])
-
-        captured = config.run.graphs == "auto" and on_gpu and accelerator.num_processes == 1
-        return Captured(update) if captured else update
-
     return Training(
         config=config,
         inputs=inputs,
@@ -174,11 +154,35 @@ def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
         generator=generator,
         critic=critic,
         average=average,
-        critic_update=run(of_critic, critic_optimizer, generator),
-        generator_update=run(of_generator, generator_optimizer, critic),
+        critic_update=_update_by(of_critic, critic_optimizer, generator, config, accelerator),
+        generator_update=_update_by(of_generator, generator_optimizer, critic, config, accelerator),
         critic_optimizer=critic_optimizer,
         generator_optimizer=generator_optimizer,
     )
+
+
+def _update_by(
+    forward: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    still: nn.Module,
+    config: Config,
+    accelerator: Accelerator,
+) -> Update:
+    """One Adam step on a batch, compiled and captured where that gains; `still` gets no gradients."""
+    on_gpu, alone = accelerator.device.type == "cuda", accelerator.num_processes == 1
+    if config.run.compile == "on" or (config.run.compile == "auto" and on_gpu):
+        forward = Compiled(forward)
+    wrapped = forward if alone else accelerator.prepare_model(forward)
+
+    def update(images: torch.Tensor, emoji: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+        with frozen(still):
+            optimizer.zero_grad()
+            loss, metrics = wrapped(images, emoji, number)
+            loss.backward()
+        optimizer.step()
+        return torch.cat([loss.detach()[None], metrics])
+
+    return Captured(update) if config.run.graphs == "auto" and on_gpu and alone else update
 
 
 def _adam(module: nn.Module, config: Config, device: torch.device) -> torch.optim.Optimizer:

@@ -36,6 +36,7 @@ from emojigan.datasets.stream.reader import Reader, Reading
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import stream
 
+from ...conftest import TINY_NETWORKS, TRAIN_ON_TWO_RANKS
 from ...tiny_dataset import write_dataset
 
 SIZES = (9, 4, 12, 7, 5, 8)
@@ -400,33 +401,11 @@ def test_too_many_open_files_are_named_and_nothing_is_quarantined(local):
     assert result.stdout.count("\n") == 1
 
 
-TRAIN = ["torchrun", "--standalone", "--nproc_per_node", "2", "--no-python", "emojigan", "train"]
-TINY = [
-    "--batch-size",
-    "16",
-    "--steps",
-    "6",
-    "--log-steps",
-    "1",
-    "--trunk-width",
-    "4",
-    "--feature-dim",
-    "8",
-    "--hidden-dim",
-    "16",
-    "--latent-dim",
-    "4",
-    "--precision",
-    "float32",
-    "--world-size",
-    "2",
-]
-
-
 def train(shards: str | Path, vectors: Path, run: Path, cache: Path, environment: dict[str, str]):
     """Train on two ranks, from the command line."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    words = [*TRAIN, shards, "--vectors", vectors, "--out", run, "--cache", cache, *TINY]
+    words = [*TRAIN_ON_TWO_RANKS, shards, "--vectors", vectors, "--out", run, "--cache", cache]
+    words += [*TINY_NETWORKS, "--steps", "6", "--precision", "float32", "--world-size", "2"]
     environment = {**os.environ, **environment, "PATH": path}
     return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=200)
 

@@ -19,6 +19,7 @@ from emojigan.datasets.stream.quarantine import Quarantined
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import stream
 
+from ...conftest import TINY_NETWORKS, TRAIN_ON_TWO_RANKS
 from ...tiny_dataset import write_dataset
 
 SIZES = (9, 4, 12, 7)
@@ -180,20 +181,8 @@ def test_a_shard_that_is_cut_short_while_it_is_mapped_is_named(tmp_path, encodin
 @pytest.mark.soak
 def test_a_rank_of_two_names_the_shard_that_is_cut_short(shards, vectors_file, environment, tmp_path):
     dataset, run = shutil.copytree(shards, tmp_path / "dataset"), tmp_path / "run"
-    words = ["torchrun", "--standalone", "--nproc_per_node", "2", "--no-python", "emojigan", "train"]
-    words += [dataset, "--vectors", vectors_file, "--out", run, "--batch-size=16", "--steps=100000"]
-    words += [
-        "--trunk-width",
-        "4",
-        "--feature-dim",
-        "8",
-        "--hidden-dim",
-        "16",
-        "--latent-dim",
-        "4",
-        "--log-steps",
-        "1",
-    ]
+    words = [*TRAIN_ON_TWO_RANKS, dataset, "--vectors", vectors_file, "--out", run]
+    words += [*TINY_NETWORKS, "--steps", "100000"]
     environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     process = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 100
