@@ -286,10 +286,11 @@ def overloaded(local: Split) -> Iterator[tuple[str, list[int]]]:
 
     class Handler(SimpleHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path.endswith(".tar") and answers:
-                self.send_error(answers.pop())
-            else:
-                super().do_GET()
+            try:  # at once: files are asked for by several threads
+                answer = answers.pop() if self.path.endswith(".tar") else None
+            except IndexError:
+                answer = None
+            super().do_GET() if answer is None else self.send_error(answer)
 
         def log_message(self, *_: object) -> None:
             pass
