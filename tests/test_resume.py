@@ -217,9 +217,9 @@ def test_no_noise_is_drawn_twice(
     drawn: list[tuple[str, int]] = []
     words = Noise._words
 
-    def note(self: Noise, purpose: str, number: torch.Tensor, *more: int) -> tuple[torch.Tensor, ...]:
-        drawn.append((purpose, int(number)))
-        return words(self, purpose, number, *more)
+    def note(self: Noise, purpose: str, place: torch.Tensor, *more: int) -> tuple[torch.Tensor, ...]:
+        drawn.append((purpose, int(place[0])))
+        return words(self, purpose, place, *more)
 
     monkeypatch.setattr(Noise, "_words", note)
     result = invoke(*command(shards, vectors_file, tmp_path / "run", "--steps", "3"))

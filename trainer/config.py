@@ -117,9 +117,10 @@ class OptimizerConfig(Section):
 class RunConfig(Section):
     """Run (these may change when a run is resumed)"""
 
-    precision: Literal["auto", "float32", "bf16"] = Field(
+    precision: Literal["auto", "float32", "tf32", "bf16", "fp16"] = Field(
         default="auto",
-        description="auto takes bf16 on a GPU that has it; the penalty is always in float32.",
+        description="Of the trunks: auto takes bf16 where the device has it, else float32. All behind them, "
+        "the penalty too, is in float32.",
     )
     compile: Literal["auto", "on", "off"] = Field(
         default="auto",
@@ -127,7 +128,12 @@ class RunConfig(Section):
     )
     graphs: Literal["auto", "off"] = Field(
         default="auto",
-        description="Capture the updates as CUDA graphs; auto does where one GPU trains alone.",
+        description="Capture the updates as CUDA graphs: auto does on a GPU.",
+    )
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        description="Parts in which a rank takes its batch, one after the other, where memory is short.",
     )
     world_size: int | None = Field(
         default=None,

@@ -65,7 +65,7 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier.to(device).train()
     settings = config.optimizer
-    noise = Noise(settings.seed, rank=0, device=device)
+    noise = Noise(settings.seed)
     optimizer = torch.optim.Adam(classifier.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, settings.final_learning_rate, steps)
     reading = inputs.stream(config, start=0)
@@ -76,8 +76,8 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
             batch = next(batches)
             images = batch.images.to(device)
             if config.data.augment:
-                number = torch.tensor(step, device=device)
-                images = augment(images, noise.uniform("augment", number, len(images), 5))
+                place = torch.tensor([step, 0], device=device)
+                images = augment(images, noise.uniform("augment", place, len(images), 5))
             else:
                 images = normalise(images)
             log_q = classifier(images).gather(1, inputs.ids[batch.emoji].to(device)[:, None])

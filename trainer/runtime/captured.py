@@ -1,25 +1,30 @@
 """A function of tensors as a CUDA graph: one launch, where each of its kernels would be one.
 
-calls 1 … WARM_UP ─► run as they are ─► captured once ─► each further call: inputs copied in, replayed
+calls 1 … warm_up ─► run as they are ─► captured once ─► each further call: inputs copied in, replayed
 """
 
 from collections.abc import Callable
 
 import torch
 
-WARM_UP = 3  # calls, in which libraries choose their kernels and optimizers make their state
+WARM_UP = 11
+"""Calls, in which libraries choose their kernels and optimizers make their state. DistributedDataParallel
+needs eleven: in the first ones it arranges and times its buckets."""
 
 
 class Captured:
     """The function, which must work on the same memory each time it is called, and ask the device nothing.
 
     What it returns is overwritten by the next call.
+
+    Args:
+        stream: on which it is captured; a DistributedDataParallel in it must have been made on the same.
     """
 
-    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
+    def __init__(self, function: Callable[..., torch.Tensor], stream: torch.cuda.Stream) -> None:
         self._function = function
         self._calls = 0
-        self._stream = torch.cuda.Stream()
+        self._stream = stream
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: tuple[torch.Tensor, ...] = ()
         self._output = torch.empty(0)

@@ -25,8 +25,13 @@ def start(config: Config) -> Accelerator:
             f"--num_processes {promised} --no_python emojigan train …`, or on CPUs `torchrun "
             "--nproc_per_node N --no-python emojigan train …`; with --cpu accelerate starts one."
         )
-    if config.data.batch_size % ranks:
-        raise InputError(f"--batch-size {config.data.batch_size} cannot be shared by {ranks} ranks.")
+    batch_size, parts = config.data.batch_size, config.run.accumulate
+    if batch_size % (ranks * parts):
+        taken = f", in {parts} parts each (--accumulate)" if parts > 1 else ""
+        raise InputError(f"--batch-size {batch_size} cannot be shared by {ranks} ranks{taken}.")
+    if precision(config) == torch.float16 and accelerator.device.type == "cpu":
+        raise InputError("--precision fp16 is for GPUs. On a CPU use bf16 or float32.")
+    torch.backends.cudnn.allow_tf32 = config.run.precision == "tf32"
     return accelerator
 
 
@@ -50,8 +55,16 @@ def check_same_start(accelerator: Accelerator, step: int, dataset: str) -> None:
 
 
 def precision(config: Config) -> torch.dtype:
-    """That of the trunks: bf16 where the device has it, unless told otherwise."""
+    """That of the trunks: bf16 where the device computes with it, unless told otherwise."""
     if config.run.precision == "auto":
-        has = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if has else torch.float32
-    return {"float32": torch.float32, "bf16": torch.bfloat16}[config.run.precision]
+        return torch.bfloat16 if _has_bf16() else torch.float32
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return half.get(config.run.precision, torch.float32)  # tf32 is how float32 is multiplied, not a type
+
+
+def _has_bf16() -> bool:
+    """Whether bf16 is faster here: on GPUs that have it, and on CPUs with AMX or AVX512-BF16."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("amx_bf16") or has.get("avx512_bf16"))

@@ -9,11 +9,12 @@ There is no random state in it: noise and order depend on the step alone.
 import json
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.amp.grad_scaler import GradScaler
 
 from ...datasets.errors import InputError
 from ...datasets.store.atomic import creating_folder, is_whole
@@ -43,6 +44,7 @@ class TrainState:
 
     modules: Mapping[str, torch.nn.Module]
     optimizers: Mapping[str, torch.optim.Optimizer]
+    scalers: Mapping[str, GradScaler] = field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, step: int, state: TrainState, identity: Identity) -> None:
@@ -92,6 +94,9 @@ def load_checkpoint(
     tensors = load_file(path / "state.safetensors")
     for name, module in state.modules.items():
         module.load_state_dict(_under(tensors, name))
+    for name, scaler in state.scalers.items():
+        if numbers := _under(tensors, name):  # it was saved in fp16
+            scaler.load_state_dict({key: number.item() for key, number in numbers.items()})
     for name, optimizer in state.optimizers.items():
         slots: dict[int, dict[str, torch.Tensor]] = {}
         for key, tensor in _under(tensors, name).items():
@@ -113,6 +118,11 @@ def _tensors(state: TrainState) -> dict[str, torch.Tensor]:
         f"{name}.{key}": tensor
         for name, module in state.modules.items()
         for key, tensor in module.state_dict().items()
+    }
+    tensors |= {
+        f"{name}.{key}": torch.tensor(number, dtype=torch.float64)
+        for name, scaler in state.scalers.items()
+        for key, number in scaler.state_dict().items()
     }
     for name, optimizer in state.optimizers.items():
         for parameter, slots in optimizer.state_dict()["state"].items():

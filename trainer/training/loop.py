@@ -62,6 +62,7 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     state = TrainState(
         {"generator": training.generator, "critic": training.critic, "average": training.average},
         {"generator_optimizer": training.generator_optimizer, "critic_optimizer": training.critic_optimizer},
+        {"generator_scaler": training.generator_scaler, "critic_scaler": training.critic_scaler},
     )
     step = load_checkpoint(run / CHECKPOINTS, state, identity, inputs.lineage if begun else ())
     if inputs.origin.dataset not in inputs.lineage:

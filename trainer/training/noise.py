@@ -4,7 +4,8 @@
     (seed, purpose, number, row, column) ─► Philox ─► Noise: what each update draws
 
 A number is a hash of where it is used, computed there, on any device, inside a compiled or captured step. A
-row is that of the global batch, so that a tuple meets the same noise on any number of ranks.
+row is that of the global batch, so that a tuple meets the same noise on any number of ranks, and in whatever
+parts a rank takes its batch.
 """
 
 import hashlib
@@ -59,33 +60,31 @@ def _multiply(factor: int, number: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 
 @dataclass(frozen=True)
 class Noise:
-    """Draws rows for the tuples of one rank."""
+    """Draws rows for tuples."""
 
     seed: int  # below 2³²
-    rank: int
-    device: torch.device
 
-    def uniform(self, purpose: str, number: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    def uniform(self, purpose: str, place: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
         """Uniform in [0, 1), float32 [rows, columns]: multiples of 2⁻²⁴.
 
         Args:
-            number: of the update, int64 [], on the device.
-            rows: of this rank.
+            place: int64 [2], on the device: number of the update, and of the first of the rows in its batch.
         """
-        words = torch.stack(self._words(purpose, number, rows, -(-columns // 4)), dim=2)
+        words = torch.stack(self._words(purpose, place, rows, -(-columns // 4)), dim=2)
         return (words >> 8).flatten(1)[:, :columns].float() * 2**-24
 
-    def normal(self, purpose: str, number: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    def normal(self, purpose: str, place: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
         """Standard normal, float32 [rows, columns], by Box and Muller's transform; as `uniform`."""
-        words = self._words(purpose, number, rows, -(-columns // 4))
+        words = self._words(purpose, place, rows, -(-columns // 4))
         a, b, c, d = ((word >> 8).float() * 2**-24 for word in words)
         drawn = [*_box_muller(a, b), *_box_muller(c, d)]
         return torch.stack(drawn, dim=2).flatten(1)[:, :columns]
 
-    def _words(self, purpose: str, number: torch.Tensor, rows: int, fours: int) -> tuple[torch.Tensor, ...]:
+    def _words(self, purpose: str, place: torch.Tensor, rows: int, fours: int) -> tuple[torch.Tensor, ...]:
         """Four times int64 [rows, fours], in [0, 2³²)."""
-        row = torch.arange(self.rank * rows, (self.rank + 1) * rows, device=self.device)[:, None]
-        column = torch.arange(fours, device=self.device)
+        number, first = place.unbind()
+        row = first + torch.arange(rows, device=place.device)[:, None]
+        column = torch.arange(fours, device=place.device)
         return philox((row, column, number & WORD, number >> 32), (self.seed, PURPOSES[purpose]))
 
 

@@ -9,12 +9,14 @@ and one function with the backward pass and Adam, so that it can be captured as 
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from accelerate import Accelerator
 from torch import nn
+from torch.amp.grad_scaler import GradScaler
 
 from ...datasets.stream.reader import Batch
 from ..config import Config
@@ -37,7 +39,8 @@ UPDATE_METRICS = (
 )
 
 Update = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""Images as streamed, emojis as positions in the manifest, number of the update: its metrics, float32 [3]."""
+"""Images as streamed, emojis as positions in the manifest, place of the first as `Noise` has it: its metrics,
+float32 [3]."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,6 @@ class Training:
     config: Config
     inputs: Inputs
     accelerator: Accelerator
-    noise: Noise
     generator: Generator
     critic: Critic
     average: Generator  # its weights are a running mean of the generator's; no gradient reaches them
@@ -55,6 +57,8 @@ class Training:
     generator_update: Update
     critic_optimizer: torch.optim.Optimizer
     generator_optimizer: torch.optim.Optimizer
+    critic_scaler: GradScaler
+    generator_scaler: GradScaler
 
 
 @dataclass(frozen=True)
@@ -68,15 +72,15 @@ class Sight:
     tuple_weights: torch.Tensor  # float32 [M]
     latent_dim: int
 
-    def images(self, images: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+    def images(self, images: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
         """uint8 to float32, changed a little; [batch, 3, size, size]."""
         if self.augments:
-            return augment(images, self.noise.uniform("augment", number, len(images), 5))
+            return augment(images, self.noise.uniform("augment", place, len(images), 5))
         return normalise(images)
 
-    def latent(self, number: torch.Tensor, rows: int) -> torch.Tensor:
+    def latent(self, place: torch.Tensor, rows: int) -> torch.Tensor:
         """z, [batch, latent_dim]."""
-        return self.noise.normal("latent", number, rows, self.latent_dim)
+        return self.noise.normal("latent", place, rows, self.latent_dim)
 
     def autocast(self) -> AbstractContextManager:
         """The precision of the trunks."""
@@ -93,13 +97,13 @@ class _CriticForward(nn.Module):
         self._others = generator, tied, sight  # in a tuple: the generator's parameters are not this module's
 
     def forward(
-        self, images: torch.Tensor, emoji: torch.Tensor, number: torch.Tensor
+        self, images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         generator, tied, sight = self._others
-        seen, rows = sight.images(images, number), len(emoji)
-        uniform = sight.noise.uniform("critic", number, rows, 2)
+        seen, rows = sight.images(images, place), len(emoji)
+        uniform = sight.noise.uniform("critic", place, rows, 2)
         with sight.autocast():
-            fake = draw_fakes(generator, tied, seen, sight.latent(number, rows), uniform[:, 0])
+            fake = draw_fakes(generator, tied, seen, sight.latent(place, rows), uniform[:, 0])
             real = generator.vectors[sight.ids[emoji]]
             return self.loss(seen, real, fake, uniform[:, 1:], sight.tuple_weights[emoji])
 
@@ -113,11 +117,11 @@ class _GeneratorForward(nn.Module):
         self._others = critic, sight
 
     def forward(
-        self, images: torch.Tensor, emoji: torch.Tensor, number: torch.Tensor
+        self, images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         critic, sight = self._others
-        seen = sight.images(images, number)
-        latent = sight.latent(number, len(emoji))
+        seen = sight.images(images, place)
+        latent = sight.latent(place, len(emoji))
         with sight.autocast():
             return self.loss(critic, seen, sight.ids[emoji], latent, sight.tuple_weights[emoji])
 
@@ -132,9 +136,8 @@ def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
     for module in (generator, critic, average):
         module.to(device)
         module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    noise = Noise(config.optimizer.seed, accelerator.process_index, device)
     sight = Sight(
-        noise=noise,
+        noise=Noise(config.optimizer.seed),
         augments=config.data.augment,
         precision=precision(config),
         ids=inputs.ids.to(device),
@@ -145,44 +148,61 @@ def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
     of_critic = _CriticForward(critic, config.objective.penalty_weight, generator, tied, sight)
     of_generator = _GeneratorForward(generator, tied, config.objective.nll_weight, critic, sight)
     critic_optimizer, generator_optimizer = _adam(critic, config, device), _adam(generator, config, device)
+    # One for each: what overflows in the one network's gradients says nothing of the other's.
+    scaled = precision(config) == torch.float16
+    critic_scaler, generator_scaler = (GradScaler(device.type, enabled=scaled) for _ in range(2))
+    update_by = partial(_update_by, config=config, accelerator=accelerator)
 
     return Training(
         config=config,
         inputs=inputs,
         accelerator=accelerator,
-        noise=noise,
         generator=generator,
         critic=critic,
         average=average,
-        critic_update=_update_by(of_critic, critic_optimizer, generator, config, accelerator),
-        generator_update=_update_by(of_generator, generator_optimizer, critic, config, accelerator),
+        critic_update=update_by(of_critic, critic_optimizer, critic_scaler, still=generator),
+        generator_update=update_by(of_generator, generator_optimizer, generator_scaler, still=critic),
         critic_optimizer=critic_optimizer,
         generator_optimizer=generator_optimizer,
+        critic_scaler=critic_scaler,
+        generator_scaler=generator_scaler,
     )
 
 
 def _update_by(
     forward: nn.Module,
     optimizer: torch.optim.Optimizer,
+    scaler: GradScaler,
+    *,
     still: nn.Module,
     config: Config,
     accelerator: Accelerator,
 ) -> Update:
     """One Adam step on a batch, compiled and captured where that gains; `still` gets no gradients."""
-    on_gpu, alone = accelerator.device.type == "cuda", accelerator.num_processes == 1
+    parts, on_gpu = config.run.accumulate, accelerator.device.type == "cuda"
     if config.run.compile == "on" or (config.run.compile == "auto" and on_gpu):
         forward = Compiled(forward)
-    wrapped = forward if alone else accelerator.prepare_model(forward)
+    stream = torch.cuda.Stream() if on_gpu and config.run.graphs == "auto" else None
+    with torch.cuda.stream(stream):
+        wrapped = accelerator.prepare_model(forward) if accelerator.num_processes > 1 else forward
 
-    def update(images: torch.Tensor, emoji: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+    def update(images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+        told = []
         with frozen(still):
             optimizer.zero_grad()
-            loss, metrics = wrapped(images, emoji, number)
-            loss.backward()
-        optimizer.step()
-        return torch.cat([loss.detach()[None], metrics])
+            for part, taken in enumerate(zip(images.chunk(parts), emoji.chunk(parts), strict=True)):
+                number, row = place.to(images.device).unbind()
+                here = torch.stack([number, row + part * len(taken[1])])
+                # The ranks add up their gradients with those of the last part.
+                with nullcontext() if part + 1 == parts else accelerator.no_sync(wrapped):
+                    loss, metrics = wrapped(*taken, here)
+                    scaler.scale(loss / parts).backward()
+                told.append(torch.cat([loss.detach()[None], metrics]))
+        scaler.step(optimizer)
+        scaler.update()
+        return torch.stack(told).mean(dim=0)
 
-    return Captured(update) if config.run.graphs == "auto" and on_gpu and alone else update
+    return Captured(update, stream) if stream else update
 
 
 def _adam(module: nn.Module, config: Config, device: torch.device) -> torch.optim.Optimizer:
@@ -195,23 +215,15 @@ def _adam(module: nn.Module, config: Config, device: torch.device) -> torch.opti
 
 def train_step(training: Training, batches: Iterator[Batch], number: int) -> torch.Tensor:
     """One step of Algorithm 1, from batch `number` on; the metrics of its last updates, float32 [6]."""
-    settings = training.config.optimizer
-    critic_metrics = generator_metrics = torch.empty(0)
-    at = torch.tensor(number)
-    for _ in range(settings.num_critic_steps):
-        critic_metrics = _update(training, training.critic_update, next(batches), at)
-        at += 1
-    for _ in range(settings.num_generator_steps):
-        generator_metrics = _update(training, training.generator_update, next(batches), at)
-        at += 1
-    return torch.cat([critic_metrics, generator_metrics])
-
-
-def _update(training: Training, update: Update, batch: Batch, number: torch.Tensor) -> torch.Tensor:
-    device = training.accelerator.device
-    if isinstance(update, Captured):
-        return update(batch.images, batch.emoji, number)
-    return update(batch.images.to(device), batch.emoji.to(device), number.to(device))
+    settings, accelerator = training.config.optimizer, training.accelerator
+    first = accelerator.process_index * training.config.data.batch_size // accelerator.num_processes
+    metrics = {}
+    updates = [training.critic_update] * settings.num_critic_steps
+    updates += [training.generator_update] * settings.num_generator_steps
+    for place, update in enumerate(updates, number):
+        batch = next(batches)
+        metrics[update] = update(batch.images, batch.emoji, torch.tensor([place, first]))
+    return torch.cat(list(metrics.values()))
 
 
 @torch.no_grad()

@@ -47,6 +47,6 @@ def test_its_parameters_are_those_of_the_module_under_one_name(monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_captured_function_goes_on_where_it_was():
     total = torch.zeros(3, device="cuda")
-    add = Captured(lambda given: total.add_(given).clone())
+    add = Captured(lambda given: total.add_(given).clone(), torch.cuda.Stream())
     for number in range(1, WARM_UP + 4):
         assert add(torch.ones(3)).tolist() == [number] * 3

@@ -11,12 +11,19 @@ from emojigan.trainer.training.noise import WORD, Noise, initial_weights, philox
 
 BATCH, COLUMNS = 12, 5
 DRAWS = ("normal", "uniform")
-CPU = torch.device("cpu")
 
 
-def rows(draw: str, purpose: str = "latent", number: int = 3, seed: int = 0, rank: int = 0, ranks: int = 1):
-    noise = Noise(seed, rank, CPU)
-    return getattr(noise, draw)(purpose, torch.tensor(number), BATCH // ranks, COLUMNS)
+def rows(
+    draw: str,
+    purpose: str = "latent",
+    number: int = 3,
+    seed: int = 0,
+    first: int = 0,
+    rows: int = BATCH,
+    device: str = "cpu",
+) -> torch.Tensor:
+    place = torch.tensor([number, first], device=device)
+    return getattr(Noise(seed), draw)(purpose, place, rows, COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +59,17 @@ def test_philox_is_that_of_whole_numbers(words: list[int]):
 @pytest.mark.parametrize("draw", DRAWS)
 @pytest.mark.parametrize("ranks", [2, 3, 12])
 def test_rows_of_the_ranks_make_those_of_one_process(draw: str, ranks: int):
-    parts = [rows(draw, rank=rank, ranks=ranks) for rank in range(ranks)]
+    each = BATCH // ranks
+    parts = [rows(draw, first=rank * each, rows=each) for rank in range(ranks)]
     assert torch.equal(torch.cat(parts), rows(draw))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("draw", DRAWS)
+def test_a_gpu_draws_what_a_cpu_draws(draw: str):
+    """Uniform numbers to the bit; logarithm, sine and cosine have their own last bit on each."""
+    found, expected = rows(draw, device="cuda").cpu(), rows(draw)
+    assert torch.equal(found, expected) if draw == "uniform" else torch.allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("draw", DRAWS)
@@ -86,7 +102,7 @@ def test_no_two_rows_are_equal():
 
 
 def many(draw: str, number: int = 0) -> np.ndarray:
-    return getattr(Noise(0, 0, CPU), draw)("latent", torch.tensor(number), 20_000, 10).double().numpy()
+    return getattr(Noise(0), draw)("latent", torch.tensor([number, 0]), 20_000, 10).double().numpy()
 
 
 def test_normal_rows_are_normal():

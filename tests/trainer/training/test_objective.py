@@ -18,6 +18,7 @@ from emojigan.trainer.config import Config, ModelConfig
 from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.model.networks import ConcatenationCritic, Critic, Generator, make_critic
 from emojigan.trainer.runtime.ranks import start
+from emojigan.trainer.training.noise import Noise
 from emojigan.trainer.training.objective import CriticLoss, GeneratorLoss, draw_fakes, frozen
 from emojigan.trainer.training.step import Training, build, train_step
 
@@ -136,7 +137,7 @@ class PlainAdam:
 
 def plain_training(training: Training, batches: list[Batch]) -> tuple[nn.Module, nn.Module]:
     """The critic and the generator after the same cycles, from the same weights, batches and noise."""
-    config, inputs, noise = training.config, training.inputs, training.noise
+    config, inputs, noise = training.config, training.inputs, Noise(training.config.optimizer.seed)
     settings, vectors = config.optimizer, training.generator.vectors
     critic, generator = copy.deepcopy(training.critic), copy.deepcopy(training.generator)
     adams = [
@@ -146,11 +147,11 @@ def plain_training(training: Training, batches: list[Batch]) -> tuple[nn.Module,
     for number, batch in enumerate(batches):
         images = batch.images.double() / 127.5 - 1
         weight, emoji = inputs.tuple_weights[batch.emoji], inputs.ids[batch.emoji]
-        at = torch.tensor(number)
-        latent = noise.normal("latent", at, BATCH, config.model.latent_dim)
+        place = torch.tensor([number, 0])
+        latent = noise.normal("latent", place, BATCH, config.model.latent_dim)
         output = plain_generate(generator, images, latent)
         if number % 6 < 5:
-            uniform = noise.uniform("critic", at, BATCH, 2)
+            uniform = noise.uniform("critic", place, BATCH, 2)
             if config.model.output == "tied":
                 cumulative = plain_probabilities(generator, output).cumsum(1)
                 drawn = [
