@@ -51,38 +51,42 @@ def fill(
     """
     first = first_rows(split)
 
-    def read(number: int) -> np.ndarray | None:
+    def read(number: int) -> tuple[np.ndarray, np.ndarray]:
         return _read_shard(split, number, quarantine, unchanged)
 
     threads = max(helpers, 1) if split.folder.path is not None else FETCHERS
     bar = progress(len(pixels), "reading all images", "images", shown=shown, patience=PATIENCE)
     with ThreadPoolExecutor(threads, "stream") as pool, bar:
-        for number, read_ in enumerate(ahead(pool, read, range(len(split.shards)), threads)):
+        for number, (rows, found) in enumerate(ahead(pool, read, range(len(split.shards)), threads)):
             quarantine.check_limit()
-            if read_ is not None:
-                pixels[first[number] : first[number + 1]] = torch.from_numpy(read_)
+            there = (torch.from_numpy(each).to(pixels.device) for each in (first[number] + rows, found))
+            pixels.index_copy_(0, *there)
             bar.update(split.shards[number].images)
 
 
-def _read_shard(split: Split, number: int, quarantine: Quarantine, unchanged: Unchanged) -> np.ndarray | None:
-    """The pixels of a shard, uint8 [images, size, size, 3]; None where it cannot be read at all."""
+def _read_shard(
+    split: Split, number: int, quarantine: Quarantine, unchanged: Unchanged
+) -> tuple[np.ndarray, np.ndarray]:
+    """The good images of a shard that have a tuple: int64 [images] rows, and uint8 [images, size, size, 3].
+
+    Of a row that is found to be no picture, the pixels are any.
+    """
+    size, encoding = split.manifest.image_size, split.manifest.encoding
     try:
         shard = split.open_shard(number)
     except ShardError as error:
         quarantine.add_shard(number, error)
-        return None
+        return np.empty(0, np.int64), np.empty((0, size, size, 3), np.uint8)
     unchanged.check(number)
-    size, encoding = split.manifest.image_size, split.manifest.encoding
-    pixels = np.zeros((len(shard.offset), size, size, 3), np.uint8)
-    rows = np.setdiff1d(shard.image, quarantine.rows(number, shard))
+    rows = np.setdiff1d(shard.image, quarantine.rows(number, shard)).astype(np.int64)
     if has_plain_pixels(encoding):
         _, memory = overlapping([shard.content], num_pixel_bytes(size))
         ends = shard.offset[rows] + shard.length[rows]  # a npy ends with its pixels
-        pixels[rows] = memory[ends - num_pixel_bytes(size)].reshape(-1, size, size, 3)
-        return pixels
-    for row in rows.tolist():
+        return rows, memory[ends - num_pixel_bytes(size)].reshape(-1, size, size, 3)
+    pixels = np.empty((len(rows), size, size, 3), np.uint8)
+    for row, out in zip(rows.tolist(), pixels, strict=True):
         try:
-            decode(shard.member(row), encoding, pixels[row])
+            decode(shard.member(row), encoding, out)
         except ValueError as error:
             quarantine.add_image(number, shard, row, str(error))
-    return pixels
+    return rows, pixels
