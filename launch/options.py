@@ -16,7 +16,8 @@ from pydantic.fields import FieldInfo
 from ..trainer.config import DEFAULT, Config, recipes, resolve
 from ..trainer.sizes import ON_CPU
 
-WORDS = {True: "yes", False: "no", None: "any"}
+WORDS = {True: "yes", False: "no"}
+NOT_SET = {"world_size": "any", "helpers": "as the cores allow"}
 
 
 def config_options(command: Callable) -> Callable:
@@ -44,7 +45,9 @@ def _defaults(name: str, values: dict[str, Any]) -> str:
     """What a key is when it is not given: of the default recipe, of others where they differ, on a CPU."""
 
     def said(value: Any) -> str:
-        return str(value) if value is not None and not isinstance(value, bool) else WORDS[value]
+        if value is None:
+            return NOT_SET[name]
+        return WORDS[value] if isinstance(value, bool) else str(value)
 
     told = [said(values[DEFAULT])]
     told += [f"{recipe}: {said(value)}" for recipe, value in values.items() if value != values[DEFAULT]]

@@ -1,10 +1,9 @@
 """Arguments and options that several commands have."""
 
-import os
-
 import click
 
 from ..datasets.store.folder import Folder, open_folder
+from ..datasets.work.cores import usable_cores
 
 
 class FolderType(click.ParamType):
@@ -19,12 +18,6 @@ class FolderType(click.ParamType):
 
 
 FOLDER = FolderType()
-
-
-def usable_cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
 
 workers_option = click.option(
     "--workers",

@@ -25,13 +25,15 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
     "datasets/build": (
         "datasets/store datasets/work datasets/posts datasets/images datasets/emojis datasets/shards"
     ),
-    "datasets/stream": "datasets/store datasets/shards",
+    "datasets/stream": "datasets/store datasets/work datasets/shards",
     "datasets/care": (
         "datasets/store datasets/work datasets/posts datasets/posts/formats datasets/images "
         "datasets/emojis datasets/shards datasets/build"
     ),
     "datasets/worlds": "datasets/store datasets/work",
-    "trainer": ("datasets/store datasets/emojis datasets/emojis/vectors datasets/shards datasets/stream"),
+    "trainer": (
+        "datasets/store datasets/work datasets/emojis datasets/emojis/vectors datasets/shards datasets/stream"
+    ),
     "trainer/model": "datasets/store datasets/emojis trainer",
     "trainer/runtime": "datasets/stream trainer",
     "trainer/training": (

@@ -140,7 +140,13 @@ class RunConfig(Section):
         ge=1,
         description="How many ranks are promised: training refuses to start on another number.",
     )
-    helpers: int = Field(default=2, ge=0, description="Threads of each rank that make batches ahead.")
+    helpers: int | None = Field(
+        default=None, ge=0, description="Threads of each rank that make batches ahead."
+    )
+    device_cache: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Keep the images in the device's memory; auto does where a quarter of a GPU's is enough.",
+    )
     max_quarantined: float = Field(
         default=0.001,
         ge=0,

@@ -22,11 +22,12 @@ from ..datasets.shards.manifest import Manifest, lineage, read_manifest
 from ..datasets.store.cache import ShardCache
 from ..datasets.store.folder import Folder
 from ..datasets.stream.quarantine import Quarantined
-from ..datasets.stream.reader import Batch
+from ..datasets.stream.reader import Batch, Rows
 from ..datasets.stream.split import Split
 from ..datasets.stream.stream import stream
 from .config import Config
 from .forgotten import Mark
+from .helpers import num_helpers
 from .run import Origin
 
 MIN_COVERAGE = 0.5  # of the tuples must have a vector
@@ -67,8 +68,12 @@ class Inputs:
         rank: int = 0,
         world_size: int = 1,
         tell_quarantined: Callable[[Quarantined], None] = lambda quarantined: None,
-    ) -> Generator[Batch]:
-        """The batches of training from number `start` on, this rank's part; close it when done."""
+        resident: torch.Tensor | None = None,
+    ) -> Generator[Batch | Rows]:
+        """The batches of training from number `start` on, this rank's part; close it when done.
+
+        With `resident` they are Rows of it, and it is filled first: see `stream`.
+        """
         return stream(
             self.train,
             seed=config.optimizer.seed,
@@ -78,9 +83,10 @@ class Inputs:
             start=start,
             rank=rank,
             world_size=world_size,
-            helpers=config.run.helpers,
+            helpers=num_helpers(config),
             max_quarantined=config.run.max_quarantined,
             tell_quarantined=tell_quarantined,
+            resident=resident,
         )
 
 

@@ -4,7 +4,7 @@ OpenShard ─► Quarantine.rows: those whose bytes differ from their CRC-32 ─
 """
 
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,7 +34,7 @@ class Quarantine:
         self._min_bytes = min_bytes(split.manifest.encoding, split.manifest.image_size)
         self._rows: dict[int, dict[int, str]] = defaultdict(dict)  # of each shard: damaged rows, and why
         self._checked: set[int] = set()  # shards of which every image was checked
-        self._tuples = 0
+        self._tuples: Counter[int] = Counter()  # quarantined, of each shard
         self._first: list[Quarantined] = []  # three at most, for the message
         self._keys = lru_cache(8)(lambda number: split.read_index(number).keys)
         self._lock = threading.Lock()
@@ -52,6 +52,10 @@ class Quarantine:
             self._checked.add(number)
         return list(self._rows[number])
 
+    def has_checked(self, number: int) -> bool:
+        """Whether all images of a shard are checked, so that `rows` reads none."""
+        return number in self._checked
+
     def check(self, number: int, shard: OpenShard, row: int) -> bool:
         """Check one image of a shard; whether it is damaged."""
         if not shard.is_right(row) and not self._split.mend(number, shard, row):
@@ -61,13 +65,14 @@ class Quarantine:
         return row in self._rows[number]
 
     def add_shard(self, number: int, error: ShardError) -> None:
-        """Note that nothing of a shard can be read."""
+        """Note that nothing of a shard can be read, though it could when it was checked, perhaps."""
         entry = self._split.shards[number]
         with self._lock:
-            if number not in self._checked:
+            if len(self._rows[number]) < entry.images:
                 self._rows[number] = dict.fromkeys(range(entry.images), str(error))
                 self._checked.add(number)
-                self._add(Quarantined(entry.name, None, str(error), entry.tuples))
+                tuples = entry.tuples - self._tuples[number]
+                self._add(number, Quarantined(entry.name, None, str(error), tuples))
 
     def add_image(self, number: int, shard: OpenShard, row: int, reason: str) -> None:
         """Note that an image cannot be used."""
@@ -79,19 +84,20 @@ class Quarantine:
             if row not in self._rows[number]:
                 self._rows[number][row] = reason
                 name = self._split.shards[number].name
-                self._add(Quarantined(name, key, reason, shard.tuples_of(row)))
+                self._add(number, Quarantined(name, key, reason, shard.tuples_of(row)))
 
     def check_limit(self) -> None:
         """Raise InputError when more is damaged than is allowed."""
         allowed = int(self._max_share * self._split.num_tuples)
-        if self._tuples > allowed:
+        damaged = self._tuples.total()
+        if damaged > allowed:
             first = "; ".join(f"{each.shard} {each.key or ''}: {each.reason}" for each in self._first)
             raise InputError(
-                f"{self._tuples} tuples of {self._split.folder} are damaged, more than {allowed}: {first}. "
+                f"{damaged} tuples of {self._split.folder} are damaged, more than {allowed}: {first}. "
                 f"See `emojigan shards verify {self._split.folder}`, and copy the shards again."
             )
 
-    def _add(self, quarantined: Quarantined) -> None:
-        self._tuples += quarantined.tuples
+    def _add(self, number: int, quarantined: Quarantined) -> None:
+        self._tuples[number] += quarantined.tuples
         self._first += [quarantined][: 3 - len(self._first)]
         self._tell(quarantined)

@@ -1,6 +1,7 @@
 """Any batch from its number.
 
     order ─► a window of shards ─► the table of its tuples ─► this rank's slice ─► one gather ─► Batch
+                                                                               └► their rows ─► Rows
 
 The next window is opened while one is read; of a store, that is when its shards are fetched. Every image is
 checked against its CRC-32 before it is first read, most of them ahead. A damaged image is quarantined, and
@@ -39,6 +40,14 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """A batch whose pixels lie elsewhere: see resident.py."""
+
+    rows: torch.Tensor  # int64 [batch], of all images of the split, in the order of its shards
+    emoji: torch.Tensor  # int64 [batch], as in Batch
+
+
+@dataclass(frozen=True)
 class Reading:
     """Which part of which batches is read."""
 
@@ -46,6 +55,11 @@ class Reading:
     batch_size: int  # of all ranks together
     rank: int
     world_size: int
+
+
+def first_rows(split: Split) -> np.ndarray:
+    """The row, among all images of a split, of the first of each shard; int64 [shards + 1], with the end."""
+    return np.cumsum([0, *(shard.images for shard in split.shards)])
 
 
 @dataclass
@@ -91,11 +105,19 @@ def _failed(opened: _Opened | None) -> bool:
 class Reader:
     """Makes batches, in any threads. They share the open windows and what is known of damage."""
 
-    def __init__(self, split: Split, reading: Reading, quarantine: Quarantine, opener: Executor) -> None:
+    def __init__(
+        self,
+        split: Split,
+        reading: Reading,
+        quarantine: Quarantine,
+        unchanged: Unchanged,
+        opener: Executor,
+    ) -> None:
         self._split, self._reading, self._quarantine, self._opener = split, reading, quarantine, opener
-        self._unchanged = Unchanged(split)
+        self._unchanged = unchanged
         self._per_epoch = split.num_tuples // reading.batch_size
         self._size = split.manifest.image_size
+        self._first = first_rows(split)
         self._shard = lru_cache(OPEN_SHARDS)(self._open_shard)
         self._lane = lru_cache(4 * reading.order.lanes)(reading.order.lane)
         self._following = lru_cache(4 * reading.order.lanes)(self._next_window)
@@ -113,6 +135,24 @@ class Reader:
         Raises:
             InputError: too much is damaged.
         """
+        while True:
+            tables, images, emoji = self._find(number)
+            pixels = self._pixels(tables, images)
+            if pixels is not None:  # else an image could not be decoded: it is marked, so try again
+                pixels = torch.from_numpy(pixels.reshape(-1, self._size, self._size, 3))
+                return Batch(pixels.permute(0, 3, 1, 2), torch.from_numpy(emoji))
+
+    def rows(self, number: int) -> Rows:
+        """The same without the pixels, where those images that cannot be decoded are known already."""
+        tables, images, emoji = self._find(number)
+        rows = [
+            self._first[table.numbers][table.shard[chosen]] + table.row[chosen]
+            for table, chosen in zip(tables, images, strict=True)
+        ]
+        return Rows(torch.from_numpy(np.concatenate(rows)), torch.from_numpy(emoji))
+
+    def _find(self, number: int) -> tuple[list[_Table], list[np.ndarray], np.ndarray]:
+        """Tables in which a batch lies, the rows of its images in each, and all of its emojis."""
         epoch, batch_in_epoch = divmod(number, self._per_epoch)
         reading = self._reading
         parts = reading.order.parts(batch_in_epoch, reading.batch_size, reading.rank, reading.world_size)
@@ -121,23 +161,19 @@ class Reader:
             for lane, start, stop in parts
             for window in self._lane(epoch, lane).windows(start, stop)
         ]
-        while True:
-            tables, images, emojis = [], [], []
-            windows = self._begin([key for key, _, _ in spans])
-            for (opened, checked), (_, start, stop) in zip(windows, spans, strict=True):
-                if checked.done():
-                    checked.result()  # raises what it raised
-                table = opened.result()
-                self._quarantine.check_limit()  # of shards that could not be opened
-                image, emoji = self._resolve(table, max(start - table.first, 0), stop - table.first)
-                tables.append(table)
-                images.append(image)
-                emojis.append(emoji)
-            self._quarantine.check_limit()
-            pixels = self._pixels(tables, images)
-            if pixels is not None:  # else an image could not be decoded: it is marked, so try again
-                pixels = torch.from_numpy(pixels.reshape(-1, self._size, self._size, 3))
-                return Batch(pixels.permute(0, 3, 1, 2), torch.from_numpy(np.concatenate(emojis)))
+        tables, images, emojis = [], [], []
+        windows = self._begin([key for key, _, _ in spans])
+        for (opened, checked), (_, start, stop) in zip(windows, spans, strict=True):
+            if checked.done():
+                checked.result()  # raises what it raised
+            table = opened.result()
+            self._quarantine.check_limit()  # of shards that could not be opened
+            image, emoji = self._resolve(table, max(start - table.first, 0), stop - table.first)
+            tables.append(table)
+            images.append(image)
+            emojis.append(emoji)
+        self._quarantine.check_limit()
+        return tables, images, np.concatenate(emojis)
 
     def _begin(self, wanted: list[_Key]) -> list[_Opened]:
         """Begin to open windows, and behind them the next of each lane; those that are wanted."""
@@ -236,7 +272,7 @@ class Reader:
     def _check_image(self, table: _Table, image: int) -> None:
         position = int(table.shard[image])
         number, shard = table.numbers[position], table.shards[position]
-        if shard is None:
+        if shard is None or self._quarantine.has_checked(number):
             self._check(table, position)
         else:
             table.good[image] &= not self._quarantine.check(number, shard, int(table.row[image]))

@@ -1,21 +1,25 @@
 """Batches, made ahead.
 
-    batch numbers ─► Reader, in threads ─► Batch, in order
+    batch numbers ─► Reader, in threads ─► Batch, or Rows of pixels that lie in memory, in order
 
 A batch is addressed by its number since the start of training, so that resuming is asking for the next one.
 Normalising, augmentation and the look-up of vectors happen on the device.
 """
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 
+import torch
+
 from ..errors import InputError
+from ..work.threads import ahead
 from .order import Order
 from .quarantine import Quarantine, Quarantined
-from .reader import Batch, Reader, Reading
+from .reader import Batch, Reader, Reading, Rows
+from .resident import fill
 from .split import Split
+from .unchanged import Unchanged
 
 AHEAD = 3  # batches that are ready before they are asked for, besides one for each helper
 
@@ -44,7 +48,8 @@ def stream(
     helpers: int = 1,
     max_quarantined: float = 0.001,
     tell_quarantined: Callable[[Quarantined], None] = lambda quarantined: None,
-) -> Generator[Batch]:
+    resident: torch.Tensor | None = None,
+) -> Generator[Batch | Rows]:
     """Yield this rank's part of global batch `start`, `start` + 1, …, without end.
 
     Args:
@@ -56,6 +61,8 @@ def stream(
         helpers: threads that make batches ahead; with 0 they are made when they are asked for.
         max_quarantined: the share of the tuples that may be damaged.
         tell_quarantined: is called for each damaged image or shard, once.
+        resident: uint8, as `pixels_shape` says, on any device. It is filled with all pixels of the split
+            before this returns, and the batches are Rows of it.
 
     Raises:
         InputError: shards are missing, or more than `max_quarantined` of the tuples are damaged.
@@ -69,26 +76,28 @@ def stream(
     batches_per_epoch(split, batch_size)
     split.check()
     quarantine = Quarantine(split, max_quarantined, tell_quarantined)
-    order = Order(seed, split.tuples, window, lanes)
-    return _batches(split, Reading(order, batch_size, rank, world_size), quarantine, start, helpers)
+    unchanged = Unchanged(split)
+    if resident is not None:
+        fill(resident, split, quarantine, unchanged, helpers=helpers, shown=rank == 0)
+    reading = Reading(Order(seed, split.tuples, window, lanes), batch_size, rank, world_size)
+    return _batches(split, reading, quarantine, unchanged, start, helpers, named=resident is not None)
 
 
 def _batches(
-    split: Split, reading: Reading, quarantine: Quarantine, start: int, helpers: int
-) -> Generator[Batch]:
+    split: Split,
+    reading: Reading,
+    quarantine: Quarantine,
+    unchanged: Unchanged,
+    start: int,
+    helpers: int,
+    named: bool,
+) -> Generator[Batch | Rows]:
     opener = ThreadPoolExecutor(1, "stream")
     pool = ThreadPoolExecutor(helpers, "stream") if helpers else None
-    reader = Reader(split, reading, quarantine, opener)
-    numbers = itertools.count(start)
+    reader = Reader(split, reading, quarantine, unchanged, opener)
+    make, numbers = reader.rows if named else reader.batch, itertools.count(start)
     try:
-        if pool is None:
-            yield from map(reader.batch, numbers)
-        else:
-            ready = deque(pool.submit(reader.batch, next(numbers)) for _ in range(helpers + AHEAD))
-            while True:
-                batch = ready.popleft().result()
-                ready.append(pool.submit(reader.batch, next(numbers)))
-                yield batch
+        yield from ahead(pool, make, numbers, helpers + AHEAD) if pool else map(make, numbers)
     finally:  # torch aborts a process that ends while a thread is inside it
         reader.close()
         for executor in (pool, opener):

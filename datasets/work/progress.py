@@ -15,8 +15,19 @@ class Bar(tqdm):
         return text.replace(f"s/ {unit}", f" s/{unit.removesuffix('s')}")
 
 
-def progress(total: int | None, description: str, unit: str, *, initial: int = 0, shown: bool = True) -> Bar:
-    """A bar on stderr, with the rate and the time left; `unit` is a plural."""
+def progress(
+    total: int | None,
+    description: str,
+    unit: str,
+    *,
+    initial: int = 0,
+    shown: bool = True,
+    patience: float = 0,
+) -> Bar:
+    """A bar on stderr, with the rate and the time left; `unit` is a plural.
+
+    Work that is done within `patience` seconds shows none.
+    """
     terminal = sys.stderr.isatty()
     return Bar(
         total=total,
@@ -25,6 +36,7 @@ def progress(total: int | None, description: str, unit: str, *, initial: int = 0
         unit=unit,
         ascii=not terminal,
         mininterval=0.2 if terminal else 30,
+        delay=patience,
         disable=not shown,
     )
 

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ...datasets.store.atomic import creating_folder, is_whole
+from ...datasets.stream.reader import Batch
 from ...datasets.work.progress import progress
 from ..config import Config
 from ..inputs import Inputs
@@ -74,6 +75,7 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
     with closing(reading) as batches, progress(steps, "classifier", "steps") as bar:
         for step in range(1, steps + 1):
             batch = next(batches)
+            assert isinstance(batch, Batch)
             images = batch.images.to(device)
             if config.data.augment:
                 place = torch.tensor([step, 0], device=device)

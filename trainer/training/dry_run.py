@@ -8,6 +8,7 @@ import yaml
 
 from ...datasets.store.folder import Folder
 from ..config import Config
+from ..helpers import num_helpers
 from ..inputs import read_inputs
 from ..model.networks import Generator, make_critic
 from ..validation import read_val
@@ -41,6 +42,7 @@ def describe(config: Config, shards: Folder, vectors: Path) -> str:
         + f"\nweights  largest over smallest {inputs.weights.max() / inputs.weights.min():.3g}, worth "
         f"{inputs.effective_share:.0%} of the tuples"
         + f"\nranks    {ranks}, {batch_size // ranks} tuples each"
+        + f"\nhelpers  {num_helpers(config)} a rank: threads that make batches ahead"
         + f"\nnetworks {of_generator:,} in the generator, {of_critic:,} in the critic"
         + f"\nmemory   about {(state + activations) / 2**20:,.0f} MiB a rank: "
         f"{state / 2**20:,.0f} of weights and optimizers, {activations / 2**20:,.0f} of activations"

@@ -38,6 +38,7 @@ from ..run import (
     steps_in,
     write_beginning,
 )
+from ..runtime.device_cache import device_cache
 from ..runtime.feed import feed
 from ..runtime.ranks import check_same_start, precision, start
 from ..tracking import Tracker, tracking
@@ -72,12 +73,16 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         )
     check_same_start(accelerator, step, inputs.dataset)
     updates = config.optimizer.num_critic_steps + config.optimizer.num_generator_steps
+    batches_left = (config.optimizer.steps - step) * updates
+    tuples_left = batches_left * config.data.batch_size // accelerator.num_processes
+    resident, told = device_cache(config, inputs.train, accelerator.device, tuples=tuples_left)
     reading = inputs.stream(
         config,
         start=step * updates,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
         tell_quarantined=partial(note_quarantined, run / quarantine_name(accelerator.process_index)),
+        resident=resident,
     )
     held_out = read_val(inputs)
     tags = {"dataset": inputs.origin.dataset, "vectors": inputs.vectors_hash}
@@ -85,7 +90,7 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         write_beginning(run, config, shards, vectors, inputs.origin.going_on(step, inputs.dataset))
         tags |= mark_tags(mark_run(run, inputs.forgotten, begins=step == 0))
         remove_later_snapshots(run, step)
-        _tell(training, step, held_out)
+        _tell(training, step, held_out, told)
     recent: list[torch.Tensor] = []
     pace = Pace(config.optimizer.steps - step, shown=main)
     params = {key: str(value) for key, value in config.flat().items()}
@@ -94,7 +99,7 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         tracking(run, resumed_at=step, params=params, tags=tags) if main else nullcontext() as tracker,
         progress(config.optimizer.steps, "train", "steps", initial=step, shown=main) as bar,
     ):
-        batches = feed(reading, accelerator.device)
+        batches = feed(reading, accelerator.device, resident)
         while step < config.optimizer.steps:
             set_learning_rate(training, step)
             recent.append(train_step(training, batches, step * updates))
@@ -173,7 +178,7 @@ def take_snapshot(
     save_snapshot(run / SNAPSHOTS / step_name(step), facts, training.average, inputs.weights)
 
 
-def _tell(training: Training, step: int, held_out: HeldOut | None) -> None:
+def _tell(training: Training, step: int, held_out: HeldOut | None, device_cache: str) -> None:
     """Say what is about to happen, in a few lines."""
     inputs, accelerator = training.inputs, training.accelerator
     print(
@@ -182,6 +187,8 @@ def _tell(training: Training, step: int, held_out: HeldOut | None) -> None:
         f"{'bf16' if precision(training.config) == torch.bfloat16 else 'float32'}"
     )
     print(plan(training.config, inputs), flush=True)
+    if device_cache:
+        print(device_cache)
     if inputs.num_without_vector:
         print(
             f"{inputs.num_without_vector:,} tuples have an emoji without a vector; they count with weight 0."

@@ -25,6 +25,7 @@ from emojigan.datasets.store.folder import StoreFolder, open_folder
 from emojigan.datasets.stream.held_out import read_split
 from emojigan.datasets.stream.order import Order
 from emojigan.datasets.stream.quarantine import Quarantined
+from emojigan.datasets.stream.resident import pixels_shape
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import stream
 
@@ -65,6 +66,14 @@ def read(split: Split, batches: int, **options) -> list[list[tuple[int, int]]]:
 @pytest.mark.parametrize("helpers", [0, 3])
 def test_batches_are_those_of_a_local_copy(local, remote, helpers):
     assert read(remote, 40, helpers=helpers) == read(local, 40)
+
+
+def test_all_pixels_are_those_of_a_local_copy(local, remote):
+    """More shards than the cache holds at a time."""
+    pixels = [torch.zeros(pixels_shape(local), dtype=torch.uint8) for _ in range(2)]
+    for split, resident in zip((local, remote), pixels, strict=True):
+        stream(split, seed=1, window=2, batch_size=4, start=0, resident=resident)
+    assert torch.equal(*pixels) and pixels[0][:, 0, 0, 0].tolist() == list(range(sum(SIZES)))
 
 
 def test_cache_stays_within_its_bound_and_what_it_holds_is_right(remote):

@@ -35,6 +35,7 @@ from emojigan.datasets.stream.quarantine import Quarantine, Quarantined
 from emojigan.datasets.stream.reader import Reader, Reading
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import stream
+from emojigan.datasets.stream.unchanged import Unchanged
 
 from ...conftest import TINY_NETWORKS, TRAIN_ON_TWO_RANKS
 from ...tiny_dataset import write_dataset
@@ -213,7 +214,8 @@ def test_a_window_that_fails_late_does_not_drop_the_one_that_was_begun_since(loc
     monkeypatch.setattr(Reader, "_open", open_window)
     with ThreadPoolExecutor(1) as opener:
         order = Order(1, local.tuples, window=1, lanes=1)
-        reader = Reader(local, Reading(order, 1, 0, 1), Quarantine(local, 0, print), opener)
+        quarantine, unchanged = Quarantine(local, 0, print), Unchanged(local)
+        reader = Reader(local, Reading(order, 1, 0, 1), quarantine, unchanged, opener)
         wait = threading.Event()
         opener.submit(wait.wait)
         for window in (0, 1, 2):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from emojigan.datasets.work.progress import Bar, duration
+from emojigan.datasets.work.progress import Bar, duration, progress
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,13 @@ def test_a_slow_rate_is_told_in_seconds_and_a_fast_one_in_steps(elapsed: float, 
 
 def test_a_bar_without_an_end_tells_its_rate_as_well():
     assert Bar.format_meter(n=5, total=None, elapsed=10, unit="posts") == "5 posts [00:10,  2.00 s/post]"
+
+
+@pytest.mark.parametrize("patience", [0, 1000])
+def test_work_that_is_done_soon_shows_no_bar_where_it_need_not(patience: float, capsys):
+    with progress(3, "reading", "images", patience=patience) as bar:
+        bar.update(3)
+    assert ("reading" in capsys.readouterr().err) == (not patience)
 
 
 @pytest.mark.parametrize(

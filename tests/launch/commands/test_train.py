@@ -1,6 +1,7 @@
 """`emojigan train` chooses what was not given, tells it, and chooses the same to resume."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def test_the_help_tells_the_default_of_every_key_and_what_a_recipe_changes():
         assert all("[default: " in helps[key] for key in part)
     assert helps["window"].endswith("[default: 64]")
     assert helps["augment"].endswith("[default: yes; paper: no]")
+    assert helps["helpers"].endswith("[default: as the cores allow]")
     assert helps["learning_rate"].endswith("[default: 0.0005; paper: 0.0001; on a CPU: 0.001]")
 
 
@@ -83,6 +85,24 @@ def test_a_training_tells_what_was_chosen_how_much_it_is_and_how_long_it_takes(i
         assert result.stdout.startswith("chosen for a CPU and ")
         saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
         assert saved["model"].items() >= CPU_NETWORKS.items()
+
+
+@pytest.mark.parametrize("more", [[], ["--helpers", "3"]])
+def test_a_dry_run_tells_how_many_helpers_there_are(invoke, monkeypatch: pytest.MonkeyPatch, more: list[str]):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1000")
+    number = more[1] if more else "1"
+    assert f"\nhelpers  {number} a rank: threads that make batches ahead" in invoke("--dry-run", *more).stdout
+
+
+def test_images_that_are_kept_in_memory_train_as_those_that_are_streamed(invoke, tmp_path: Path):
+    states = []
+    for kept in ("on", "off"):
+        result = invoke(*FEW, "--device-cache", kept)
+        assert result.exit_code == 0, result.output
+        assert ("\nimages kept " in result.stdout) == (kept == "on")
+        states.append((tmp_path / "run/checkpoints/step-00000004/state.safetensors").read_bytes())
+        shutil.rmtree(tmp_path / "run")
+    assert states[0] == states[1]
 
 
 def test_the_same_command_resumes_with_the_same_sizes_on_any_device(invoke, monkeypatch: pytest.MonkeyPatch):
