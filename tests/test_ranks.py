@@ -1,7 +1,8 @@
-"""Two ranks do what one process does with the same global batch. Real processes, gloo."""
+"""Two and four ranks do what one process does with the same global batch. Real processes, gloo."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,10 +22,18 @@ from emojigan.trainer.tracking import run_id_of
 
 ROOT = Path(__file__).parents[1]
 TINY = {"trunk_width": 4, "feature_dim": 8, "hidden_dim": 16, "latent_dim": 4}
-WEIGHTS = ("none", "exponential")
+# In "zero" the tuples of the first half of a batch have weight 0: all of one rank of two, of two of four.
+CASES = {
+    "none": {},
+    "exponential": {},
+    "zero": {"weights": "exponential"},
+    "parts": {"weights": "exponential", "accumulate": 2},
+}
+RANKS = (1, 2, 4)
 WORKER = '''
 """Train as each config of a file says, and save what the first updates saw and how the last ended."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -45,10 +54,19 @@ for name, content in job["configs"].items():
     accelerator = start(config)
     rank, world_size = accelerator.process_index, accelerator.num_processes
     inputs = read_inputs(config, open_folder(job["shards"]), Path(job["vectors"]))
-    training = build(config, inputs, accelerator)
-    batches = stream(
+    reading = stream(
         inputs.train, seed=0, window=64, batch_size=16, start=0, rank=rank, world_size=world_size
     )
+    batches = reading
+    if name == "zero":
+        inputs.tuple_weights[0] = 0
+        of_none = torch.arange(16) < 8
+        mine = of_none[rank * 16 // world_size : (rank + 1) * 16 // world_size]
+        batches = (
+            dataclasses.replace(batch, emoji=torch.where(mine, 0, batch.emoji.clamp(min=1)))
+            for batch in reading
+        )
+    training = build(config, inputs, accelerator)
     gradients = []
 
     def note(optimizer, *_):
@@ -58,21 +76,21 @@ for name, content in job["configs"].items():
     for step in range(3):
         train_step(training, batches, 2 * step)
     hook.remove()
-    batches.close()
+    reading.close()
     parameters = [*training.critic.parameters(), *training.generator.parameters()]
     saved = {"gradients": gradients, "parameters": [p.detach() for p in parameters]}
     torch.save(saved, Path(job["out"]) / f"{name}-{world_size}-{rank}.pt")
 '''
 
 
-def config(weights: str) -> dict[str, Any]:
+def config(weights: str, accumulate: int = 1) -> dict[str, Any]:
     """One critic and one generator update a step; steps so short that the second sees the first weights."""
     return {
         "data": {"batch_size": 16},
         "model": TINY,
         "objective": {"weights": weights, "k": 10},
         "optimizer": {"num_critic_steps": 1, "learning_rate": 1e-12},
-        "run": {"precision": "float32"},
+        "run": {"precision": "float32", "accumulate": accumulate},
     }
 
 
@@ -86,35 +104,37 @@ def launch(*words: str | Path, environment: dict[str, str]) -> subprocess.Comple
 def trained(
     shards: Path, vectors_file: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[int, list[dict]]]:
-    """What every rank saw, by weights and number of ranks."""
+    """What every rank saw, by case and number of ranks."""
     folder = tmp_path_factory.mktemp("ranks")
     job = {
-        "configs": {weights: config(weights) for weights in WEIGHTS},
+        "configs": {name: config(**{"weights": name} | case) for name, case in CASES.items()},
         "shards": str(shards),
         "vectors": str(vectors_file),
         "out": str(folder),
     }
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     (folder / "worker.py").write_text(WORKER, encoding="utf-8")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    for launcher in ([], torchrun):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+    for number in RANKS:
+        launcher = [*torchrun, str(number)] if number > 1 else []
         words = [sys.executable, *launcher, folder / "worker.py", folder / "job.json"]
         done = launch(*words, environment=environment)
         assert done.returncode == 0, done.stderr
     return {
-        weights: {
-            ranks: [torch.load(folder / f"{weights}-{ranks}-{rank}.pt") for rank in range(ranks)]
-            for ranks in (1, 2)
+        case: {
+            number: [torch.load(folder / f"{case}-{number}-{rank}.pt") for rank in range(number)]
+            for number in RANKS
         }
-        for weights in WEIGHTS
+        for case in CASES
     }
 
 
-@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("number", RANKS[1:])
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("update", [0, 1], ids=["critic", "generator"])
-def test_gradients_of_two_ranks_are_those_of_one_process(trained, weights: str, update: int):
-    (one,), two = trained[weights][1], trained[weights][2]
-    for rank in two:
+def test_gradients_of_several_ranks_are_those_of_one_process(trained, number: int, case: str, update: int):
+    (one,) = trained[case][1]
+    for rank in trained[case][number]:
         pairs = list(zip(one["gradients"][update], rank["gradients"][update], strict=True))
         errors = torch.stack([(gradient - expected).norm() for expected, gradient in pairs])
         norms = torch.stack([expected.norm() for expected, _ in pairs])
@@ -122,18 +142,28 @@ def test_gradients_of_two_ranks_are_those_of_one_process(trained, weights: str, 
         assert (errors <= 1e-5 * norms + 1e-8 * norms.norm()).all()  # small gradients too
 
 
-def test_skewed_weights_change_the_gradients(trained):
-    """Else the test above would say nothing about weights."""
-    none, skewed = (trained[weights][1][0]["gradients"][0] for weights in WEIGHTS)
+@pytest.mark.parametrize("update", [0, 1], ids=["critic", "generator"])
+def test_gradients_of_a_batch_in_parts_are_those_of_the_whole(trained, update: int):
+    (whole,), (parts,) = trained["exponential"][1], trained["parts"][1]
+    for expected, found in zip(whole["gradients"][update], parts["gradients"][update], strict=True):
+        assert (found - expected).norm() <= 1e-5 * expected.norm() + 1e-8
+
+
+@pytest.mark.parametrize("case", ["exponential", "zero"])
+def test_skewed_weights_change_the_gradients(trained, case: str):
+    """Else the tests above would say nothing about weights."""
+    none, skewed = (trained[each][1][0]["gradients"][0] for each in ("none", case))
     assert any((a - b).norm() > 0.1 * a.norm() for a, b in zip(none, skewed, strict=True))
 
 
-@pytest.mark.parametrize("weights", WEIGHTS)
-def test_both_ranks_end_after_as_many_updates_with_equal_weights(trained, weights: str):
-    first, second = trained[weights][2]
-    assert len(first["gradients"]) == len(second["gradients"]) == 6
-    pairs = zip(first["parameters"], second["parameters"], strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
+@pytest.mark.parametrize("number", RANKS[1:])
+@pytest.mark.parametrize("case", CASES)
+def test_all_ranks_end_after_as_many_updates_with_equal_weights(trained, number: int, case: str):
+    first, *others = trained[case][number]
+    for other in others:
+        assert len(first["gradients"]) == len(other["gradients"]) == 6
+        pairs = zip(first["parameters"], other["parameters"], strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
 
 
 @pytest.fixture(scope="module")
@@ -200,10 +230,32 @@ def test_the_config_of_accelerate_starts_as_many_ranks_as_it_is_told_without_a_g
     assert done.stdout == "2 no\n" * 2, done.stderr  # --precision decides, not this file
 
 
-def test_a_batch_that_the_ranks_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        ({}, "--batch-size 256 cannot be shared by 3 ranks."),
+        ({"accumulate": 5}, "--batch-size 256 cannot be shared by 3 ranks, in 5 parts each (--accumulate)."),
+    ],
+)
+def test_a_batch_that_the_ranks_cannot_share_is_refused(
+    monkeypatch: pytest.MonkeyPatch, run: dict, message: str
+):
     class Three:
         num_processes = 3
 
     monkeypatch.setattr(ranks, "Accelerator", lambda **_: Three())
-    with pytest.raises(InputError, match="--batch-size 256 cannot be shared by 3 ranks"):
-        ranks.start(Config())
+    with pytest.raises(InputError, match=re.escape(message)):
+        ranks.start(Config.model_validate({"run": run}))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_fp16_is_refused_on_a_cpu():
+    with pytest.raises(InputError, match=r"--precision fp16 is for GPUs\. On a CPU use bf16 or float32\."):
+        ranks.start(Config.model_validate({"run": {"precision": "fp16"}}))
+
+
+@pytest.mark.parametrize(("has", "chosen"), [({"amx_bf16": True}, torch.bfloat16), ({}, torch.float32)])
+def test_a_cpu_computes_in_bf16_where_it_is_made_for_it(monkeypatch: pytest.MonkeyPatch, has: dict, chosen):
+    monkeypatch.setattr(ranks.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(ranks.torch.cpu, "get_capabilities", lambda: has)
+    assert ranks.precision(Config()) == chosen

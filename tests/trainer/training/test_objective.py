@@ -16,8 +16,16 @@ from emojigan.datasets.store.folder import LocalFolder
 from emojigan.datasets.stream.reader import Batch
 from emojigan.trainer.config import Config, ModelConfig
 from emojigan.trainer.inputs import read_inputs
-from emojigan.trainer.model.networks import ConcatenationCritic, Critic, Generator, make_critic
+from emojigan.trainer.model.networks import (
+    ConcatenationCritic,
+    Critic,
+    FirstConvolution,
+    Generator,
+    Trunk,
+    make_critic,
+)
 from emojigan.trainer.runtime.ranks import start
+from emojigan.trainer.training import step
 from emojigan.trainer.training.noise import Noise
 from emojigan.trainer.training.objective import CriticLoss, GeneratorLoss, draw_fakes, frozen
 from emojigan.trainer.training.step import Training, build, train_step
@@ -25,6 +33,7 @@ from emojigan.trainer.training.step import Training, build, train_step
 CYCLES, BATCH, PENALTY_WEIGHT, NLL_WEIGHT = 10, 16, 10.0, 5.0
 SIZE, VOCABULARY, VECTOR_DIM = 32, 7, 12
 CRITICS, OUTPUTS = ("projection", "concatenation"), ("tied", "free")
+SMOOTH = "smooth"  # a critic that none of the package is: its penalty is by double backward in its head
 
 
 @pytest.fixture
@@ -66,6 +75,26 @@ def critic_batch(batch: int = BATCH) -> tuple[torch.Tensor, ...]:
     )
 
 
+class SmoothCritic(Critic):
+    """Of smooth activations, so that the penalty has gradients by the image's features, too."""
+
+    def __init__(self, config: ModelConfig, vector_dim: int, image_size: int) -> None:
+        super().__init__()
+        self.trunk = Trunk(config, image_size)
+        self.from_image = nn.Linear(config.feature_dim, config.hidden_dim)
+        self.from_vector = nn.Linear(vector_dim, config.hidden_dim)
+        self.output = nn.Linear(config.hidden_dim, 1)
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        return self.from_image(self.trunk(images))
+
+    def score(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        return self.output(nn.functional.silu(embedded + self.from_vector(vectors))).squeeze(-1)
+
+    def score_all(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        return self.score(embedded[:, None], vectors[None])
+
+
 # The plain loop: every forward goes through the whole network, nothing is shared, Adam is written out.
 
 
@@ -81,6 +110,10 @@ def plain_score(critic: nn.Module, images: torch.Tensor, vectors: torch.Tensor) 
     """D(x | y), [batch]."""
     p = dict(critic.named_parameters())
     features = plain_trunk(critic.get_submodule("trunk"), images)
+    if isinstance(critic, SmoothCritic):
+        joined = linear(features, p["from_image.weight"], p["from_image.bias"])
+        joined = joined + linear(vectors, p["from_vector.weight"], p["from_vector.bias"])
+        return linear(joined * torch.sigmoid(joined), p["output.weight"], p["output.bias"])[:, 0]
     if "from_image.weight" in p:
         joined = torch.cat([features, vectors], dim=1)
         weight = torch.cat([p["from_image.weight"], p["from_vector.weight"]], dim=1)
@@ -179,11 +212,14 @@ def plain_training(training: Training, batches: list[Batch]) -> tuple[nn.Module,
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("critic", CRITICS)
+@pytest.mark.parametrize("critic", [*CRITICS, SMOOTH])
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_ten_cycles_end_at_the_parameters_of_the_plain_three_forward_loop(
-    critic: str, output: str, shards: Path, vectors_file: Path
+    critic: str, output: str, shards: Path, vectors_file: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    if critic == SMOOTH:
+        monkeypatch.setattr(step, "make_critic", SmoothCritic)
+        critic = CRITICS[0]
     config = Config.model_validate(
         {
             "data": {"batch_size": BATCH, "augment": False},
@@ -247,6 +283,21 @@ def test_ten_compiled_cycles_end_where_ten_others_do(critic: str, shards: Path, 
 def random_batch(size: int, vocabulary: int) -> Batch:
     images = torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8)
     return Batch(images, torch.randint(0, vocabulary, (BATCH,)))
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_first_convolution_is_a_product_of_patches_and_so_are_its_gradients():
+    torch.manual_seed(0)
+    convolution = FirstConvolution(3, 5, 4, stride=2, padding=1)
+    images, weight = torch.randn(2, 3, SIZE, SIZE), torch.randn(2, 5, SIZE // 2, SIZE // 2)
+    found = []
+    for forward in (convolution, convolution.of_patches):
+        convolution.zero_grad()
+        maps = forward(images)
+        (weight * maps).sum().backward()
+        found.append([maps.detach(), *(p.grad for p in convolution.parameters())])
+    for convolved, multiplied in zip(*found, strict=True):
+        assert torch.allclose(convolved, multiplied, rtol=1e-12, atol=1e-12)
 
 
 def central_difference(function: Callable[[], torch.Tensor], number: torch.Tensor) -> torch.Tensor:
