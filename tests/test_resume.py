@@ -24,8 +24,9 @@ from emojigan.datasets.store.folder import LocalFolder
 from emojigan.launch.cli import main
 from emojigan.trainer.config import Config
 from emojigan.trainer.tracking import run_id_of
+from emojigan.trainer.training import step
 from emojigan.trainer.training.checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
-from emojigan.trainer.training.noise import Noise
+from emojigan.trainer.training.noise import uniform
 
 STEPS = 40
 OPTIONS = (
@@ -214,20 +215,16 @@ def test_no_noise_is_drawn_twice(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    drawn: list[tuple[str, int]] = []
-    words = Noise._words
+    drawn: list[int] = []
 
-    def note(self: Noise, purpose: str, place: torch.Tensor, *more: int) -> tuple[torch.Tensor, ...]:
-        drawn.append((purpose, int(place[0])))
-        return words(self, purpose, place, *more)
+    def note(seed: int, place: torch.Tensor, *more: int) -> torch.Tensor:
+        drawn.append(int(place[0]))
+        return uniform(seed, place, *more)
 
-    monkeypatch.setattr(Noise, "_words", note)
+    monkeypatch.setattr(step, "uniform", note)
     result = invoke(*command(shards, vectors_file, tmp_path / "run", "--steps", "3"))
     assert result.exit_code == 0, result.output
-    assert sorted(drawn) == sorted(
-        [(purpose, number) for purpose in ("augment", "latent") for number in range(9)]
-        + [("critic", number) for number in range(9) if number % 3 < 2]  # not in the generator's updates
-    )
+    assert drawn == list(range(9))  # once for every update
 
 
 # Of checkpoints alone.
@@ -279,8 +276,8 @@ def test_without_a_checkpoint_training_starts_at_step_0(tmp_path: Path):
 
 
 def test_the_newest_two_checkpoints_are_kept(tmp_path: Path):
-    for step in (1, 2, 3):
-        save_checkpoint(tmp_path, step, trained(0), IDENTITY)
+    for number in (1, 2, 3):
+        save_checkpoint(tmp_path, number, trained(0), IDENTITY)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
 
 
@@ -324,8 +321,8 @@ def test_half_written_checkpoints_are_removed_with_the_next_save(tmp_path: Path)
 
 
 def test_a_checkpoint_saved_after_falling_back_stays_though_a_damaged_one_has_a_later_step(tmp_path: Path):
-    for step in (4, 8):
-        save_checkpoint(tmp_path, step, trained(step), IDENTITY)
+    for number in (4, 8):
+        save_checkpoint(tmp_path, number, trained(number), IDENTITY)
     flip_a_bit(tmp_path / "step-00000008" / "state.safetensors")
     assert load_checkpoint(tmp_path, trained(0), IDENTITY) == 4
     save_checkpoint(tmp_path, 6, trained(2), IDENTITY)

@@ -21,7 +21,7 @@ from ..inputs import Inputs
 from ..model.augment import augment, normalise
 from ..model.networks import Classifier
 from ..run import BASELINE
-from ..training.noise import Noise, initial_weights
+from ..training.noise import initial_weights, uniform
 from ..validation import read_val, val_loss
 
 LEARNING_RATE = 1e-3
@@ -66,7 +66,6 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier.to(device).train()
     settings = config.optimizer
-    noise = Noise(settings.seed)
     optimizer = torch.optim.Adam(classifier.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, settings.final_learning_rate, steps)
     reading = inputs.stream(config, start=0)
@@ -79,7 +78,7 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
             images = batch.images.to(device)
             if config.data.augment:
                 place = torch.tensor([step, 0], device=device)
-                images = augment(images, noise.uniform("augment", place, len(images), 5))
+                images = augment(images, uniform(settings.seed, place, len(images), 5))
             else:
                 images = normalise(images)
             log_q = classifier(images).gather(1, inputs.ids[batch.emoji].to(device)[:, None])

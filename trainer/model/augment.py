@@ -32,4 +32,6 @@ def augment(images: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     each = torch.arange(batch, device=images.device)[:, None, None]
     pixels = images.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]]  # [batch, size, size, 3]
     brightness, contrast = (0.4 * uniform[:, 3:5] - 0.2).T[:, :, None, None, None]
-    return (normalise(pixels) * (1 + contrast) + brightness).permute(0, 3, 1, 2)
+    # As normalised, times 1 + contrast, plus brightness; in one pass.
+    changed = torch.addcmul(brightness - 1 - contrast, pixels.float(), (1 + contrast) / 127.5)
+    return changed.permute(0, 3, 1, 2)

@@ -26,7 +26,7 @@ from ..model.networks import Critic, Generator, make_critic
 from ..runtime.captured import Captured
 from ..runtime.compiled import Compiled
 from ..runtime.ranks import precision
-from .noise import Noise, initial_weights
+from .noise import initial_weights, normal, uniform
 from .objective import CriticLoss, GeneratorLoss, draw_fakes, frozen
 
 UPDATE_METRICS = (
@@ -39,7 +39,7 @@ UPDATE_METRICS = (
 )
 
 Update = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""Images as streamed, emojis as positions in the manifest, place of the first as `Noise` has it: its metrics,
+"""Images as streamed, emojis as positions in the manifest, place as `uniform` has it: its metrics,
 float32 [3]."""
 
 
@@ -62,25 +62,41 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """A batch as the networks see it."""
+
+    images: torch.Tensor  # float32 [batch, 3, size, size], changed a little
+    latent: torch.Tensor  # z, float32 [batch, latent_dim]
+    pick: torch.Tensor  # float32 [batch] in [0, 1), which emoji is drawn
+    mix: torch.Tensor  # ε, float32 [batch, 1] in [0, 1)
+    emoji: torch.Tensor  # int64 [batch], position in the vocabulary
+    weight: torch.Tensor  # float32 [batch]
+
+
+@dataclass(frozen=True)
 class Sight:
     """How the networks are shown a batch."""
 
-    noise: Noise
+    seed: int  # of the noise
     augments: bool
     precision: torch.dtype
     ids: torch.Tensor  # int64 [M], position of each of the manifest's emojis in the vocabulary
     tuple_weights: torch.Tensor  # float32 [M]
     latent_dim: int
 
-    def images(self, images: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-        """uint8 to float32, changed a little; [batch, 3, size, size]."""
-        if self.augments:
-            return augment(images, self.noise.uniform("augment", place, len(images), 5))
-        return normalise(images)
-
-    def latent(self, place: torch.Tensor, rows: int) -> torch.Tensor:
-        """z, [batch, latent_dim]."""
-        return self.noise.normal("latent", place, rows, self.latent_dim)
+    def see(self, images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor) -> Seen:
+        """The batch, and all noise of the update."""
+        even = self.latent_dim + self.latent_dim % 2
+        drawn = uniform(self.seed, place, len(emoji), 7 + even)  # columns: 5 for the images, pick, mix, z
+        seen = augment(images, drawn[:, :5]) if self.augments else normalise(images)
+        return Seen(
+            images=seen,
+            latent=normal(drawn[:, 7:])[:, : self.latent_dim],
+            pick=drawn[:, 5],
+            mix=drawn[:, 6:7],
+            emoji=self.ids[emoji],
+            weight=self.tuple_weights[emoji],
+        )
 
     def autocast(self) -> AbstractContextManager:
         """The precision of the trunks."""
@@ -100,12 +116,10 @@ class _CriticForward(nn.Module):
         self, images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         generator, tied, sight = self._others
-        seen, rows = sight.images(images, place), len(emoji)
-        uniform = sight.noise.uniform("critic", place, rows, 2)
+        seen = sight.see(images, emoji, place)
         with sight.autocast():
-            fake = draw_fakes(generator, tied, seen, sight.latent(place, rows), uniform[:, 0])
-            real = generator.vectors[sight.ids[emoji]]
-            return self.loss(seen, real, fake, uniform[:, 1:], sight.tuple_weights[emoji])
+            fake = draw_fakes(generator, tied, seen.images, seen.latent, seen.pick)
+            return self.loss(seen.images, generator.vectors[seen.emoji], fake, seen.mix, seen.weight)
 
 
 class _GeneratorForward(nn.Module):
@@ -120,10 +134,9 @@ class _GeneratorForward(nn.Module):
         self, images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         critic, sight = self._others
-        seen = sight.images(images, place)
-        latent = sight.latent(place, len(emoji))
+        seen = sight.see(images, emoji, place)
         with sight.autocast():
-            return self.loss(critic, seen, sight.ids[emoji], latent, sight.tuple_weights[emoji])
+            return self.loss(critic, seen.images, seen.emoji, seen.latent, seen.weight)
 
 
 def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
@@ -137,7 +150,7 @@ def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
         module.to(device)
         module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     sight = Sight(
-        noise=Noise(config.optimizer.seed),
+        seed=config.optimizer.seed,
         augments=config.data.augment,
         precision=precision(config),
         ids=inputs.ids.to(device),

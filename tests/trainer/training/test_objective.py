@@ -26,7 +26,7 @@ from emojigan.trainer.model.networks import (
 )
 from emojigan.trainer.runtime.ranks import start
 from emojigan.trainer.training import step
-from emojigan.trainer.training.noise import Noise
+from emojigan.trainer.training.noise import normal, uniform
 from emojigan.trainer.training.objective import CriticLoss, GeneratorLoss, draw_fakes, frozen
 from emojigan.trainer.training.step import Training, build, train_step
 
@@ -170,7 +170,7 @@ class PlainAdam:
 
 def plain_training(training: Training, batches: list[Batch]) -> tuple[nn.Module, nn.Module]:
     """The critic and the generator after the same cycles, from the same weights, batches and noise."""
-    config, inputs, noise = training.config, training.inputs, Noise(training.config.optimizer.seed)
+    config, inputs = training.config, training.inputs
     settings, vectors = config.optimizer, training.generator.vectors
     critic, generator = copy.deepcopy(training.critic), copy.deepcopy(training.generator)
     adams = [
@@ -181,20 +181,20 @@ def plain_training(training: Training, batches: list[Batch]) -> tuple[nn.Module,
         images = batch.images.double() / 127.5 - 1
         weight, emoji = inputs.tuple_weights[batch.emoji], inputs.ids[batch.emoji]
         place = torch.tensor([number, 0])
-        latent = noise.normal("latent", place, BATCH, config.model.latent_dim)
+        drawn = uniform(settings.seed, place, BATCH, 7 + config.model.latent_dim)
+        latent, pick, mix = normal(drawn[:, 7:]), drawn[:, 5], drawn[:, 6:7]
         output = plain_generate(generator, images, latent)
         if number % 6 < 5:
-            uniform = noise.uniform("critic", place, BATCH, 2)
             if config.model.output == "tied":
                 cumulative = plain_probabilities(generator, output).cumsum(1)
                 drawn = [
-                    next(e for e in range(len(vectors)) if cumulative[row, e] > uniform[row, 0])
+                    next(e for e in range(len(vectors)) if cumulative[row, e] > pick[row])
                     for row in range(BATCH)
                 ]
                 fake = vectors[drawn]
             else:
                 fake = output.detach()
-            penalty = plain_penalty(critic, images, vectors[emoji], fake, uniform[:, 1:])
+            penalty = plain_penalty(critic, images, vectors[emoji], fake, mix)
             difference = plain_score(critic, images, fake) - plain_score(critic, images, vectors[emoji])
             adams[0].step((weight * (difference + PENALTY_WEIGHT * penalty)).sum() / BATCH)
         else:
