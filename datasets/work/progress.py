@@ -4,6 +4,9 @@ import sys
 
 from tqdm import tqdm
 
+TELLING = "{desc} {n_fmt}/{total_fmt}|{bar}| <{remaining}{postfix}"
+"""The form of a bar that has much to tell behind it: what it leaves out, it can do without."""
+
 
 class Bar(tqdm):
     """A tqdm bar that tells a slow rate as "1.16 s/step", where tqdm would write "1.16s/ steps"."""
@@ -15,8 +18,16 @@ class Bar(tqdm):
         return text.replace(f"s/ {unit}", f" s/{unit.removesuffix('s')}")
 
 
-def progress(total: int | None, description: str, unit: str, *, initial: int = 0, shown: bool = True) -> Bar:
-    """A bar on stderr, with the rate and the time left; `unit` is a plural."""
+def progress(
+    total: int | None,
+    description: str,
+    unit: str,
+    *,
+    initial: int = 0,
+    shown: bool = True,
+    form: str | None = None,
+) -> Bar:
+    """A bar on stderr, with the rate and the time left unless it has a `form`; `unit` is a plural."""
     terminal = sys.stderr.isatty()
     return Bar(
         total=total,
@@ -24,6 +35,8 @@ def progress(total: int | None, description: str, unit: str, *, initial: int = 0
         desc=description,
         unit=unit,
         ascii=not terminal,
+        bar_format=form,
+        ncols=None if terminal else 80,
         mininterval=0.2 if terminal else 30,
         disable=not shown,
     )
