@@ -147,12 +147,13 @@ def test_a_training_notes_how_fast_it_is(invoke, tmp_path: Path):
         assert ("train/device_memory_gib" in line) == torch.cuda.is_available()
 
 
+@pytest.mark.parametrize("every", ["2", "4"], ids=["one before the last", "the last"])
 def test_a_checkpoint_that_cannot_be_written_ends_the_training_in_one_line(
-    invoke, environment: dict[str, str], tmp_path: Path
+    every: str, invoke, environment: dict[str, str], tmp_path: Path
 ):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoints").write_text("a file, where a folder is to be")
-    result = invoke(*FEW)
+    result = invoke(*FEW, "--checkpoint-steps", every)
     assert result.exit_code == 2 and "trained to" not in result.stdout
     assert result.stderr.splitlines()[-1] == f"Error: {tmp_path}/run/checkpoints: File exists."
     client = mlflow.MlflowClient(environment["MLFLOW_TRACKING_URI"])
