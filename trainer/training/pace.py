@@ -140,6 +140,6 @@ def bar_text(metrics: dict[str, float], val: float | None, *, tied: bool) -> str
     if val is not None:
         parts.append(f"val {val:.2f}")
     parts.append(f"mfu {metrics['train/utilisation']:.0%} wait {metrics['train/data_wait']:.0%}")
-    if "train/device_memory_gib" in metrics:
-        parts.append(f"{metrics['train/device_memory_gib']:.0f}G")
+    if (memory := metrics.get("train/device_memory_gib")) is not None:
+        parts.append(f"{memory:.1f}G" if memory < 10 else f"{memory:.0f}G")
     return " ".join(parts)

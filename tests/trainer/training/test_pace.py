@@ -131,6 +131,11 @@ def test_all_that_a_bar_tells_fits_80_columns(n: int, total: int, elapsed: float
     assert line.endswith(said) and len(line) <= 80
 
 
+def test_a_bar_tells_little_memory_with_a_digit_more():
+    said = bar_text({**METRICS, "train/device_memory_gib": 0.48}, None, tied=True)
+    assert said.endswith(" 0.5G")
+
+
 def test_a_bar_tells_nothing_that_is_not_known():
     on_cpu = {name: value for name, value in METRICS.items() if name != "train/device_memory_gib"}
     assert bar_text(on_cpu, None, tied=True) == "130k/s nll 2.22 mfu 33% wait 2%"
