@@ -230,6 +230,27 @@ def test_the_config_of_accelerate_starts_as_many_ranks_as_it_is_told_without_a_g
     assert done.stdout == "2 no\n" * 2, done.stderr  # --precision decides, not this file
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
+def test_ranks_that_were_to_be_on_gpus_do_not_start_on_cpus_and_one_says_so(
+    shards: Path, vectors_file: Path, environment: dict[str, str], tmp_path: Path
+):
+    options = f"--config_file {ROOT / 'accelerate_config.yaml'} --num_processes 2 --no_python".split()
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", *options]
+    program = [sys.executable, "-c", "from emojigan.launch.cli import main; main()", "train", shards]
+    words = [*launcher, *program, "--vectors", vectors_file, "--out", tmp_path / "run"]
+    done = launch(*words, environment=environment)
+    assert done.returncode != 0
+    (said,) = (line for line in done.stderr.splitlines() if line.startswith("Error: "))
+    assert "told to start ranks on GPUs" in said and "torchrun --nproc_per_node N" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_process_of_accelerate_may_be_on_a_cpu(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ACCELERATE_DYNAMO_MODE", "default")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    ranks.refuse_cpus_for_gpus()
+
+
 @pytest.mark.parametrize(
     ("run", "message"),
     [

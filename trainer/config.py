@@ -119,8 +119,8 @@ class RunConfig(Section):
 
     precision: Literal["auto", "float32", "tf32", "bf16", "fp16"] = Field(
         default="auto",
-        description="Of the trunks: auto takes bf16 where the device has it, else float32. All behind them, "
-        "the penalty too, is in float32.",
+        description="How the trunks compute; what comes behind them, the penalty too, is in float32. auto "
+        "takes bf16 where the device is made for it.",
     )
     compile: Literal["auto", "on", "off"] = Field(
         default="auto",

@@ -4,6 +4,9 @@ import sys
 
 from tqdm import tqdm
 
+TELLING = "{desc} {n_fmt}/{total_fmt}|{bar}| <{remaining}{postfix}"
+"""The form of a bar that has much to tell behind it: what it leaves out, it can do without."""
+
 
 class Bar(tqdm):
     """A tqdm bar that tells a slow rate as "1.16 s/step", where tqdm would write "1.16s/ steps"."""
@@ -22,9 +25,10 @@ def progress(
     *,
     initial: int = 0,
     shown: bool = True,
+    form: str | None = None,
     patience: float = 0,
 ) -> Bar:
-    """A bar on stderr, with the rate and the time left; `unit` is a plural.
+    """A bar on stderr, with the rate and the time left unless it has a `form`; `unit` is a plural.
 
     Work that is done within `patience` seconds shows none.
     """
@@ -35,6 +39,8 @@ def progress(
         desc=description,
         unit=unit,
         ascii=not terminal,
+        bar_format=form,
+        ncols=None if terminal else 80,
         mininterval=0.2 if terminal else 30,
         delay=patience,
         disable=not shown,

@@ -21,8 +21,8 @@ class FirstConvolution(nn.Conv2d):
     cuDNN fills three channels up to eight, and takes a quarter of the whole step for this layer.
     """
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.of_patches(images) if images.is_cuda else super().forward(images)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self.of_patches(input) if input.is_cuda else super().forward(input)
 
     def of_patches(self, images: torch.Tensor) -> torch.Tensor:
         """The same, as a product of all patches with the weights."""

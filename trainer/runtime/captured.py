@@ -41,6 +41,12 @@ class Captured:
         self._graph.replay()
         return self._output
 
+    def release(self) -> None:
+        """Forget the graph. The process group whose collectives are in it cannot be left before."""
+        if self._graph:
+            self._graph.reset()
+            self._graph = None
+
     def _run(self, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """As it is, but on the stream of the capture: what it allocates must not be another's."""
         self._stream.wait_stream(torch.cuda.current_stream())

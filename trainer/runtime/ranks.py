@@ -1,5 +1,7 @@
 """The ranks of a training: how they start, on what, and that they begin alike."""
 
+import os
+import time
 import warnings
 
 import torch
@@ -12,6 +14,7 @@ from ..config import Config
 
 def start(config: Config) -> Accelerator:
     """Join the other ranks, and refuse to train on another number of them than was promised."""
+    refuse_cpus_for_gpus()
     # Accelerate knows this setting only under the name that newer versions of torch warn of.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     accelerator = Accelerator(
@@ -33,6 +36,23 @@ def start(config: Config) -> Accelerator:
         raise InputError("--precision fp16 is for GPUs. On a CPU use bf16 or float32.")
     torch.backends.cudnn.allow_tf32 = config.run.precision == "tf32"
     return accelerator
+
+
+def refuse_cpus_for_gpus() -> None:
+    """Refuse to train on CPUs where accelerate was told to start ranks on GPUs: it starts them there, too.
+
+    Its launcher of several GPUs says how to compile, as all of its launchers do, but not whether to use CPUs.
+    """
+    for_gpus = "ACCELERATE_DYNAMO_MODE" in os.environ and "ACCELERATE_USE_CPU" not in os.environ
+    if torch.cuda.is_available() or not for_gpus:
+        return
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        time.sleep(60)  # once is enough: the launcher ends this rank as soon as the first one has said it
+    raise InputError(
+        f"accelerate was told to start ranks on GPUs (MULTI_GPU), and torch {torch.__version__} finds none "
+        "here. To train on CPUs use `torchrun --nproc_per_node N --no-python emojigan train …`, or "
+        "`accelerate launch --cpu --num_processes 1 --no_python emojigan train …`."
+    )
 
 
 def check_same_start(accelerator: Accelerator, step: int, dataset: str) -> None:

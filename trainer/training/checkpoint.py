@@ -47,14 +47,43 @@ class TrainState:
     scalers: Mapping[str, GradScaler] = field(default_factory=dict)
 
 
-def save_checkpoint(folder: Path, step: int, state: TrainState, identity: Identity) -> None:
+def copied(state: TrainState) -> dict[str, torch.Tensor]:
+    """A copy in the host's memory, which further steps do not change.
+
+    Everything under flat names, such as critic.output.bias or critic_optimizer.3.exp_avg.
+    """
+    tensors = {
+        f"{name}.{key}": tensor
+        for name, module in state.modules.items()
+        for key, tensor in module.state_dict().items()
+    }
+    tensors |= {
+        f"{name}.{key}": torch.tensor(number, dtype=torch.float64)
+        for name, scaler in state.scalers.items()
+        for key, number in scaler.state_dict().items()
+    }
+    for name, optimizer in state.optimizers.items():
+        for parameter, slots in optimizer.state_dict()["state"].items():
+            tensors |= {f"{name}.{parameter}.{slot}": tensor for slot, tensor in slots.items()}
+    return {name: _here(tensor) for name, tensor in tensors.items()}
+
+
+def _here(tensor: torch.Tensor) -> torch.Tensor:
+    # Pinned memory takes what a GPU has at the speed of the bus, and torch keeps it for the next copy.
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda).copy_(tensor.detach())
+
+
+def save_checkpoint(folder: Path, step: int, state: Mapping[str, torch.Tensor], identity: Identity) -> None:
     """Write the state after `step` steps, then remove all but it and the one before.
 
     Those of later steps go, too: training went on from the newest that was whole, so they are damaged.
+
+    Args:
+        state: as `copied` gives it.
     """
     path = folder / step_name(step)
     with creating_folder(path) as temporary:
-        save_file(_tensors(state), temporary / "state.safetensors")
+        save_file(dict(state), temporary / "state.safetensors")
         content = json.dumps({"step": step, "identity": asdict(identity)}, indent=1)
         (temporary / "state.json").write_text(content, encoding="utf-8")
     kept = [each for each in steps_in(folder) if each <= path][-KEEP:]
@@ -110,24 +139,6 @@ def load_checkpoint(
                 ):  # a fused Adam reads all of them in the parameter's layout
                     moments[slot] = torch.empty_like(parameter).copy_(tensor)
     return content["step"]
-
-
-def _tensors(state: TrainState) -> dict[str, torch.Tensor]:
-    """Everything under flat names, such as critic.output.bias or critic_optimizer.3.exp_avg."""
-    tensors = {
-        f"{name}.{key}": tensor
-        for name, module in state.modules.items()
-        for key, tensor in module.state_dict().items()
-    }
-    tensors |= {
-        f"{name}.{key}": torch.tensor(number, dtype=torch.float64)
-        for name, scaler in state.scalers.items()
-        for key, number in scaler.state_dict().items()
-    }
-    for name, optimizer in state.optimizers.items():
-        for parameter, slots in optimizer.state_dict()["state"].items():
-            tensors |= {f"{name}.{parameter}.{slot}": tensor for slot, tensor in slots.items()}
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _under(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:

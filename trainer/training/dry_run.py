@@ -1,6 +1,8 @@
 """What a training would do, before it does it: for `train --dry-run`."""
 
 import os
+from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -9,14 +11,17 @@ import yaml
 from ...datasets.store.folder import Folder
 from ..config import Config
 from ..helpers import num_helpers
-from ..inputs import read_inputs
+from ..inputs import Inputs, read_inputs
 from ..model.networks import Generator, make_critic
+from ..runtime.feed import feed
+from ..runtime.ranks import start
 from ..validation import read_val
-from .pace import plan
+from .pace import Pace, about, plan
+from .step import build, set_learning_rate, train_step, update_average
 
 
 def describe(config: Config, shards: Folder, vectors: Path) -> str:
-    """The resolved config, then tuples, steps, ranks and memory."""
+    """The resolved config, then tuples, steps, ranks and memory; the time, too, of one rank on a GPU."""
     inputs = read_inputs(config, shards, vectors)
     read_val(inputs)  # refuses what could choose no snapshot
     settings, batch_size = config.optimizer, config.data.batch_size
@@ -46,4 +51,24 @@ def describe(config: Config, shards: Folder, vectors: Path) -> str:
         + f"\nnetworks {of_generator:,} in the generator, {of_critic:,} in the critic"
         + f"\nmemory   about {(state + activations) / 2**20:,.0f} MiB a rank: "
         f"{state / 2**20:,.0f} of weights and optimizers, {activations / 2**20:,.0f} of activations"
+        + (f"\ntime     {estimate(config, inputs)}" if torch.cuda.is_available() and ranks == 1 else "")
     )
+
+
+def estimate(config: Config, inputs: Inputs) -> str:
+    """How long all steps would take, by some of them that are done and forgotten.
+
+    Compiling, and the scoring of snapshots, come on top.
+    """
+    accelerator, settings = start(config), config.optimizer
+    training, pace = build(config, inputs, accelerator), Pace(accelerator.device)
+    updates = settings.num_critic_steps + settings.num_generator_steps
+    with closing(inputs.stream(config, start=0)) as reading:
+        batches = feed(reading, accelerator.device)
+        for step in count():
+            set_learning_rate(training, step)
+            train_step(training, batches, step * updates)
+            update_average(training, step)
+            if each := pace.step():
+                return about(each * settings.steps, accelerator)
+    raise AssertionError("a stream of batches has no end")

@@ -2,14 +2,17 @@
 
     shards + vectors ─► inputs ─► build ─► resume ─► (train_step ─► average ─► metrics, and now and then
                                                        a snapshot and a checkpoint) × steps
+    copies of both ─► written in the background
 
 Accelerate gives the device, DistributedDataParallel and the collectives. The data are not loaded by
 it, because its loaders would deal the ranks other shares of a batch than our order does; and the state is not
 saved by it, because what it saves is half there when it is killed meanwhile.
 """
 
+import copy
 import json
 import sys
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -23,7 +26,7 @@ from ...datasets.errors import InputError
 from ...datasets.store.folder import Folder
 from ...datasets.stream.held_out import HeldOut
 from ...datasets.stream.quarantine import Quarantined
-from ...datasets.work.progress import progress
+from ...datasets.work.progress import TELLING, progress
 from ..config import Config
 from ..forgotten import mark_run, mark_tags
 from ..inputs import read_inputs
@@ -38,13 +41,14 @@ from ..run import (
     steps_in,
     write_beginning,
 )
+from ..runtime.background import Background
 from ..runtime.device_cache import device_cache
 from ..runtime.feed import feed
 from ..runtime.ranks import check_same_start, precision, start
 from ..tracking import Tracker, tracking
 from ..validation import VAL_SAMPLES, read_val, val_loss
-from .checkpoint import Identity, TrainState, load_checkpoint, save_checkpoint
-from .pace import Pace, plan
+from .checkpoint import Identity, TrainState, copied, load_checkpoint, save_checkpoint
+from .pace import Meter, Pace, Waited, about, bar_text, plan
 from .step import UPDATE_METRICS, Training, build, set_learning_rate, train_step, update_average
 
 
@@ -76,7 +80,7 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     batches_left = (config.optimizer.steps - step) * updates
     tuples_left = batches_left * config.data.batch_size // accelerator.num_processes
     resident, told = device_cache(config, inputs.train, accelerator.device, tuples=tuples_left)
-    reading = inputs.stream(
+    stream = inputs.stream(
         config,
         start=step * updates,
         rank=accelerator.process_index,
@@ -92,37 +96,51 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         remove_later_snapshots(run, step)
         _tell(training, step, held_out, told)
     recent: list[torch.Tensor] = []
-    pace = Pace(config.optimizer.steps - step, shown=main)
+    tied, val = config.model.output == "tied", None
+    waited, pace = Waited(stream), Pace(accelerator.device)
     params = {key: str(value) for key, value in config.flat().items()}
     with (
-        closing(reading),
+        closing(training),
+        closing(stream),
         tracking(run, resumed_at=step, params=params, tags=tags) if main else nullcontext() as tracker,
-        progress(config.optimizer.steps, "train", "steps", initial=step, shown=main) as bar,
+        progress(config.optimizer.steps, "train", "steps", initial=step, shown=main, form=TELLING) as bar,
+        Background() as background,
     ):
-        batches = feed(reading, accelerator.device, resident)
+        batches, meter = feed(waited, accelerator.device, resident), Meter(training, waited)
         while step < config.optimizer.steps:
             set_learning_rate(training, step)
             recent.append(train_step(training, batches, step * updates))
             update_average(training, step)
             step += 1
             last = step == config.optimizer.steps
+            to_write: list[Callable[[], None]] = []
 
             # Once in a while: metrics, averaged over the ranks and the steps since the last time.
             if step % config.run.log_steps == 0 or last:
-                bar.set_postfix(log_metrics(training, recent, step, tracker), refresh=False)
+                metrics = log_metrics(training, recent, meter, step, tracker)
+                bar.set_postfix_str(bar_text(metrics, val, tied=tied), refresh=False)
                 recent.clear()
 
             # Once in a while: a snapshot, scored on held-out tuples by rank 0 while the others wait.
             if (step % config.run.snapshot_steps == 0 or last) and tracker:
-                take_snapshot(training, step, held_out, run, tracker)
+                facts = score_snapshot(training, step, held_out, tracker)
+                val = facts.scores.get("nll")
+                average = copy.deepcopy(training.average).cpu()
+                path = run / SNAPSHOTS / step_name(step)
+                to_write.append(partial(save_snapshot, path, facts, average, inputs.weights))
 
-            # Once in a while: a checkpoint.
-            if step % config.run.checkpoint_steps == 0 or last:
-                if main:
-                    save_checkpoint(run / CHECKPOINTS, step, state, identity)
-                accelerator.wait_for_everyone()
+            # Once in a while: a checkpoint, which is whole on the disk before the next one is begun.
+            if (step % config.run.checkpoint_steps == 0 or last) and main:
+                path = run / CHECKPOINTS
+                to_write.append(partial(save_checkpoint, path, step, copied(state), identity))
+            if to_write:
+                background.start(*to_write)
             bar.update()
-            pace.step()
+            if (each := pace.step()) and not last and main:
+                left = config.optimizer.steps - step
+                tqdm.write(f"{left:,} steps left: {about(left * each, accelerator)}")
+                sys.stdout.flush()  # into a log, now
+    accelerator.wait_for_everyone()  # no rank ends well before the last checkpoint is whole
     accelerator.end_training()
     if main:
         print(f"trained to step {step:,}. Next: emojigan evaluate {run}")
@@ -138,27 +156,28 @@ def note_quarantined(path: Path, quarantined: Quarantined) -> None:
 
 
 def log_metrics(
-    training: Training, recent: list[torch.Tensor], step: int, tracker: Tracker | None
-) -> dict[str, str]:
-    """Average the metrics of the last steps over all ranks and note them; the same for the progress bar.
+    training: Training, recent: list[torch.Tensor], meter: Meter, step: int, tracker: Tracker | None
+) -> dict[str, float]:
+    """Average the losses of the last steps over all ranks, and note them and how fast these steps were.
 
     Raises:
-        InputError: one is no longer finite.
+        InputError: a loss is no longer finite.
     """
-    means = training.accelerator.reduce(torch.stack(recent).mean(dim=0), "mean")
-    assert isinstance(means, torch.Tensor)
-    metrics: dict[str, float] = dict(zip(UPDATE_METRICS, means.tolist(), strict=True))
+    mine = torch.cat([torch.stack(recent).mean(dim=0), meter.of_this_rank()])
+    of_ranks = training.accelerator.gather(mine[None])
+    assert isinstance(of_ranks, torch.Tensor)
+    losses, of_meters = of_ranks.split([len(UPDATE_METRICS), len(mine) - len(UPDATE_METRICS)], dim=1)
+    metrics: dict[str, float] = dict(zip(UPDATE_METRICS, losses.mean(dim=0).tolist(), strict=True))
     if not np.isfinite(list(metrics.values())).all():
         raise InputError(f"The losses are no longer finite at step {step}. Lower --learning-rate.")
+    metrics |= meter.read(len(recent), of_meters)
     if tracker:
         tracker.log(step, metrics)
-    return {name.split("/")[1]: f"{value:.3f}" for name, value in metrics.items()}
+    return metrics
 
 
-def take_snapshot(
-    training: Training, step: int, held_out: HeldOut | None, run: Path, tracker: Tracker
-) -> None:
-    """Score the averaged generator on the val split, if it can be, and write its snapshot."""
+def score_snapshot(training: Training, step: int, held_out: HeldOut | None, tracker: Tracker) -> Facts:
+    """Score the averaged generator on the val split, if it can be; what its snapshot says of itself."""
     inputs = training.inputs
     facts = Facts(
         step=step,
@@ -172,10 +191,9 @@ def take_snapshot(
     if held_out:
         snapshot = Snapshot(facts, training.average, inputs.weights)
         distribution = snapshot.distribution(held_out.images, num_samples=VAL_SAMPLES, seed=0, raw=True)
-        nll = val_loss(distribution, held_out, inputs)
-        tracker.log(step, {"val/nll": nll})
-        facts.scores["nll"] = nll
-    save_snapshot(run / SNAPSHOTS / step_name(step), facts, training.average, inputs.weights)
+        facts.scores["nll"] = val_loss(distribution, held_out, inputs)
+        tracker.log(step, {"val/nll": facts.scores["nll"]})
+    return facts
 
 
 def _tell(training: Training, step: int, held_out: HeldOut | None, device_cache: str) -> None:

@@ -1,18 +1,32 @@
-"""How long a training is: in epochs before its first step, in hours after its third."""
+"""How long a training is, in epochs before its first step and in hours after some; and how fast it is.
 
-import sys
+plan   ─► "2,600 steps of 6 batches of 256: 49 epochs of 81,000 tuples"
+Pace   ─► "about 3 h 20 min on this GPU"
+Meter  ─► the metrics of speed:
+    train/tuples_per_second   that the critics of all ranks were trained on
+    train/utilisation         their operations, as a share of what the devices can do: utilisation.py
+    train/data_wait           share of the time in which the rank that waited most waited for batches
+    train/device_memory_gib   most that was taken of a GPU since the start, of the rank that took most
+"""
+
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
+from accelerate import Accelerator
 from tqdm import tqdm
 
+from ...datasets.stream.reader import Batch, Rows
 from ...datasets.stream.stream import batches_per_epoch
 from ...datasets.work.progress import duration
 from ..config import Config
 from ..inputs import Inputs
+from ..runtime.captured import WARM_UP
+from .step import Training
+from .utilisation import fastest
 
-TIMED = 3  # steps; the first is not counted, for it waits for the first shard and for the device to warm up
+TIMED = 3  # steps
+GIB = 2**30
 
 
 def plan(config: Config, inputs: Inputs) -> str:
@@ -27,23 +41,107 @@ def plan(config: Config, inputs: Inputs) -> str:
 
 
 class Pace:
-    """Times the first steps and tells once, in a line that stays in a log, how long the rest will take."""
+    """Times some of the first steps.
 
-    def __init__(self, steps: int, *, shown: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self._left, self._shown, self._clock = steps, shown, clock
+    Those before wait for the first shard, and on a GPU for being compiled and captured: they are not timed.
+    """
+
+    def __init__(self, device: torch.device, clock: Callable[[], float] = time.monotonic) -> None:
+        self._device, self._clock = device, clock
+        self._first = WARM_UP + 1 if device.type == "cuda" else 1
         self._done = 0
         self._began = 0.0
 
-    def step(self) -> None:
-        """Note that a step is done."""
+    def step(self) -> float | None:
+        """Note that a step is done; return how many seconds one takes, when that is known, once."""
         self._done += 1
-        if not self._shown or self._done not in (1, TIMED) or self._done == self._left:
-            return
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()  # a GPU is handed its work long before it does it
-        if self._done == 1:
+        if self._done not in (self._first, self._first + TIMED):
+            return None
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()  # it is handed its work long before it does it
+        if self._done == self._first:
             self._began = self._clock()
-        else:
-            each, left = (self._clock() - self._began) / (TIMED - 1), self._left - self._done
-            tqdm.write(f"{left:,} steps left: about {duration(each * left)} on this machine")
-            sys.stdout.flush()  # into a log, now
+            return None
+        return (self._clock() - self._began) / TIMED
+
+
+def about(seconds: float, accelerator: Accelerator) -> str:
+    """How long something takes here: "about 3 h 20 min on this GPU"."""
+    ranks, on_gpu = accelerator.num_processes, accelerator.device.type == "cuda"
+    here = "this machine" if not on_gpu else "this GPU" if ranks == 1 else f"these {ranks} GPUs"
+    return f"about {duration(seconds)} on {here}"
+
+
+class Waited(Iterator[Batch | Rows]):
+    """Batches, and how long they were waited for."""
+
+    def __init__(
+        self, batches: Iterator[Batch | Rows], clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._batches, self._clock = batches, clock
+        self.seconds = 0.0  # since they were last taken
+
+    def __next__(self) -> Batch | Rows:
+        begun = self._clock()
+        try:
+            return next(self._batches)
+        finally:
+            self.seconds += self._clock() - begun
+
+
+class Meter:
+    """How fast a training is, by the time since it was last asked.
+
+    All of that time counts: snapshots that were scored in it, checkpoints that were copied, and in the
+    beginning compiling make it slower. What a rank waits for others is not waiting for batches.
+    """
+
+    def __init__(
+        self, training: Training, batches: Waited, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        settings = training.config.optimizer
+        self._tuples = settings.num_critic_steps * training.config.data.batch_size  # of a step
+        self._fastest = fastest(training)
+        self._device = training.accelerator.device
+        self._batches, self._clock = batches, clock
+        self._began = clock()
+
+    def of_this_rank(self) -> torch.Tensor:
+        """Seconds that batches were waited for, and bytes of the device, float32 [2]."""
+        waited, self._batches.seconds = self._batches.seconds, 0.0
+        memory = torch.cuda.max_memory_allocated() if self._device.type == "cuda" else 0
+        return torch.tensor([waited, memory], dtype=torch.float32, device=self._device)
+
+    def read(self, steps: int, of_ranks: torch.Tensor) -> dict[str, float]:
+        """The metrics of speed; the work on the device must be done.
+
+        Args:
+            steps: since it was last asked.
+            of_ranks: [ranks, 2], what each has of its own.
+        """
+        now = self._clock()
+        elapsed, self._began = now - self._began, now
+        speed = steps * self._tuples / elapsed
+        waited, memory = of_ranks.amax(dim=0).tolist()
+        metrics = {
+            "train/tuples_per_second": speed,
+            "train/utilisation": speed / self._fastest,
+            "train/data_wait": waited / elapsed,
+        }
+        return metrics | ({"train/device_memory_gib": memory / GIB} if memory else {})
+
+
+def bar_text(metrics: dict[str, float], val: float | None, *, tied: bool) -> str:
+    """What a progress bar says behind its bar, the most important first.
+
+    "130k/s nll 2.22 val 2.30 mfu 33% wait 0% 12G": tuples a second, the loss worth watching (−log q where
+    q is explicit, else the Wasserstein estimate), the last score on the val split, and the other metrics.
+    """
+    parts = [f"{tqdm.format_sizeof(metrics['train/tuples_per_second'])}/s"]
+    parts.append(f"nll {metrics['train/nll']:.2f}" if tied else f"W1 {metrics['train/wasserstein']:.2f}")
+    if val is not None:
+        parts.append(f"val {val:.2f}")
+    parts.append(f"mfu {metrics['train/utilisation']:.0%} wait {metrics['train/data_wait']:.0%}")
+    if (memory := metrics.get("train/device_memory_gib")) is not None:
+        parts.append(f"{memory:.1f}G" if memory < 10 else f"{memory:.0f}G")
+    return " ".join(parts)

@@ -60,6 +60,12 @@ class Training:
     critic_scaler: GradScaler
     generator_scaler: GradScaler
 
+    def close(self) -> None:
+        """Let go of what the device holds for the updates."""
+        for update in (self.critic_update, self.generator_update):
+            if isinstance(update, Captured):
+                update.release()
+
 
 @dataclass(frozen=True)
 class Seen:

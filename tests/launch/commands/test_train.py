@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import mlflow
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,8 @@ from emojigan.launch.cli import main
 from emojigan.launch.commands.train import train
 from emojigan.trainer.config import Config, resolve
 from emojigan.trainer.sizes import CPU_NETWORKS, ON_CPU
+from emojigan.trainer.tracking import run_id_of
+from emojigan.trainer.training import dry_run
 
 FEW = ["--batch-size", "16", "--steps", "4", "--num-critic-steps", "1", "--checkpoint-steps", "2"]
 
@@ -33,6 +36,17 @@ def invoke(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"])
     words = ["train", str(shards), "--vectors", str(vectors_file), "--out", str(tmp_path / "run")]
     return lambda *more: CliRunner().invoke(main, [*words, *more])
+
+
+@pytest.fixture
+def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """There is a GPU, or none; one that is not there is not asked how fast it is."""
+
+    def gpu(available: bool) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+        monkeypatch.setattr(dry_run, "estimate", lambda *_: "about 3 h 20 min on this GPU")
+
+    return gpu
 
 
 def planned(result: Result) -> Config:
@@ -69,17 +83,26 @@ def test_a_cpu_is_given_small_sizes_and_they_are_told(invoke):
     assert f"--steps {config.optimizer.steps};" in line and config.optimizer.steps < 2600
 
 
-def test_a_gpu_is_given_the_recipes_sizes(invoke, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+def test_a_gpu_is_given_the_recipes_sizes(invoke, pretend: Callable[[bool], None]):
+    pretend(True)
     result = invoke("--dry-run")
     assert planned(result).model == Config().model
     assert result.stdout.splitlines()[-1].startswith("chosen for a GPU and ")
 
 
+def test_a_dry_run_tells_the_time_of_one_rank_on_a_gpu(invoke, pretend: Callable[[bool], None]):
+    line = "\ntime     about 3 h 20 min on this GPU\n"
+    pretend(True)
+    assert line in invoke("--dry-run").stdout
+    assert line not in invoke("--dry-run", "--world-size", "2").stdout
+    pretend(False)
+    assert line not in invoke("--dry-run").stdout
+
+
 def test_a_training_tells_what_was_chosen_how_much_it_is_and_how_long_it_takes(invoke, tmp_path: Path):
-    result = invoke(*FEW)
+    result = invoke(*FEW, "--steps", "5")
     assert result.exit_code == 0, result.output
-    assert "4 steps of 2 batches of 16: 0." in result.stdout and " epochs of " in result.stdout
+    assert "5 steps of 2 batches of 16: 0." in result.stdout and " epochs of " in result.stdout
     assert result.stdout.count(" on this machine\n") == 1
     if not torch.cuda.is_available():
         assert result.stdout.startswith("chosen for a CPU and ")
@@ -105,13 +128,12 @@ def test_images_that_are_kept_in_memory_train_as_those_that_are_streamed(invoke,
     assert states[0] == states[1]
 
 
-def test_the_same_command_resumes_with_the_same_sizes_on_any_device(invoke, monkeypatch: pytest.MonkeyPatch):
+def test_the_same_command_resumes_with_the_same_sizes_on_any_device(invoke, pretend: Callable[[bool], None]):
     assert invoke(*FEW).exit_code == 0
     again = invoke(*FEW)
     assert again.exit_code == 0 and "resumed at step 4" in again.stdout
     here = planned(invoke(*FEW, "--dry-run"))
-    available = torch.cuda.is_available()
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: not available)
+    pretend(not torch.cuda.is_available())
     assert planned(invoke(*FEW, "--dry-run")) == here
 
 
@@ -131,6 +153,31 @@ def test_a_training_says_what_comes_next(invoke, tmp_path: Path):
     for _ in range(2):  # one that is finished already, too
         result = invoke(*FEW)
         assert result.stdout.endswith(f"trained to step 4. Next: emojigan evaluate {tmp_path / 'run'}\n")
+
+
+def test_a_training_notes_how_fast_it_is(invoke, tmp_path: Path):
+    assert invoke(*FEW, "--log-steps", "2").exit_code == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    speeds = [line for line in lines if "train/nll" in line]
+    assert [line["step"] for line in speeds] == [2, 4]
+    for line in speeds:
+        assert line["train/tuples_per_second"] > 0
+        assert 0 < line["train/utilisation"] < 1
+        assert 0 <= line["train/data_wait"] < 1
+        assert ("train/device_memory_gib" in line) == torch.cuda.is_available()
+
+
+@pytest.mark.parametrize("every", ["2", "4"], ids=["one before the last", "the last"])
+def test_a_checkpoint_that_cannot_be_written_ends_the_training_in_one_line(
+    every: str, invoke, environment: dict[str, str], tmp_path: Path
+):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").write_text("a file, where a folder is to be")
+    result = invoke(*FEW, "--checkpoint-steps", every)
+    assert result.exit_code == 2 and "trained to" not in result.stdout
+    assert result.stderr.splitlines()[-1] == f"Error: {tmp_path}/run/checkpoints: File exists."
+    client = mlflow.MlflowClient(environment["MLFLOW_TRACKING_URI"])
+    assert client.get_run(run_id_of(tmp_path / "run") or "").info.status == "FAILED"
 
 
 @pytest.mark.parametrize("more", [["--dry-run"], []], ids=["dry run", "training"])

@@ -1,0 +1,53 @@
+"""Work that does not hold up the training: a thread does it, while the training goes on.
+
+start(this, then that) ─► done in turn ─► the next start, or the end, waits for it and raises what it raised
+"""
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+from tqdm import tqdm
+
+
+class Background:
+    """Does one piece of work at a time, and finishes what was begun however its block ends."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "background")
+        self._begun: Future[None] | None = None
+
+    def start(self, *work: Callable[[], None]) -> None:
+        """Begin work that is done in this order; what comes after an error is left out.
+
+        What was begun before is waited for, and what it raised is raised here.
+        """
+        self._wait()
+        self._begun = self._thread.submit(_in_turn, work)
+
+    def _wait(self) -> None:
+        if self._begun:
+            self._begun.result()
+
+    def __enter__(self) -> "Background":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the work and raise what it raised; beside another error that is only told."""
+        try:
+            self._wait()
+        except Exception as ours:
+            if error is None:
+                raise
+            if ours is not error:
+                tqdm.write(f"{type(ours).__name__}: {ours}", file=sys.stderr)
+        finally:
+            self._thread.shutdown()
+
+
+def _in_turn(work: tuple[Callable[[], None], ...]) -> None:
+    for each in work:
+        each()
