@@ -110,9 +110,10 @@ class Reader:
         split: Split,
         reading: Reading,
         quarantine: Quarantine,
-        unchanged: Unchanged,
         opener: Executor,
+        unchanged: Unchanged | None,
     ) -> None:
+        """`unchanged` looks whether a tar is written over while images are read from it; None reads none."""
         self._split, self._reading, self._quarantine, self._opener = split, reading, quarantine, opener
         self._unchanged = unchanged
         self._per_epoch = split.num_tuples // reading.batch_size
@@ -212,7 +213,8 @@ class Reader:
         else:
             shards = [self._shard(each) for each in numbers]
         for each in numbers:
-            self._unchanged.check(each)
+            if self._unchanged:
+                self._unchanged.check(each)
         sizes = [self._split.shards[each].images for each in numbers]
         begins = np.cumsum([0, *sizes])
         tuples = [

@@ -19,7 +19,6 @@ from .gather import overlapping
 from .quarantine import Quarantine
 from .reader import FETCHERS, first_rows
 from .split import Split
-from .unchanged import Unchanged
 
 PATIENCE = 3  # seconds, after which the progress is shown
 
@@ -34,7 +33,6 @@ def fill(
     pixels: torch.Tensor,
     split: Split,
     quarantine: Quarantine,
-    unchanged: Unchanged,
     *,
     helpers: int,
     shown: bool,
@@ -52,7 +50,7 @@ def fill(
     first = first_rows(split)
 
     def read(number: int) -> tuple[np.ndarray, np.ndarray]:
-        return _read_shard(split, number, quarantine, unchanged)
+        return _read_shard(split, number, quarantine)
 
     threads = max(helpers, 1) if split.folder.path is not None else FETCHERS
     bar = progress(len(pixels), "reading all images", "images", shown=shown, patience=PATIENCE)
@@ -64,9 +62,7 @@ def fill(
             bar.update(split.shards[number].images)
 
 
-def _read_shard(
-    split: Split, number: int, quarantine: Quarantine, unchanged: Unchanged
-) -> tuple[np.ndarray, np.ndarray]:
+def _read_shard(split: Split, number: int, quarantine: Quarantine) -> tuple[np.ndarray, np.ndarray]:
     """The good images of a shard that have a tuple: int64 [images] rows, and uint8 [images, size, size, 3].
 
     Of a row that is found to be no picture, the pixels are any.
@@ -77,7 +73,6 @@ def _read_shard(
     except ShardError as error:
         quarantine.add_shard(number, error)
         return np.empty(0, np.int64), np.empty((0, size, size, 3), np.uint8)
-    unchanged.check(number)
     rows = np.setdiff1d(shard.image, quarantine.rows(number, shard)).astype(np.int64)
     if has_plain_pixels(encoding):
         _, memory = overlapping([shard.content], num_pixel_bytes(size))

@@ -76,25 +76,23 @@ def stream(
     batches_per_epoch(split, batch_size)
     split.check()
     quarantine = Quarantine(split, max_quarantined, tell_quarantined)
-    unchanged = Unchanged(split)
     if resident is not None:
-        fill(resident, split, quarantine, unchanged, helpers=helpers, shown=rank == 0)
+        fill(resident, split, quarantine, helpers=helpers, shown=rank == 0)
     reading = Reading(Order(seed, split.tuples, window, lanes), batch_size, rank, world_size)
-    return _batches(split, reading, quarantine, unchanged, start, helpers, named=resident is not None)
+    return _batches(split, reading, quarantine, start, helpers, named=resident is not None)
 
 
 def _batches(
     split: Split,
     reading: Reading,
     quarantine: Quarantine,
-    unchanged: Unchanged,
     start: int,
     helpers: int,
     named: bool,
 ) -> Generator[Batch | Rows]:
     opener = ThreadPoolExecutor(1, "stream")
     pool = ThreadPoolExecutor(helpers, "stream") if helpers else None
-    reader = Reader(split, reading, quarantine, unchanged, opener)
+    reader = Reader(split, reading, quarantine, opener, None if named else Unchanged(split))
     make, numbers = reader.rows if named else reader.batch, itertools.count(start)
     try:
         yield from ahead(pool, make, numbers, helpers + AHEAD) if pool else map(make, numbers)

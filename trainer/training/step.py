@@ -210,7 +210,7 @@ def _update_by(
         with frozen(still):
             optimizer.zero_grad()
             for part, taken in enumerate(zip(images.chunk(parts), emoji.chunk(parts), strict=True)):
-                number, row = place.to(images.device).unbind()
+                number, row = place.unbind()
                 here = torch.stack([number, row + part * len(taken[1])])
                 # The ranks add up their gradients with those of the last part.
                 with nullcontext() if part + 1 == parts else accelerator.no_sync(wrapped):
@@ -239,9 +239,11 @@ def train_step(training: Training, batches: Iterator[Batch], number: int) -> tor
     metrics = {}
     updates = [training.critic_update] * settings.num_critic_steps
     updates += [training.generator_update] * settings.num_generator_steps
-    for place, update in enumerate(updates, number):
+    for position, update in enumerate(updates, number):
         batch = next(batches)
-        metrics[update] = update(batch.images, batch.emoji, torch.tensor([place, first]))
+        place = torch.full((2,), first, device=accelerator.device)  # filled there: a copy would be waited for
+        place[0] = position
+        metrics[update] = update(batch.images, batch.emoji, place)
     return torch.cat(list(metrics.values()))
 
 
