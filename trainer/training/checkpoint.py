@@ -14,12 +14,13 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch.amp.grad_scaler import GradScaler
 
 from ...datasets.errors import InputError
 from ...datasets.store.atomic import creating_folder, is_whole
 from ..config import Config
+from ..model.finite import refuse_not_finite
 from ..run import step_name, steps_in
+from .guard import Guard
 
 KEEP = 2
 
@@ -44,7 +45,7 @@ class TrainState:
 
     modules: Mapping[str, torch.nn.Module]
     optimizers: Mapping[str, torch.optim.Optimizer]
-    scalers: Mapping[str, GradScaler] = field(default_factory=dict)
+    guards: Mapping[str, Guard] = field(default_factory=dict)
 
 
 def copied(state: TrainState) -> dict[str, torch.Tensor]:
@@ -59,8 +60,8 @@ def copied(state: TrainState) -> dict[str, torch.Tensor]:
     }
     tensors |= {
         f"{name}.{key}": torch.tensor(number, dtype=torch.float64)
-        for name, scaler in state.scalers.items()
-        for key, number in scaler.state_dict().items()
+        for name, guard in state.guards.items()
+        for key, number in guard.state_dict().items()
     }
     for name, optimizer in state.optimizers.items():
         for parameter, slots in optimizer.state_dict()["state"].items():
@@ -80,7 +81,11 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, torch.Tensor], 
 
     Args:
         state: as `copied` gives it.
+
+    Raises:
+        InputError: it holds NaN or infinity; nothing is written or removed.
     """
+    refuse_not_finite(state, f"checkpoint {folder / step_name(step)}")
     path = folder / step_name(step)
     with creating_folder(path) as temporary:
         save_file(dict(state), temporary / "state.safetensors")
@@ -123,9 +128,9 @@ def load_checkpoint(
     tensors = load_file(path / "state.safetensors")
     for name, module in state.modules.items():
         module.load_state_dict(_under(tensors, name))
-    for name, scaler in state.scalers.items():
-        if numbers := _under(tensors, name):  # it was saved in fp16
-            scaler.load_state_dict({key: number.item() for key, number in numbers.items()})
+    for name, guard in state.guards.items():
+        if numbers := _under(tensors, name):  # versions before had them only in fp16
+            guard.load_state_dict({key: number.item() for key, number in numbers.items()})
     for name, optimizer in state.optimizers.items():
         slots: dict[int, dict[str, torch.Tensor]] = {}
         for key, tensor in _under(tensors, name).items():

@@ -11,6 +11,7 @@ saved by it, because what it saves is half there when it is killed meanwhile.
 
 import copy
 import json
+import math
 import sys
 from collections.abc import Callable
 from contextlib import closing, nullcontext
@@ -18,7 +19,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -48,6 +48,7 @@ from ..runtime.ranks import check_same_start, precision, start
 from ..tracking import Tracker, tracking
 from ..validation import VAL_SAMPLES, read_val, val_loss
 from .checkpoint import Identity, TrainState, copied, load_checkpoint, save_checkpoint
+from .guard import Faults, finite_mean
 from .pace import Meter, Pace, Waited, about, bar_text, plan
 from .step import UPDATE_METRICS, Training, build, set_learning_rate, train_step, update_average
 
@@ -67,9 +68,11 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     state = TrainState(
         {"generator": training.generator, "critic": training.critic, "average": training.average},
         {"generator_optimizer": training.generator_optimizer, "critic_optimizer": training.critic_optimizer},
-        {"generator_scaler": training.generator_scaler, "critic_scaler": training.critic_scaler},
+        {"generator_scaler": training.generator_guard, "critic_scaler": training.critic_guard},
     )
-    step = load_checkpoint(run / CHECKPOINTS, state, identity, inputs.lineage if begun else ())
+    ancestors = inputs.lineage if begun else ()
+    load = partial(load_checkpoint, run / CHECKPOINTS, state, identity, ancestors)
+    step = load()
     if inputs.origin.dataset not in inputs.lineage:
         raise InputError(
             f"{shards} is not the dataset that {run} was trained on, as it is after every `emojigan shards "
@@ -89,6 +92,8 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         resident=resident,
     )
     held_out = read_val(inputs)
+    guards = (training.critic_guard, training.generator_guard)
+    faults = Faults(config, accelerator, guards, partial(inputs.samples, config))
     tags = {"dataset": inputs.origin.dataset, "vectors": inputs.vectors_hash}
     if main:
         write_beginning(run, config, shards, vectors, inputs.origin.going_on(step, inputs.dataset))
@@ -112,12 +117,20 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
             recent.append(train_step(training, batches, step * updates))
             update_average(training, step)
             step += 1
+
+            # What the device found in the step before. After several without an update it goes on with the
+            # weights of the newest checkpoint and other data: the step, and so batches and noise, go on.
+            if faults.several(step):
+                background.wait()
+                accelerator.wait_for_everyone()
+                training.close()  # captured updates know the memory of what is replaced
+                faults.back(load, step)
             last = step == config.optimizer.steps
             to_write: list[Callable[[], None]] = []
 
             # Once in a while: metrics, averaged over the ranks and the steps since the last time.
             if step % config.run.log_steps == 0 or last:
-                metrics = log_metrics(training, recent, meter, step, tracker)
+                metrics = log_metrics(training, recent, meter, faults, step, tracker)
                 bar.set_postfix_str(bar_text(metrics, val, tied=tied), refresh=False)
                 recent.clear()
 
@@ -140,6 +153,7 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
                 left = config.optimizer.steps - step
                 tqdm.write(f"{left:,} steps left: {about(left * each, accelerator)}")
                 sys.stdout.flush()  # into a log, now
+    faults.several(step + 1)  # tells of the last step
     accelerator.wait_for_everyone()  # no rank ends well before the last checkpoint is whole
     accelerator.end_training()
     if main:
@@ -156,23 +170,25 @@ def note_quarantined(path: Path, quarantined: Quarantined) -> None:
 
 
 def log_metrics(
-    training: Training, recent: list[torch.Tensor], meter: Meter, step: int, tracker: Tracker | None
+    training: Training,
+    recent: list[torch.Tensor],
+    meter: Meter,
+    faults: Faults,
+    step: int,
+    tracker: Tracker | None,
 ) -> dict[str, float]:
     """Average the losses of the last steps over all ranks, and note them and how fast these steps were.
 
-    Raises:
-        InputError: a loss is no longer finite.
+    Those that are not finite are left out, and a metric of which nothing is left is NaN and not noted.
     """
-    mine = torch.cat([torch.stack(recent).mean(dim=0), meter.of_this_rank()])
+    mine = torch.cat([finite_mean(torch.stack(recent)), meter.of_this_rank()])
     of_ranks = training.accelerator.gather(mine[None])
     assert isinstance(of_ranks, torch.Tensor)
     losses, of_meters = of_ranks.split([len(UPDATE_METRICS), len(mine) - len(UPDATE_METRICS)], dim=1)
-    metrics: dict[str, float] = dict(zip(UPDATE_METRICS, losses.mean(dim=0).tolist(), strict=True))
-    if not np.isfinite(list(metrics.values())).all():
-        raise InputError(f"The losses are no longer finite at step {step}. Lower --learning-rate.")
-    metrics |= meter.read(len(recent), of_meters)
+    metrics: dict[str, float] = dict(zip(UPDATE_METRICS, finite_mean(losses).tolist(), strict=True))
+    metrics |= {"train/updates_left_out": faults.count()} | meter.read(len(recent), of_meters)
     if tracker:
-        tracker.log(step, metrics)
+        tracker.log(step, {name: value for name, value in metrics.items() if math.isfinite(value)})
     return metrics
 
 
