@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,7 +21,6 @@ from ...datasets.store.atomic import creating_folder, is_whole
 from ..config import Config
 from ..model.finite import refuse_not_finite
 from ..run import step_name, steps_in
-from .guard import Guard
 
 KEEP = 2
 
@@ -39,13 +39,25 @@ class Identity:
         return cls(config.model_dump(exclude={"run"}), dataset, vectors)
 
 
+class Numbers(Protocol):
+    """What has some numbers to go on with."""
+
+    def state_dict(self) -> dict[str, float]:
+        """By their names."""
+        ...
+
+    def load_state_dict(self, numbers: Mapping[str, float]) -> None:
+        """Go on with them."""
+        ...
+
+
 @dataclass(frozen=True)
 class TrainState:
     """Everything that changes while training, besides the step."""
 
     modules: Mapping[str, torch.nn.Module]
     optimizers: Mapping[str, torch.optim.Optimizer]
-    guards: Mapping[str, Guard] = field(default_factory=dict)
+    others: Mapping[str, Numbers] = field(default_factory=dict)
 
 
 def copied(state: TrainState) -> dict[str, torch.Tensor]:
@@ -60,8 +72,8 @@ def copied(state: TrainState) -> dict[str, torch.Tensor]:
     }
     tensors |= {
         f"{name}.{key}": torch.tensor(number, dtype=torch.float64)
-        for name, guard in state.guards.items()
-        for key, number in guard.state_dict().items()
+        for name, other in state.others.items()
+        for key, number in other.state_dict().items()
     }
     for name, optimizer in state.optimizers.items():
         for parameter, slots in optimizer.state_dict()["state"].items():
@@ -128,9 +140,9 @@ def load_checkpoint(
     tensors = load_file(path / "state.safetensors")
     for name, module in state.modules.items():
         module.load_state_dict(_under(tensors, name))
-    for name, guard in state.guards.items():
-        if numbers := _under(tensors, name):  # versions before had them only in fp16
-            guard.load_state_dict({key: number.item() for key, number in numbers.items()})
+    for name, other in state.others.items():
+        if numbers := _under(tensors, name):  # versions before had some of them only in fp16
+            other.load_state_dict({key: number.item() for key, number in numbers.items()})
     for name, optimizer in state.optimizers.items():
         slots: dict[int, dict[str, torch.Tensor]] = {}
         for key, tensor in _under(tensors, name).items():

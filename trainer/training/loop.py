@@ -30,7 +30,7 @@ from ...datasets.work.progress import TELLING, progress
 from ..config import Config
 from ..forgotten import mark_run, mark_tags
 from ..inputs import read_inputs
-from ..model.snapshot import Facts, Snapshot, save_snapshot
+from ..model.snapshot import Facts, Snapshot, best_snapshot, save_snapshot
 from ..run import (
     CHECKPOINTS,
     SNAPSHOTS,
@@ -47,6 +47,7 @@ from ..runtime.feed import feed
 from ..runtime.ranks import check_same_start, precision, start
 from ..tracking import Tracker, tracking
 from ..validation import VAL_SAMPLES, read_val, val_loss
+from ..watch import Watch
 from .checkpoint import Identity, TrainState, copied, load_checkpoint, save_checkpoint
 from .guard import Faults, finite_mean
 from .pace import Meter, Pace, Waited, about, bar_text, plan
@@ -65,10 +66,15 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     inputs = read_inputs(config, shards, vectors, begun)
     training = build(config, inputs, accelerator)
     identity = Identity.of(config, inputs.dataset, inputs.vectors_hash)
+    watch = Watch(config, inputs, rows=config.data.batch_size // accelerator.num_processes)
     state = TrainState(
         {"generator": training.generator, "critic": training.critic, "average": training.average},
         {"generator_optimizer": training.generator_optimizer, "critic_optimizer": training.critic_optimizer},
-        {"generator_scaler": training.generator_guard, "critic_scaler": training.critic_guard},
+        {
+            "generator_scaler": training.generator_guard,
+            "critic_scaler": training.critic_guard,
+            "watch": watch,
+        },
     )
     ancestors = inputs.lineage if begun else ()
     load = partial(load_checkpoint, run / CHECKPOINTS, state, identity, ancestors)
@@ -130,9 +136,11 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
 
             # Once in a while: metrics, averaged over the ranks and the steps since the last time.
             if step % config.run.log_steps == 0 or last:
-                metrics = log_metrics(training, recent, meter, faults, step, tracker)
-                bar.set_postfix_str(bar_text(metrics, val, tied=tied), refresh=False)
+                metrics = log_metrics(training, recent, meter, faults, watch, step, tracker)
+                bar.set_postfix_str(bar_text(metrics, val, watch.signs, tied=tied), refresh=False)
                 recent.clear()
+                if watch.signs and config.run.stop_on_collapse and not last:
+                    break
 
             # Once in a while: a snapshot, scored on held-out tuples by rank 0 while the others wait.
             if (step % config.run.snapshot_steps == 0 or last) and tracker:
@@ -156,8 +164,21 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     faults.several(step + 1)  # tells of the last step
     accelerator.wait_for_everyone()  # no rank ends well before the last checkpoint is whole
     accelerator.end_training()
-    if main:
+    if main and step < config.optimizer.steps:
+        print(f"stopped at step {step:,}: it {' and '.join(watch.signs)}. {best_of(run)}")
+    elif main:
         print(f"trained to step {step:,}. Next: emojigan evaluate {run}")
+
+
+def best_of(run: Path) -> str:
+    """What to do with the best snapshot of a run that was stopped. Raises InputError if it has none."""
+    best = best_snapshot(steps_in(run / SNAPSHOTS))
+    if best is None:
+        raise InputError(
+            "--stop-on-collapse: training came to no snapshot before. Train into another --out with a lower "
+            "--learning-rate, or with smaller --snapshot-steps."
+        )
+    return f"The best snapshot is {best}. Next: emojigan evaluate {run}"
 
 
 def note_quarantined(path: Path, quarantined: Quarantined) -> None:
@@ -174,6 +195,7 @@ def log_metrics(
     recent: list[torch.Tensor],
     meter: Meter,
     faults: Faults,
+    watch: Watch,
     step: int,
     tracker: Tracker | None,
 ) -> dict[str, float]:
@@ -187,6 +209,9 @@ def log_metrics(
     losses, of_meters = of_ranks.split([len(UPDATE_METRICS), len(mine) - len(UPDATE_METRICS)], dim=1)
     metrics: dict[str, float] = dict(zip(UPDATE_METRICS, finite_mean(losses).tolist(), strict=True))
     metrics |= {"train/updates_left_out": faults.count()} | meter.read(len(recent), of_meters)
+    if (sign := watch.look(step, metrics)) and training.accelerator.is_main_process:
+        tqdm.write(sign)
+    metrics["train/signs"] = len(watch.signs)
     if tracker:
         tracker.log(step, {name: value for name, value in metrics.items() if math.isfinite(value)})
     return metrics
