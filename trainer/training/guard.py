@@ -18,11 +18,13 @@ from tqdm import tqdm
 
 from ...datasets.errors import InputError
 from ..config import Config
+from ..runtime.ranks import precision
 
 IN_A_ROW = 3  # steps without an update of one of the networks, after which training goes back
 RETURNS = 2  # to the same checkpoint; when it fails once more behind it, training ends
 NAMED = 8  # samples, in a line
 NETWORKS = ("critic", "generator")
+COUNTS = ("faults", "faults_in_a_row", "faulty_batch")  # the last: the number of the last one's batch
 SCALE, GROWTH, BACKOFF, GROWTH_INTERVAL = 2.0**16, 2.0, 0.5, 2000  # of losses in fp16, as torch has them
 
 
@@ -48,7 +50,7 @@ class Guard:
         optimizer.grad_scale = self._scale if scaled else None  # pyright: ignore[reportAttributeAccessIssue]
         optimizer.found_inf = self._found  # pyright: ignore[reportAttributeAccessIssue]
         self.counts = torch.zeros(3, dtype=torch.int64, device=device)
-        """Faults, those in a row, and the number of the last one's batch."""
+        """What `COUNTS` names."""
         self.rows = torch.zeros(batch, dtype=torch.bool, device=device)
         """Which rows of that batch had a loss that was not finite, on this rank."""
         self.returns = 0
@@ -84,17 +86,15 @@ class Guard:
 
     def state_dict(self) -> dict[str, float]:
         """The numbers that a training goes on with."""
-        names = ("faults", "faults_in_a_row", "faulty_batch")
-        numbers = dict(zip(names, map(float, self.counts.tolist()), strict=True))
-        numbers["returns"] = self.returns if numbers["faults_in_a_row"] else 0.0
+        numbers = {name: float(count) for name, count in zip(COUNTS, self.counts.tolist(), strict=True)}
+        numbers["returns"] = float(self.returns) if numbers["faults_in_a_row"] else 0.0
         if self._scaled:
-            numbers |= {"scale": self._scale.item(), "_growth_tracker": float(self._growth.item())}
+            numbers |= {"scale": float(self._scale), "_growth_tracker": float(self._growth)}
         return numbers
 
     def load_state_dict(self, numbers: Mapping[str, float]) -> None:
         """Go on with them. The scale is only in those that were saved in fp16."""
-        names = ("faults", "faults_in_a_row", "faulty_batch")
-        self.counts.copy_(torch.tensor([int(numbers.get(name, 0)) for name in names]))
+        self.counts.copy_(torch.tensor([int(numbers.get(name, 0)) for name in COUNTS]))
         self.returns = int(numbers.get("returns", 0))
         if self._scaled and "scale" in numbers:
             self._scale.fill_(numbers["scale"])
@@ -200,9 +200,9 @@ class Faults:
         )
 
     def _advice(self) -> str:
-        run, settings = self._config.run, self._config.optimizer
-        other = f"Train into another --out with a --learning-rate below {settings.learning_rate:g}."
-        if run.precision not in ("float32", "auto"):
+        rate = self._config.optimizer.learning_rate
+        other = f"Train into another --out with a --learning-rate below {rate:g}."
+        if precision(self._config) != torch.float32:
             return f"Go on with --precision float32. If it comes again: {other[0].lower()}{other[1:]}"
         return other
 

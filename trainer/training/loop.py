@@ -58,7 +58,8 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     """Train, from the newest checkpoint of the run folder or from the start, to the last step.
 
     Raises:
-        InputError: something given cannot work; nothing was trained.
+        InputError: something given cannot work, and nothing was trained; or training failed again and again,
+            and the checkpoints before are kept.
     """
     accelerator = start(config)
     main = accelerator.is_main_process

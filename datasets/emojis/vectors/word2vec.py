@@ -101,8 +101,8 @@ def load_vectors(path: Path) -> EmojiVectors:
     matrix = vectors.vectors[list(row.values())]
     if not matrix.size:
         raise InputError(f"{path} has no vector of an emoji: give a word2vec file whose keys are emojis")
-    if not (finite := np.isfinite(matrix).all(axis=1)).all():
-        named = " ".join(e for e, whole in zip(row, finite, strict=True) if not whole)
+    if not np.isfinite(matrix).all():
+        named = " ".join(e for e, vector in zip(row, matrix, strict=True) if not np.isfinite(vector).all())
         raise InputError(f"{path} holds NaN or infinity for {named}: give a word2vec file of finite vectors")
     return EmojiVectors(tuple(row), matrix, sha256(path), _read_origin(path))
 

@@ -296,6 +296,7 @@ from emojigan.trainer.config import Config
 from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.runtime.ranks import start
 from emojigan.trainer.training import step
+from emojigan.trainer.training.guard import Faults
 from emojigan.trainer.training.noise import uniform
 
 job = json.loads(Path(sys.argv[1]).read_text())
@@ -325,6 +326,8 @@ def weightless(sight, *batch):
 step.Sight.see = weightless
 networks = {"critic": training.critic, "generator": training.generator}
 told = []
+guards = (training.critic_guard, training.generator_guard)
+faults = Faults(config, accelerator, guards, lambda number, rows: [f"row {row}" for row in rows])
 
 def weights(network):
     return torch.cat([p.detach().flatten() for p in networks[network].parameters()]).clone()
@@ -345,6 +348,8 @@ for network in networks:
             network, case, torch.equal(before, after), guard.counts.tolist(), guard.rows.nonzero().tolist(),
             after.double().sum().item(),
         ])
+        faults.several(0)
+        faults.several(1)
 batches.close()
 (Path(job["out"]) / f"{rank}.json").write_text(json.dumps(told))
 '''
@@ -367,6 +372,13 @@ def test_what_one_rank_meets_changes_the_weights_of_none(
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "left out" in line]
+    where = ("row 10", "row 10", "the gradients alone")  # the third of rank 1, from 0 on
+    assert lines == [
+        f"Step 0: 1 update(s) of the {network} left out: not finite in batch {first + number}, in {each}."
+        for network, first in (("critic", 0), ("generator", 4))
+        for number, each in enumerate(where)
+    ]
     mine, theirs = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     cases = ("image", "weight 0", "gradient", "none")
     for number, (one, other) in enumerate(zip(mine, theirs, strict=True)):
