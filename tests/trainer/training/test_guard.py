@@ -235,16 +235,31 @@ def test_before_the_first_checkpoint_it_ends_at_once(train, tmp_path: Path):
     assert not (tmp_path / "run/checkpoints").exists()
 
 
-def test_weights_that_are_not_finite_are_not_written(train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """They come from an update that was finite, of a learning rate that is not sane."""
+def poison(monkeypatch: pytest.MonkeyPatch, network: str) -> None:
+    """Some weights of a network, behind the updates of step 10."""
     update_average = step.update_average
 
-    def poison(training: step.Training, number: int) -> None:
+    def poisoning(training: step.Training, number: int) -> None:
         update_average(training, number)
-        if number == 12:
-            next(training.average.parameters())[0] = float("inf")
+        if number == 9:
+            next(getattr(training, network).parameters()).data[0] = float("inf")
 
-    monkeypatch.setattr("emojigan.trainer.training.loop.update_average", poison)
+    monkeypatch.setattr("emojigan.trainer.training.loop.update_average", poisoning)
+
+
+@pytest.mark.parametrize("network", ["critic", "generator"])
+def test_a_weight_that_was_poisoned_is_gone_back_from(
+    train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str
+):
+    poison(monkeypatch, network)
+    result = train(())
+    assert result.exit_code == 0, result.output
+    assert result.output.count("Back to the weights of step 8, and on with other data.") == 1
+    assert holds_only_numbers(tmp_path / "run")
+
+
+def test_weights_that_are_not_finite_are_not_written(train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    poison(monkeypatch, "average")  # which no loss depends on
     result = train(())
     assert result.exit_code == 2
     assert "step-00000016 is not written: average.trunk.convolutions.0.weight holds NaN" in result.output
