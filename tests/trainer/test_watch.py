@@ -26,7 +26,7 @@ def train(
 ) -> Callable[..., Result]:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"])
     words = ["train", shards, "--vectors", vectors_file, "--out", tmp_path / "run", *TINY_NETWORKS]
-    words += ["--precision", "float32", "--log-steps", "5", "--snapshot-steps", "2"]
+    words += ["--precision", "float32", "--log-steps", "5", "--snapshot-steps", "3"]
     return lambda *more: CliRunner().invoke(main, [*map(str, words), *more])
 
 
@@ -75,8 +75,8 @@ def test_without_a_snapshot_to_end_with_it_says_so(train):
 
 
 def test_a_training_that_goes_well_shows_no_sign(train, tmp_path: Path):
-    result = train("--learning-rate", "1e-3", "--steps", "40", "--stop-on-collapse")
-    assert "trained to step 40." in result.output
+    result = train("--learning-rate", "1e-3", "--steps", "20", "--stop-on-collapse")
+    assert "trained to step 20." in result.output
     assert set(signs(tmp_path / "run").values()) == {0}
 
 
