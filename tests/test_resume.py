@@ -271,14 +271,14 @@ def equal(one: TrainState, other: TrainState) -> bool:
 
 
 def test_a_checkpoint_gives_back_weights_and_moments(tmp_path: Path):
-    save_checkpoint(tmp_path, 3, copied(trained(3)), IDENTITY)
+    save_checkpoint(tmp_path, 3, copied(trained(3)), IDENTITY, keep=2)
     state = trained(0)
     assert load_checkpoint(tmp_path, state, IDENTITY) == 3
     assert equal(state, trained(3))
 
 
 def test_a_checkpoint_before_the_first_update_has_no_moments(tmp_path: Path):
-    save_checkpoint(tmp_path, 0, copied(trained(0)), IDENTITY)
+    save_checkpoint(tmp_path, 0, copied(trained(0)), IDENTITY, keep=2)
     state = trained(0)
     assert load_checkpoint(tmp_path, state, IDENTITY) == 0
     assert equal(state, trained(0))
@@ -291,7 +291,7 @@ def test_a_checkpoint_holds_the_state_of_its_step_though_training_goes_on_before
     there = copied(state)
     for tensor in tensors(state).values():
         tensor.zero_()
-    save_checkpoint(tmp_path, 3, there, IDENTITY)
+    save_checkpoint(tmp_path, 3, there, IDENTITY, keep=2)
     load_checkpoint(tmp_path, state, IDENTITY)
     assert equal(state, trained(3))
 
@@ -302,7 +302,7 @@ def test_without_a_checkpoint_training_starts_at_step_0(tmp_path: Path):
 
 def test_the_newest_two_checkpoints_are_kept(tmp_path: Path):
     for number in (1, 2, 3):
-        save_checkpoint(tmp_path, number, copied(trained(0)), IDENTITY)
+        save_checkpoint(tmp_path, number, copied(trained(0)), IDENTITY, keep=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
 
 
@@ -317,8 +317,8 @@ def flip_a_bit(path: Path) -> None:
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, damage: Callable[[Path], None]
 ):
-    save_checkpoint(tmp_path, 1, copied(trained(1)), IDENTITY)
-    save_checkpoint(tmp_path, 2, copied(trained(2)), IDENTITY)
+    save_checkpoint(tmp_path, 1, copied(trained(1)), IDENTITY, keep=2)
+    save_checkpoint(tmp_path, 2, copied(trained(2)), IDENTITY, keep=2)
     damage(tmp_path / "step-00000002" / file)
     state = trained(0)
     assert load_checkpoint(tmp_path, state, IDENTITY) == 1
@@ -327,41 +327,41 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
 
 
 def test_when_every_checkpoint_is_damaged_nothing_is_begun_again(tmp_path: Path):
-    save_checkpoint(tmp_path, 1, copied(trained(1)), IDENTITY)
+    save_checkpoint(tmp_path, 1, copied(trained(1)), IDENTITY, keep=2)
     flip_a_bit(tmp_path / "step-00000001" / "state.safetensors")
     with pytest.raises(InputError, match="Every checkpoint"):
         load_checkpoint(tmp_path, trained(0), IDENTITY)
 
 
 def test_a_half_written_checkpoint_is_not_seen(tmp_path: Path):
-    save_checkpoint(tmp_path, 1, copied(trained(1)), IDENTITY)
+    save_checkpoint(tmp_path, 1, copied(trained(1)), IDENTITY, keep=2)
     shutil.copytree(tmp_path / "step-00000001", tmp_path / ".step-00000002.123.tmp")
     assert load_checkpoint(tmp_path, trained(0), IDENTITY) == 1
 
 
 def test_half_written_checkpoints_are_removed_with_the_next_save(tmp_path: Path):
     (tmp_path / ".step-00000002.123.tmp").mkdir()
-    save_checkpoint(tmp_path, 3, copied(trained(1)), IDENTITY)
+    save_checkpoint(tmp_path, 3, copied(trained(1)), IDENTITY, keep=2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
 
 
 def test_a_checkpoint_saved_after_falling_back_stays_though_a_damaged_one_has_a_later_step(tmp_path: Path):
     for number in (4, 8):
-        save_checkpoint(tmp_path, number, copied(trained(number)), IDENTITY)
+        save_checkpoint(tmp_path, number, copied(trained(number)), IDENTITY, keep=2)
     flip_a_bit(tmp_path / "step-00000008" / "state.safetensors")
     assert load_checkpoint(tmp_path, trained(0), IDENTITY) == 4
-    save_checkpoint(tmp_path, 6, copied(trained(2)), IDENTITY)
+    save_checkpoint(tmp_path, 6, copied(trained(2)), IDENTITY, keep=2)
     assert load_checkpoint(tmp_path, trained(0), IDENTITY) == 6
 
 
 @pytest.mark.parametrize("key", ["dataset", "vectors"])
 def test_a_checkpoint_of_other_inputs_is_refused_by_name(tmp_path: Path, key: str):
-    save_checkpoint(tmp_path, 1, copied(trained(1)), IDENTITY)
+    save_checkpoint(tmp_path, 1, copied(trained(1)), IDENTITY, keep=2)
     with pytest.raises(InputError, match=rf"another {key} \({key}, now other\)"):
         load_checkpoint(tmp_path, trained(0), replace(IDENTITY, **{key: "other"}))
 
 
 def test_a_checkpoint_holds_no_pickle(tmp_path: Path):
-    save_checkpoint(tmp_path, 1, copied(trained(1)), IDENTITY)
+    save_checkpoint(tmp_path, 1, copied(trained(1)), IDENTITY, keep=2)
     names = {path.name for path in (tmp_path / "step-00000001").iterdir()}
     assert names == {"state.safetensors", "state.json", "SHA256SUMS"}

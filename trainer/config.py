@@ -160,6 +160,7 @@ class RunConfig(Section):
     cache_gib: float = Field(default=50, gt=0, description="GiB that the folder of --cache may hold.")
     log_steps: int = Field(default=10, ge=1, description="Steps between metrics.")
     checkpoint_steps: int = Field(default=100, ge=1, description="Steps between checkpoints.")
+    keep_checkpoints: int = Field(default=2, ge=1, description="How many checkpoints are kept: the last.")
     snapshot_steps: int = Field(
         default=200, ge=1, description="Steps between snapshots, scored on the val split."
     )

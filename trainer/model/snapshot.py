@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch.nn.functional import one_hot
 
 from ...datasets.emojis.weights import undo
@@ -93,12 +93,10 @@ class Snapshot:
 def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.ndarray) -> None:
     """Write a snapshot as the folder `path`."""
     with creating_folder(path) as temporary:
-        save_file(
-            {k: t.cpu().contiguous() for k, t in generator.state_dict().items()},
-            temporary / "generator.safetensors",
-        )
+        parameters = {key: tensor.cpu().contiguous() for key, tensor in generator.state_dict().items()}
+        (temporary / "generator.safetensors").write_bytes(save(parameters))
         vectors = {"vectors": generator.vectors.cpu().contiguous(), "weights": torch.from_numpy(weights)}
-        save_file(vectors, temporary / "vectors.safetensors")
+        (temporary / "vectors.safetensors").write_bytes(save(vectors))
         (temporary / FACTS).write_text(
             json.dumps(facts.__dict__, ensure_ascii=False, indent=1), encoding="utf-8"
         )

@@ -76,7 +76,10 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
             "forget`. Use that, or another --out."
         )
     check_same_start(accelerator, step, inputs.dataset)
-    updates = config.optimizer.num_critic_steps + config.optimizer.num_generator_steps
+    updates, keep = (
+        config.optimizer.num_critic_steps + config.optimizer.num_generator_steps,
+        config.run.keep_checkpoints,
+    )
     batches_left = (config.optimizer.steps - step) * updates
     tuples_left = batches_left * config.data.batch_size // accelerator.num_processes
     resident, told = device_cache(config, inputs.train, accelerator.device, tuples=tuples_left)
@@ -95,7 +98,7 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         tags |= mark_tags(mark_run(run, inputs.forgotten, begins=step == 0))
         remove_later_snapshots(run, step)
         _tell(training, step, held_out, told)
-    recent: list[torch.Tensor] = []
+    recent: list[torch.Tensor] = []  # metrics of this rank alone
     tied, val = config.model.output == "tied", None
     waited, pace = Waited(stream), Pace(accelerator.device)
     params = {key: str(value) for key, value in config.flat().items()}
@@ -106,20 +109,29 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         progress(config.optimizer.steps, "train", "steps", initial=step, shown=main, form=TELLING) as bar,
         Background() as background,
     ):
-        batches, meter = feed(waited, accelerator.device, resident), Meter(training, waited)
+        batches, meter = feed(waited, accelerator.device, resident), Meter(training, waited, step)
+        if main and not step:
+            background.start(
+                partial(save_checkpoint, run / CHECKPOINTS, 0, copied(state), identity, keep=keep)
+            )
         while step < config.optimizer.steps:
             set_learning_rate(training, step)
             recent.append(train_step(training, batches, step * updates))
             update_average(training, step)
             step += 1
             last = step == config.optimizer.steps
+            logs = step % config.run.log_steps == 0 or last
+            saves = step % config.run.checkpoint_steps == 0 or last
             to_write: list[Callable[[], None]] = []
 
             # Once in a while: metrics, averaged over the ranks and the steps since the last time.
-            if step % config.run.log_steps == 0 or last:
-                metrics = log_metrics(training, recent, meter, step, tracker)
-                bar.set_postfix_str(bar_text(metrics, val, tied=tied), refresh=False)
+            if logs or saves:
+                state.unlogged.append(of_all_ranks(training, recent))
                 recent.clear()
+            if logs:
+                metrics = log_metrics(training, state.unlogged, meter, step, tracker)
+                bar.set_postfix_str(bar_text(metrics, val, tied=tied), refresh=False)
+                state.unlogged.clear()
 
             # Once in a while: a snapshot, scored on held-out tuples by rank 0 while the others wait.
             if (step % config.run.snapshot_steps == 0 or last) and tracker:
@@ -130,9 +142,9 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
                 to_write.append(partial(save_snapshot, path, facts, average, inputs.weights))
 
             # Once in a while: a checkpoint, which is whole on the disk before the next one is begun.
-            if (step % config.run.checkpoint_steps == 0 or last) and main:
+            if saves and main:
                 path = run / CHECKPOINTS
-                to_write.append(partial(save_checkpoint, path, step, copied(state), identity))
+                to_write.append(partial(save_checkpoint, path, step, copied(state), identity, keep=keep))
             if to_write:
                 background.start(*to_write)
             bar.update()
@@ -155,22 +167,26 @@ def note_quarantined(path: Path, quarantined: Quarantined) -> None:
         file.write(json.dumps(asdict(quarantined), ensure_ascii=False) + "\n")
 
 
+def of_all_ranks(training: Training, recent: list[torch.Tensor]) -> torch.Tensor:
+    """The metrics of some steps, averaged over the ranks, float32 [steps, metrics]."""
+    means = training.accelerator.reduce(torch.stack(recent), "mean")
+    assert isinstance(means, torch.Tensor)
+    return means
+
+
 def log_metrics(
-    training: Training, recent: list[torch.Tensor], meter: Meter, step: int, tracker: Tracker | None
+    training: Training, unlogged: list[torch.Tensor], meter: Meter, step: int, tracker: Tracker | None
 ) -> dict[str, float]:
-    """Average the losses of the last steps over all ranks, and note them and how fast these steps were.
+    """Average the losses of the last steps, and note them and how fast these steps were.
 
     Raises:
         InputError: a loss is no longer finite.
     """
-    mine = torch.cat([torch.stack(recent).mean(dim=0), meter.of_this_rank()])
-    of_ranks = training.accelerator.gather(mine[None])
-    assert isinstance(of_ranks, torch.Tensor)
-    losses, of_meters = of_ranks.split([len(UPDATE_METRICS), len(mine) - len(UPDATE_METRICS)], dim=1)
-    metrics: dict[str, float] = dict(zip(UPDATE_METRICS, losses.mean(dim=0).tolist(), strict=True))
+    losses = torch.cat([each.to(unlogged[-1].device) for each in unlogged]).mean(dim=0)
+    metrics: dict[str, float] = dict(zip(UPDATE_METRICS, losses.tolist(), strict=True))
     if not np.isfinite(list(metrics.values())).all():
         raise InputError(f"The losses are no longer finite at step {step}. Lower --learning-rate.")
-    metrics |= meter.read(len(recent), of_meters)
+    metrics |= meter.read(step)
     if tracker:
         tracker.log(step, metrics)
     return metrics
