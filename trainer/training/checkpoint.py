@@ -125,6 +125,7 @@ def load_checkpoint(
             continue
         if saved["dataset"] in ancestors:
             saved["dataset"] = identity.dataset
+        _grow(saved["config"]["optimizer"], identity.config["optimizer"])
         if difference := _difference(saved, asdict(identity)):
             again = "that again"
             if difference.startswith("dataset "):  # never what is forgotten
@@ -144,8 +145,9 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], int, dict]:
     try:
         content = json.loads((path / FACTS).read_text(encoding="utf-8"))
         tensors, saved = load_file(path / STATE), {**content["identity"]}
-        if content["step"] != int(path.name.removeprefix("step-")) or "dataset" not in saved:
+        if step_name(content["step"]) != path.name:
             raise ValueError(f"step {content['step']}")
+        saved["dataset"], saved["config"]["optimizer"]["steps"]  # a KeyError, if they are not there
     except (*MISSING, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise _not_ours(path, f"{type(error).__name__}: {error}") from error
     return tensors, content["step"], saved
@@ -153,6 +155,12 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], int, dict]:
 
 def _not_ours(path: Path, what: str) -> InputError:
     return InputError(f"{path} was not written by this version for this training: {what}. Use another --out.")
+
+
+def _grow(saved: dict, wanted: dict) -> None:
+    """Let a training have more steps than it was begun with; its rates become those of the longer."""
+    if saved["steps"] < wanted["steps"]:
+        saved["steps"] = wanted["steps"]
 
 
 def _misfit(tensors: Mapping[str, torch.Tensor], state: TrainState, step: int) -> str | None:
