@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file
 
 from emojigan.datasets.emojis.vectors.word2vec import keyed, load_vectors, save_vectors
 from emojigan.datasets.errors import InputError
@@ -219,6 +220,41 @@ def test_a_finished_run_goes_on_when_it_is_given_more_steps(
     assert result.exit_code == 0, result.output
     assert f"resumed at step {STEPS} of {STEPS + 4}" in result.output
     assert is_whole(run / "checkpoints" / f"step-{STEPS + 4:08d}")
+
+
+def networks(run: Path, step: int) -> dict[str, torch.Tensor]:
+    tensors = load_file(run / "checkpoints" / f"step-{step:08d}" / "state.safetensors")
+    return {name: tensor for name, tensor in tensors.items() if "optimizer" not in name}
+
+
+@pytest.mark.parametrize("source", ["run", "snapshot"])
+def test_a_run_begins_with_the_networks_of_another(
+    uninterrupted: Path,
+    shards: Path,
+    vectors_file: Path,
+    invoke: Callable[..., Result],
+    tmp_path: Path,
+    source: str,
+):
+    of = uninterrupted if source == "run" else uninterrupted / "snapshots" / f"step-{STEPS:08d}"
+    result = invoke(*command(shards, vectors_file, tmp_path / "run", "--steps", "1", "--init-from", str(of)))
+    assert result.exit_code == 0, result.output
+    begun, trained = networks(tmp_path / "run", 0), networks(uninterrupted, STEPS)
+    for name, tensor in begun.items():
+        if source == "run":
+            assert torch.equal(tensor, trained[name]), name
+        elif not name.startswith("critic"):  # of which a snapshot has none; both begin with the average
+            assert torch.equal(tensor, trained[name.replace("generator.", "average.", 1)]), name
+
+
+def test_networks_of_other_sizes_are_refused(
+    uninterrupted: Path, shards: Path, vectors_file: Path, invoke: Callable[..., Result], tmp_path: Path
+):
+    words = command(shards, vectors_file, tmp_path / "run", "--init-from", str(uninterrupted))
+    result = invoke(*words, "--hidden-dim", "8")
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1
+    assert "its generator has other sizes: size mismatch for" in result.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_resuming_with_other_vectors_is_refused(

@@ -135,6 +135,10 @@ class RunConfig(Section):
         ge=1,
         description="Parts in which a rank takes its batch, one after the other, where memory is short.",
     )
+    init_from: str | None = Field(
+        default=None,
+        description="Run or snapshot whose networks a new training begins with; its sizes must be these.",
+    )
     world_size: int | None = Field(
         default=None,
         ge=1,

@@ -21,7 +21,7 @@ from ..config import ModelConfig
 from .augment import normalise
 from .networks import Generator
 
-FACTS = "snapshot.json"
+GENERATOR, VECTORS, FACTS = "generator.safetensors", "vectors.safetensors", "snapshot.json"
 CHUNK = 256  # images sampled at a time
 
 
@@ -94,9 +94,9 @@ def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.nd
     """Write a snapshot as the folder `path`."""
     with creating_folder(path) as temporary:
         parameters = {key: tensor.cpu().contiguous() for key, tensor in generator.state_dict().items()}
-        (temporary / "generator.safetensors").write_bytes(save(parameters))
+        (temporary / GENERATOR).write_bytes(save(parameters))
         vectors = {"vectors": generator.vectors.cpu().contiguous(), "weights": torch.from_numpy(weights)}
-        (temporary / "vectors.safetensors").write_bytes(save(vectors))
+        (temporary / VECTORS).write_bytes(save(vectors))
         (temporary / FACTS).write_text(
             json.dumps(facts.__dict__, ensure_ascii=False, indent=1), encoding="utf-8"
         )
@@ -117,9 +117,9 @@ def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
     if not is_whole(path):
         raise InputError(f"{path} is not a whole snapshot. Run `emojigan train` to make one.")
     facts = read_facts(path)
-    tensors = load_file(path / "vectors.safetensors")
+    tensors = load_file(path / VECTORS)
     generator = Generator(ModelConfig(**facts.model), tensors["vectors"], facts.image_size)
-    generator.load_state_dict(load_file(path / "generator.safetensors"))
+    generator.load_state_dict(load_file(path / GENERATOR))
     return Snapshot(facts, generator.eval().to(device), tensors["weights"].numpy())
 
 

@@ -21,7 +21,8 @@ from ...datasets.errors import InputError
 from ...datasets.store.atomic import creating_folder, is_whole
 from ...datasets.store.trouble import MISSING
 from ..config import Config
-from ..run import step_name, steps_in
+from ..model.snapshot import GENERATOR
+from ..run import CHECKPOINTS, step_name, steps_in
 
 STATE, FACTS = "state.safetensors", "state.json"
 UNLOGGED = "unlogged"
@@ -140,6 +141,29 @@ def load_checkpoint(
     return 0
 
 
+def warm_start(source: Path, state: TrainState) -> None:
+    """Begin with networks of a training: those of a run's last checkpoint, or a snapshot's generator.
+
+    Raises:
+        InputError: there is none, or its networks have other sizes.
+    """
+    if (source / GENERATOR).exists():
+        generator = load_file(source / GENERATOR)
+        networks = {"generator": generator, "average": generator}
+    else:
+        path = next((each for each in steps_in(source / CHECKPOINTS)[::-1] if is_whole(each)), None)
+        if path is None:
+            raise InputError(f"--init-from {source}: neither a run with a checkpoint nor a snapshot.")
+        tensors, _, _ = _read(path)
+        networks = {name: _under(tensors, name) for name in state.modules}
+    for name, parameters in networks.items():
+        try:
+            state.modules[name].load_state_dict(parameters)
+        except RuntimeError as error:
+            wrong = str(error).splitlines()[-1].strip()
+            raise InputError(f"--init-from {source}: its {name} has other sizes: {wrong}") from error
+
+
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], int, dict]:
     """The tensors of a checkpoint, its step, and the identity of its training."""
     try:
@@ -147,7 +171,8 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], int, dict]:
         tensors, saved = load_file(path / STATE), {**content["identity"]}
         if step_name(content["step"]) != path.name:
             raise ValueError(f"step {content['step']}")
-        saved["dataset"], saved["config"]["optimizer"]["steps"]  # a KeyError, if they are not there
+        if not {"dataset", "config"} <= saved.keys() or "steps" not in saved["config"]["optimizer"]:
+            raise ValueError(FACTS)
     except (*MISSING, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise _not_ours(path, f"{type(error).__name__}: {error}") from error
     return tensors, content["step"], saved

@@ -47,7 +47,7 @@ from ..runtime.feed import feed
 from ..runtime.ranks import check_same_start, precision, start
 from ..tracking import Tracker, tracking
 from ..validation import VAL_SAMPLES, read_val, val_loss
-from .checkpoint import Identity, TrainState, copied, load_checkpoint, save_checkpoint
+from .checkpoint import Identity, TrainState, copied, load_checkpoint, save_checkpoint, warm_start
 from .pace import Meter, Pace, Waited, about, bar_text, plan
 from .step import UPDATE_METRICS, Training, build, set_learning_rate, train_step, update_average
 
@@ -70,6 +70,8 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         {"generator_scaler": training.generator_scaler, "critic_scaler": training.critic_scaler},
     )
     step = load_checkpoint(run / CHECKPOINTS, state, identity, inputs.lineage if begun else ())
+    if config.run.init_from and not steps_in(run / CHECKPOINTS):
+        warm_start(Path(config.run.init_from), state)
     if inputs.origin.dataset not in inputs.lineage:
         raise InputError(
             f"{shards} is not the dataset that {run} was trained on, as it is after every `emojigan shards "
