@@ -155,7 +155,7 @@ def test_a_finished_run_started_again_does_nothing(
     before = content(uninterrupted)
     result = invoke(*command(shards, vectors_file, uninterrupted))
     assert result.exit_code == 0, result.output
-    assert f"resumed at step {STEPS}" in result.output
+    assert f"trained already, at its last step, {STEPS}." in result.output
     assert content(uninterrupted) == before
 
 

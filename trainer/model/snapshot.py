@@ -17,6 +17,7 @@ from torch.nn.functional import one_hot
 from ...datasets.emojis.weights import undo
 from ...datasets.errors import InputError
 from ...datasets.store.atomic import creating_folder, is_whole
+from ...datasets.store.trouble import MISSING
 from ..config import ModelConfig
 from .augment import normalise
 from .networks import Generator
@@ -103,9 +104,16 @@ def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.nd
 
 
 def read_facts(path: Path) -> Facts:
-    """What a snapshot says of itself."""
-    content = json.loads((path / FACTS).read_text(encoding="utf-8"))
-    return Facts(**{**content, "vocabulary": tuple(content["vocabulary"])})
+    """What a snapshot says of itself.
+
+    Raises:
+        InputError: nothing that can be read.
+    """
+    try:
+        content = json.loads((path / FACTS).read_text(encoding="utf-8"))
+        return Facts(**{**content, "vocabulary": tuple(content["vocabulary"])})
+    except (*MISSING, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} is damaged. Remove it, and the best other snapshot is taken.") from error
 
 
 def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
@@ -124,9 +132,15 @@ def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
 
 
 def best_snapshot(paths: Iterable[Path]) -> Path | None:
-    """Of some snapshots, the whole one with the lowest negative log-likelihood on the val split.
+    """Of some snapshots, the one with the lowest negative log-likelihood on the val split.
 
     Those without a score come after all others, and the last of them first.
+
+    Raises:
+        InputError: it is damaged; or another is so that its score is not known.
     """
-    whole = sorted((path for path in paths if is_whole(path)), reverse=True)
-    return min(whole, key=lambda path: read_facts(path).scores.get("nll", math.inf), default=None)
+    latest_first = sorted(paths, reverse=True)
+    best = min(latest_first, key=lambda path: read_facts(path).scores.get("nll", math.inf), default=None)
+    if best and not is_whole(best):
+        raise InputError(f"{best} is the best snapshot, and damaged. Remove it, and the best other is taken.")
+    return best

@@ -100,6 +100,7 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         tags |= mark_tags(mark_run(run, inputs.forgotten, begins=step == 0))
         remove_later_snapshots(run, step)
         _tell(training, step, held_out, told)
+    finished = step == config.optimizer.steps
     recent: list[torch.Tensor] = []  # metrics of this rank alone
     tied, val = config.model.output == "tied", None
     waited, pace = Waited(stream), Pace(accelerator.device)
@@ -157,7 +158,10 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     accelerator.wait_for_everyone()  # no rank ends well before the last checkpoint is whole
     accelerator.end_training()
     if main:
-        print(f"trained to step {step:,}. Next: emojigan evaluate {run}")
+        already = f"already, at its last step, {step:,}" if finished else f"to step {step:,}"
+        print(
+            f"trained {already}. Next: emojigan evaluate {run}{', or --steps for more' if finished else ''}"
+        )
 
 
 def note_quarantined(path: Path, quarantined: Quarantined) -> None:
