@@ -64,7 +64,7 @@ def copied(state: TrainState) -> dict[str, torch.Tensor]:
         for key, tensor in module.state_dict().items()
     }
     tensors |= {
-        f"{name}.{key}": torch.tensor(number, dtype=torch.float64)
+        f"{name}.{key}": torch.tensor(number)
         for name, scaler in state.scalers.items()
         for key, number in scaler.state_dict().items()
     }

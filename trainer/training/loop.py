@@ -44,7 +44,7 @@ from ..run import (
 from ..runtime.background import Background
 from ..runtime.device_cache import device_cache
 from ..runtime.feed import feed
-from ..runtime.ranks import check_same_start, precision, start
+from ..runtime.ranks import check_same_start, precision_name, start
 from ..tracking import Tracker, tracking
 from ..validation import VAL_SAMPLES, read_val, val_loss
 from .checkpoint import Identity, TrainState, copied, load_checkpoint, save_checkpoint, warm_start
@@ -224,7 +224,7 @@ def _tell(training: Training, step: int, held_out: HeldOut | None, device_cache:
     print(
         f"{inputs.train.num_tuples:,} tuples, {len(inputs.vocabulary)} emojis; "
         f"{accelerator.num_processes} rank(s) on {accelerator.device}, "
-        f"{'bf16' if precision(training.config) == torch.bfloat16 else 'float32'}"
+        f"{precision_name(training.config)}"
     )
     print(plan(training.config, inputs), flush=True)
     if device_cache:
