@@ -23,6 +23,7 @@ from emojigan.datasets.stream.reader import Batch
 from emojigan.trainer.config import Config
 from emojigan.trainer.model.augment import augment
 from emojigan.trainer.model.networks import Generator, make_critic
+from emojigan.trainer.runtime.captured import WARM_UP
 from emojigan.trainer.runtime.ranks import start
 from emojigan.trainer.training.step import build, set_learning_rate, train_step, update_average
 
@@ -50,7 +51,7 @@ def main() -> None:
 
 def measure(step: Callable[[], object], config: Config, steps: int) -> int:
     """Tuples a second, median of the rounds."""
-    for _ in range(5 if DEVICE.type == "cuda" else 1):  # compiles, captures, warms up
+    for _ in range(WARM_UP + 1 if DEVICE.type == "cuda" else 1):  # compiles, captures, warms up
         step()
     times = []
     for _ in range(ROUNDS):

@@ -17,7 +17,7 @@ from ..trainer.config import DEFAULT, Config, recipes, resolve
 from ..trainer.sizes import ON_CPU
 
 WORDS = {True: "yes", False: "no"}
-NOT_SET = {"world_size": "any", "helpers": "as the cores allow"}
+NOT_SET = {"world_size": "any", "helpers": "as the cores allow", "init_from": "none"}
 
 
 def config_options(command: Callable) -> Callable:

@@ -270,9 +270,10 @@ def test_a_batch_that_the_ranks_cannot_share_is_refused(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_fp16_is_refused_on_a_cpu():
-    with pytest.raises(InputError, match=r"--precision fp16 is for GPUs\. On a CPU use bf16 or float32\."):
-        ranks.start(Config.model_validate({"run": {"precision": "fp16"}}))
+@pytest.mark.parametrize("precision", ["fp16", "tf32"])
+def test_what_only_gpus_compute_in_is_refused_on_a_cpu(precision: str):
+    with pytest.raises(InputError, match=rf"--precision {precision} is for GPUs\. On a CPU use bf16"):
+        ranks.start(Config.model_validate({"run": {"precision": precision}}))
 
 
 @pytest.mark.parametrize(("has", "chosen"), [({"amx_bf16": True}, torch.bfloat16), ({}, torch.float32)])

@@ -1,7 +1,6 @@
 """A training that was killed and started again ends like one that was not; anything else is refused."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file
 
 from emojigan.datasets.emojis.vectors.word2vec import keyed, load_vectors, save_vectors
 from emojigan.datasets.errors import InputError
@@ -22,22 +22,14 @@ from emojigan.datasets.shards.manifest import read_manifest, write_manifest
 from emojigan.datasets.store.atomic import is_whole
 from emojigan.datasets.store.folder import LocalFolder
 from emojigan.launch.cli import main
-from emojigan.trainer.config import Config
 from emojigan.trainer.tracking import run_id_of
-from emojigan.trainer.training import step
-from emojigan.trainer.training.checkpoint import (
-    Identity,
-    TrainState,
-    copied,
-    load_checkpoint,
-    save_checkpoint,
-)
+from emojigan.trainer.training import loop, step
 from emojigan.trainer.training.noise import uniform
 
 STEPS = 40
 OPTIONS = (
     "--trunk-width 4 --feature-dim 8 --hidden-dim 16 --latent-dim 4 --batch-size 16 --precision float32 "
-    f"--num-critic-steps 2 --steps {STEPS} --log-steps 1 --checkpoint-steps 8 --snapshot-steps 20"
+    f"--num-critic-steps 2 --steps {STEPS} --log-steps 3 --checkpoint-steps 8 --snapshot-steps 20"
 ).split()
 
 
@@ -94,8 +86,8 @@ def killed(
         run / "checkpoints",
     )
     moments = (
-        lambda: metrics.exists() and metrics.read_bytes().count(b"\n") >= 3,
-        lambda: metrics.read_bytes().count(b"\n") >= 13,
+        lambda: metrics.exists() and metrics.read_bytes().count(b"\n") >= 1,
+        lambda: metrics.read_bytes().count(b"\n") >= 4,  # of step 12
         lambda: any(checkpoints.glob(".step-00000024.*.tmp")) or is_whole(checkpoints / "step-00000024"),
     )
     for reached in moments:
@@ -119,7 +111,7 @@ def without_speed(line: dict[str, float]) -> dict[str, float]:
 
 def test_a_killed_training_has_every_metric_once_in_order(uninterrupted: Path, killed: Path):
     lines = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if "train/penalty" in line] == list(range(1, STEPS + 1))
+    assert [line["step"] for line in lines if "train/penalty" in line] == [*range(3, STEPS, 3), STEPS]
     assert [line["step"] for line in lines if "val/nll" in line] == [20, 40]
     assert [without_speed(line) for line in lines] == [
         without_speed(json.loads(line)) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()
@@ -163,7 +155,7 @@ def test_a_finished_run_started_again_does_nothing(
     before = content(uninterrupted)
     result = invoke(*command(shards, vectors_file, uninterrupted))
     assert result.exit_code == 0, result.output
-    assert f"resumed at step {STEPS}" in result.output
+    assert f"trained already, at its last step, {STEPS}." in result.output
     assert content(uninterrupted) == before
 
 
@@ -197,6 +189,72 @@ def test_resuming_under_another_config_is_refused_by_the_name_of_the_key(
     assert f"was made with another {key}." in result.stderr
     assert result.stderr.count("\n") == 1
     assert content(uninterrupted) == before
+
+
+def test_a_run_that_was_stopped_before_its_first_steps_keeps_its_config(
+    shards: Path,
+    vectors_file: Path,
+    invoke: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def stop(*_: object) -> None:
+        raise InputError("stopped")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "train_step", stop)
+        assert invoke(*command(shards, vectors_file, tmp_path / "run")).exit_code == 2
+    before = content(tmp_path / "run")
+    result = invoke(*command(shards, vectors_file, tmp_path / "run", "--learning-rate", "0.001"))
+    assert result.exit_code == 2
+    assert "was made with another optimizer.learning_rate (0.0005, now 0.001)." in result.stderr
+    assert content(tmp_path / "run") == before
+
+
+def test_a_finished_run_goes_on_when_it_is_given_more_steps(
+    uninterrupted: Path, shards: Path, vectors_file: Path, invoke: Callable[..., Result], tmp_path: Path
+):
+    run = tmp_path / "run"
+    shutil.copytree(uninterrupted, run)
+    result = invoke(*command(shards, vectors_file, run, "--steps", str(STEPS + 4)))
+    assert result.exit_code == 0, result.output
+    assert f"resumed at step {STEPS} of {STEPS + 4}" in result.output
+    assert is_whole(run / "checkpoints" / f"step-{STEPS + 4:08d}")
+
+
+def networks(run: Path, step: int) -> dict[str, torch.Tensor]:
+    tensors = load_file(run / "checkpoints" / f"step-{step:08d}" / "state.safetensors")
+    return {name: tensor for name, tensor in tensors.items() if "optimizer" not in name}
+
+
+@pytest.mark.parametrize("source", ["run", "snapshot"])
+def test_a_run_begins_with_the_networks_of_another(
+    uninterrupted: Path,
+    shards: Path,
+    vectors_file: Path,
+    invoke: Callable[..., Result],
+    tmp_path: Path,
+    source: str,
+):
+    of = uninterrupted if source == "run" else uninterrupted / "snapshots" / f"step-{STEPS:08d}"
+    result = invoke(*command(shards, vectors_file, tmp_path / "run", "--steps", "1", "--init-from", str(of)))
+    assert result.exit_code == 0, result.output
+    begun, trained = networks(tmp_path / "run", 0), networks(uninterrupted, STEPS)
+    for name, tensor in begun.items():
+        if source == "run":
+            assert torch.equal(tensor, trained[name]), name
+        elif not name.startswith("critic"):  # of which a snapshot has none; both begin with the average
+            assert torch.equal(tensor, trained[name.replace("generator.", "average.", 1)]), name
+
+
+def test_networks_of_other_sizes_are_refused(
+    uninterrupted: Path, shards: Path, vectors_file: Path, invoke: Callable[..., Result], tmp_path: Path
+):
+    words = command(shards, vectors_file, tmp_path / "run", "--init-from", str(uninterrupted))
+    result = invoke(*words, "--hidden-dim", "8")
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1
+    assert "its generator has other sizes: size mismatch for" in result.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_resuming_with_other_vectors_is_refused(
@@ -238,130 +296,3 @@ def test_no_noise_is_drawn_twice(
     result = invoke(*command(shards, vectors_file, tmp_path / "run", "--steps", "3"))
     assert result.exit_code == 0, result.output
     assert drawn == list(range(9))  # once for every update
-
-
-# Of checkpoints alone.
-
-
-IDENTITY = Identity.of(Config(), "dataset", "vectors")
-
-
-def trained(updates: int) -> TrainState:
-    """A network after some updates by Adam."""
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 2), torch.nn.Flatten(), torch.nn.Linear(4, 1))
-    optimizer = torch.optim.Adam(network.parameters(), 0.1)
-    for _ in range(updates):
-        optimizer.zero_grad()
-        network(torch.randn(5, 3, 2, 2)).sum().backward()
-        optimizer.step()
-    return TrainState({"network": network}, {"adam": optimizer})
-
-
-def tensors(state: TrainState) -> dict[str, torch.Tensor]:
-    moments = state.optimizers["adam"].state_dict()["state"]
-    return state.modules["network"].state_dict() | {
-        f"{number}.{slot}": tensor for number, slots in moments.items() for slot, tensor in slots.items()
-    }
-
-
-def equal(one: TrainState, other: TrainState) -> bool:
-    mine, theirs = tensors(one), tensors(other)
-    return mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
-
-
-def test_a_checkpoint_gives_back_weights_and_moments(tmp_path: Path):
-    save_checkpoint(tmp_path, 3, copied(trained(3)), IDENTITY)
-    state = trained(0)
-    assert load_checkpoint(tmp_path, state, IDENTITY) == 3
-    assert equal(state, trained(3))
-
-
-def test_a_checkpoint_before_the_first_update_has_no_moments(tmp_path: Path):
-    save_checkpoint(tmp_path, 0, copied(trained(0)), IDENTITY)
-    state = trained(0)
-    assert load_checkpoint(tmp_path, state, IDENTITY) == 0
-    assert equal(state, trained(0))
-
-
-def test_a_checkpoint_holds_the_state_of_its_step_though_training_goes_on_before_it_is_written(
-    tmp_path: Path,
-):
-    state = trained(3)
-    there = copied(state)
-    for tensor in tensors(state).values():
-        tensor.zero_()
-    save_checkpoint(tmp_path, 3, there, IDENTITY)
-    load_checkpoint(tmp_path, state, IDENTITY)
-    assert equal(state, trained(3))
-
-
-def test_without_a_checkpoint_training_starts_at_step_0(tmp_path: Path):
-    assert load_checkpoint(tmp_path / "none", trained(0), IDENTITY) == 0
-
-
-def test_the_newest_two_checkpoints_are_kept(tmp_path: Path):
-    for number in (1, 2, 3):
-        save_checkpoint(tmp_path, number, copied(trained(0)), IDENTITY)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
-
-
-def flip_a_bit(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-@pytest.mark.parametrize("file", ["state.safetensors", "state.json", "SHA256SUMS"])
-@pytest.mark.parametrize("damage", [flip_a_bit, Path.unlink, lambda path: os.truncate(path, 30)])
-def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, damage: Callable[[Path], None]
-):
-    save_checkpoint(tmp_path, 1, copied(trained(1)), IDENTITY)
-    save_checkpoint(tmp_path, 2, copied(trained(2)), IDENTITY)
-    damage(tmp_path / "step-00000002" / file)
-    state = trained(0)
-    assert load_checkpoint(tmp_path, state, IDENTITY) == 1
-    assert equal(state, trained(1))
-    assert "step-00000002 is damaged" in capsys.readouterr().out
-
-
-def test_when_every_checkpoint_is_damaged_nothing_is_begun_again(tmp_path: Path):
-    save_checkpoint(tmp_path, 1, copied(trained(1)), IDENTITY)
-    flip_a_bit(tmp_path / "step-00000001" / "state.safetensors")
-    with pytest.raises(InputError, match="Every checkpoint"):
-        load_checkpoint(tmp_path, trained(0), IDENTITY)
-
-
-def test_a_half_written_checkpoint_is_not_seen(tmp_path: Path):
-    save_checkpoint(tmp_path, 1, copied(trained(1)), IDENTITY)
-    shutil.copytree(tmp_path / "step-00000001", tmp_path / ".step-00000002.123.tmp")
-    assert load_checkpoint(tmp_path, trained(0), IDENTITY) == 1
-
-
-def test_half_written_checkpoints_are_removed_with_the_next_save(tmp_path: Path):
-    (tmp_path / ".step-00000002.123.tmp").mkdir()
-    save_checkpoint(tmp_path, 3, copied(trained(1)), IDENTITY)
-    assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
-
-
-def test_a_checkpoint_saved_after_falling_back_stays_though_a_damaged_one_has_a_later_step(tmp_path: Path):
-    for number in (4, 8):
-        save_checkpoint(tmp_path, number, copied(trained(number)), IDENTITY)
-    flip_a_bit(tmp_path / "step-00000008" / "state.safetensors")
-    assert load_checkpoint(tmp_path, trained(0), IDENTITY) == 4
-    save_checkpoint(tmp_path, 6, copied(trained(2)), IDENTITY)
-    assert load_checkpoint(tmp_path, trained(0), IDENTITY) == 6
-
-
-@pytest.mark.parametrize("key", ["dataset", "vectors"])
-def test_a_checkpoint_of_other_inputs_is_refused_by_name(tmp_path: Path, key: str):
-    save_checkpoint(tmp_path, 1, copied(trained(1)), IDENTITY)
-    with pytest.raises(InputError, match=rf"another {key} \({key}, now other\)"):
-        load_checkpoint(tmp_path, trained(0), replace(IDENTITY, **{key: "other"}))
-
-
-def test_a_checkpoint_holds_no_pickle(tmp_path: Path):
-    save_checkpoint(tmp_path, 1, copied(trained(1)), IDENTITY)
-    names = {path.name for path in (tmp_path / "step-00000001").iterdir()}
-    assert names == {"state.safetensors", "state.json", "SHA256SUMS"}

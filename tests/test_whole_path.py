@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -109,6 +110,18 @@ def test_other_vectors_than_the_trained_ones_are_refused(run: Path, tmp_path: Pa
     (run / "inputs.json").write_text(json.dumps(places))
     assert result.exit_code == 2
     assert "not the vector file" in result.stderr
+
+
+def test_a_run_whose_inputs_were_moved_is_evaluated_where_they_are_now(run: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    inputs = json.loads((run / "inputs.json").read_text(encoding="utf-8"))
+    shutil.copytree(inputs["shards"], tmp_path / "shards")
+    shutil.copy(inputs["vectors"], tmp_path / "vectors.bin")
+    gone = {"shards": str(tmp_path / "gone"), "vectors": str(tmp_path / "gone.bin")}
+    (moved / "inputs.json").write_text(json.dumps({**inputs, **gone}), encoding="utf-8")
+    places = ("--shards", tmp_path / "shards", "--vectors", tmp_path / "vectors.bin")
+    assert "EmojiGAN" in emojigan("evaluate", moved, "--baseline-steps", "40", *places)
 
 
 def test_a_run_that_was_not_trained_is_not_evaluated(tmp_path: Path) -> None:

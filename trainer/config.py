@@ -135,6 +135,10 @@ class RunConfig(Section):
         ge=1,
         description="Parts in which a rank takes its batch, one after the other, where memory is short.",
     )
+    init_from: str | None = Field(
+        default=None,
+        description="Run or snapshot whose networks a new training begins with; its sizes must be these.",
+    )
     world_size: int | None = Field(
         default=None,
         ge=1,
@@ -164,6 +168,7 @@ class RunConfig(Section):
     )
     log_steps: int = Field(default=10, ge=1, description="Steps between metrics.")
     checkpoint_steps: int = Field(default=100, ge=1, description="Steps between checkpoints.")
+    keep_checkpoints: int = Field(default=2, ge=1, description="How many checkpoints are kept: the last.")
     snapshot_steps: int = Field(
         default=200, ge=1, description="Steps between snapshots, scored on the val split."
     )

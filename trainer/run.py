@@ -15,6 +15,7 @@ runs/first/
 """
 
 import json
+import re
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,6 +39,7 @@ BASELINE = "baseline"
 EVALUATION = "evaluation.json"
 REPORT = "report"
 REPORT_PAGE = "report/index.html"
+STEP_NAME = re.compile("step-[0-9]{8}")
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,9 @@ def step_name(step: int) -> str:
 
 
 def steps_in(folder: Path) -> list[Path]:
-    """The folders of checkpoints or snapshots, the earliest first."""
-    return sorted(folder.glob("step-*"))
+    """The folders of checkpoints or snapshots, the earliest first; other names are not theirs."""
+    found = (path for path in folder.glob("step-*") if STEP_NAME.fullmatch(path.name))
+    return sorted(path for path in found if path.is_dir() and not path.is_symlink())
 
 
 def write_beginning(run: Path, config: Config, shards: Folder, vectors: Path, origin: Origin) -> None:

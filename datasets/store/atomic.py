@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .trouble import FULL
+from .trouble import FULL, MISSING
 
 SUMS = "SHA256SUMS"
 
@@ -99,13 +99,17 @@ def creating_folder(path: Path) -> Iterator[Path]:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether every file of a folder made by `creating_folder` is there with the bytes that it had."""
+    """Whether every file of a folder made by `creating_folder` is there with the bytes that it had.
+
+    Raises:
+        OSError: a file is there and cannot be read: what is in it is not known.
+    """
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
         sums = {line[66:]: line[:64] for line in lines}
         names = {file.name for file in folder.iterdir()} - {SUMS}
         return sums.keys() == names and all(sha256(folder / name) == sums[name] for name in names)
-    except (OSError, UnicodeDecodeError):
+    except (*MISSING, UnicodeDecodeError):
         return False
 
 

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import click
 
+from ...datasets.store.folder import Folder
+from ..parameters import FOLDER
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -18,7 +21,19 @@ import click
     show_default="twice the steps of the run",
     help="Batches to train the softmax classifier on.",
 )
-def evaluate(run: Path, truth: Path | None, baseline_steps: int | None) -> None:
+@click.option("--shards", type=FOLDER, help="Where the shards lie, if they were moved since the training.")
+@click.option(
+    "--vectors",
+    type=click.Path(path_type=Path),
+    help="Where the file of vectors lies, if it was moved since the training.",
+)
+def evaluate(
+    run: Path,
+    truth: Path | None,
+    baseline_steps: int | None,
+    shards: Folder | None,
+    vectors: Path | None,
+) -> None:
     """Score the run RUN on its held-out posts and write RUN/report/index.html.
 
     The best snapshot on the val split is scored on the test split, beside two baselines made from the same
@@ -36,7 +51,8 @@ def evaluate(run: Path, truth: Path | None, baseline_steps: int | None) -> None:
     from ...trainer.run import EVALUATION, REPORT
     from ...trainer.tracking import log_evaluation
 
-    evaluation = score(run, Truth.read(truth) if truth else None, baseline_steps)
+    world = Truth.read(truth) if truth else None
+    evaluation = score(run, world, baseline_steps, shards=shards, vectors=vectors)
     report = make_report(evaluation, run.name)
     page = write_report(report, run / REPORT)
     write_atomic(run / EVALUATION, evaluation.to_json())

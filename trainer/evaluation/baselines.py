@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from ...datasets.store.atomic import creating_folder, is_whole
 from ...datasets.stream.reader import Batch
@@ -55,7 +55,7 @@ def train_classifier(config: Config, inputs: Inputs, run: Path, steps: int) -> C
     if not (is_whole(folder) and json.loads((folder / "recipe.json").read_text()) == asdict(made_from)):
         weights = _fit(classifier, config, inputs, steps)
         with creating_folder(folder) as temporary:
-            save_file(weights, temporary / "classifier.safetensors")
+            (temporary / "classifier.safetensors").write_bytes(save(weights))
             (temporary / "recipe.json").write_text(json.dumps(asdict(made_from), indent=1))
     classifier.load_state_dict(load_file(folder / "classifier.safetensors"))
     return classifier.eval()

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from ...datasets.errors import InputError
+from ...datasets.store.folder import Folder
 from ...datasets.worlds.truth import Truth
 from ..config import Config
 from ..forgotten import Mark, mark_run
 from ..inputs import Inputs, read_inputs
 from ..model.snapshot import Facts, best_snapshot, load_snapshot
-from ..run import INPUTS, SNAPSHOTS, read_beginning, read_origin, steps_in
+from ..run import SNAPSHOTS, read_beginning, read_origin, steps_in
 from . import metrics
 from .baselines import classify, marginal, train_classifier
 from .figures import MAX_POINTS
@@ -60,7 +61,14 @@ class Evaluation:
         return json.dumps(content, indent=1) + "\n"
 
 
-def evaluate(run: Path, truth: Truth | None, baseline_steps: int | None) -> Evaluation:
+def evaluate(
+    run: Path,
+    truth: Truth | None,
+    baseline_steps: int | None,
+    *,
+    shards: Folder | None = None,
+    vectors: Path | None = None,
+) -> Evaluation:
     """Score the best snapshot of a run on the test split.
 
     The classifier that it is compared with is trained, and kept in the run's folder.
@@ -68,6 +76,8 @@ def evaluate(run: Path, truth: Truth | None, baseline_steps: int | None) -> Eval
     Args:
         truth: of a world; without it, only what people posted is there to compare with.
         baseline_steps: of the classifier; twice the steps of the run by default.
+        shards: where they lie by now; by default where they lay when the run was trained.
+        vectors: the same.
 
     Raises:
         InputError: the run is not trained, or its shards or vectors are no longer those it was trained on.
@@ -78,7 +88,7 @@ def evaluate(run: Path, truth: Truth | None, baseline_steps: int | None) -> Eval
             f"{run} has no snapshot. Train first: emojigan train SHARDS --vectors FILE --out {run}."
         )
     snapshot = load_snapshot(path)
-    config, inputs, vector_file = _reopen(run, snapshot.facts)
+    config, inputs, vector_file = _reopen(run, snapshot.facts, shards, vectors)
     mark_run(run, inputs.forgotten)
     scene = set_scene(inputs, vector_file, truth)
     images = scene.held_out.images
@@ -117,21 +127,26 @@ def evaluate(run: Path, truth: Truth | None, baseline_steps: int | None) -> Eval
     )
 
 
-def _reopen(run: Path, facts: Facts) -> tuple[Config, Inputs, Path]:
+def _reopen(
+    run: Path, facts: Facts, moved_shards: Folder | None, moved_vectors: Path | None
+) -> tuple[Config, Inputs, Path]:
     """The config and the inputs of a run, which must be what the snapshot was trained on.
 
     Of the dataset accounts may be forgotten, but not be back.
     """
     config, shards, vectors = read_beginning(run)
+    shards, vectors = moved_shards or shards, moved_vectors or vectors
     origin = read_origin(run)
     inputs = read_inputs(config, shards, vectors, origin)
     if inputs.vectors_hash != facts.vectors:
-        raise InputError(f"{vectors} is not the vector file that {run} was trained on. Put that back there.")
+        raise InputError(
+            f"{vectors} is not the vector file that {run} was trained on. Give that by --vectors."
+        )
     known = {*inputs.lineage} if origin else {inputs.dataset}
     if not {facts.dataset, inputs.origin.dataset, inputs.origin.latest} <= known:
         raise InputError(
             f"{shards} is not the dataset that {run} was trained on, as it is after every `emojigan shards "
-            f"forget`. Write into {run / INPUTS} where that lies, or train again."
+            "forget`. Say by --shards where that lies, or train again."
         )
     return config, inputs, vectors
 

@@ -11,18 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch.nn.functional import one_hot
 
 from ...datasets.emojis.weights import undo
 from ...datasets.errors import InputError
 from ...datasets.store.atomic import creating_folder, is_whole
+from ...datasets.store.trouble import MISSING
 from ..config import ModelConfig
 from .augment import normalise
 from .finite import refuse_not_finite
 from .networks import Generator
 
-FACTS = "snapshot.json"
+GENERATOR, VECTORS, FACTS = "generator.safetensors", "vectors.safetensors", "snapshot.json"
 CHUNK = 256  # images sampled at a time
 
 
@@ -100,21 +101,26 @@ def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.nd
     scores = {name: torch.tensor(score) for name, score in facts.scores.items()}
     refuse_not_finite({**generator.state_dict(), **scores}, f"snapshot {path}")
     with creating_folder(path) as temporary:
-        save_file(
-            {k: t.cpu().contiguous() for k, t in generator.state_dict().items()},
-            temporary / "generator.safetensors",
-        )
+        parameters = {key: tensor.cpu().contiguous() for key, tensor in generator.state_dict().items()}
+        (temporary / GENERATOR).write_bytes(save(parameters))
         vectors = {"vectors": generator.vectors.cpu().contiguous(), "weights": torch.from_numpy(weights)}
-        save_file(vectors, temporary / "vectors.safetensors")
+        (temporary / VECTORS).write_bytes(save(vectors))
         (temporary / FACTS).write_text(
             json.dumps(facts.__dict__, ensure_ascii=False, indent=1), encoding="utf-8"
         )
 
 
 def read_facts(path: Path) -> Facts:
-    """What a snapshot says of itself."""
-    content = json.loads((path / FACTS).read_text(encoding="utf-8"))
-    return Facts(**{**content, "vocabulary": tuple(content["vocabulary"])})
+    """What a snapshot says of itself.
+
+    Raises:
+        InputError: nothing that can be read.
+    """
+    try:
+        content = json.loads((path / FACTS).read_text(encoding="utf-8"))
+        return Facts(**{**content, "vocabulary": tuple(content["vocabulary"])})
+    except (*MISSING, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} is damaged. Remove it, and the best other snapshot is taken.") from error
 
 
 def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
@@ -126,16 +132,22 @@ def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
     if not is_whole(path):
         raise InputError(f"{path} is not a whole snapshot. Run `emojigan train` to make one.")
     facts = read_facts(path)
-    tensors = load_file(path / "vectors.safetensors")
+    tensors = load_file(path / VECTORS)
     generator = Generator(ModelConfig(**facts.model), tensors["vectors"], facts.image_size)
-    generator.load_state_dict(load_file(path / "generator.safetensors"))
+    generator.load_state_dict(load_file(path / GENERATOR))
     return Snapshot(facts, generator.eval().to(device), tensors["weights"].numpy())
 
 
 def best_snapshot(paths: Iterable[Path]) -> Path | None:
-    """Of some snapshots, the whole one with the lowest negative log-likelihood on the val split.
+    """Of some snapshots, the one with the lowest negative log-likelihood on the val split.
 
     Those without a score come after all others, and the last of them first.
+
+    Raises:
+        InputError: it is damaged; or another is so that its score is not known.
     """
-    whole = sorted((path for path in paths if is_whole(path)), reverse=True)
-    return min(whole, key=lambda path: read_facts(path).scores.get("nll", math.inf), default=None)
+    latest_first = sorted(paths, reverse=True)
+    best = min(latest_first, key=lambda path: read_facts(path).scores.get("nll", math.inf), default=None)
+    if best and not is_whole(best):
+        raise InputError(f"{best} is the best snapshot, and damaged. Remove it, and the best other is taken.")
+    return best

@@ -1,11 +1,13 @@
 """A function of tensors as a CUDA graph: one launch, where each of its kernels would be one.
 
-calls 1 … warm_up ─► run as they are ─► captured once ─► each further call: inputs copied in, replayed
+calls 1 … WARM_UP ─► run as they are ─► captured once ─► each further call: inputs copied in, replayed
 """
 
 from collections.abc import Callable
 
 import torch
+
+from ...datasets.errors import InputError
 
 WARM_UP = 11
 """Calls, in which libraries choose their kernels and optimizers make their state. DistributedDataParallel
@@ -42,7 +44,11 @@ class Captured:
         return self._output
 
     def release(self) -> None:
-        """Forget the graph. The process group whose collectives are in it cannot be left before."""
+        """Forget the graph. The process group whose collectives are in it cannot be left before.
+
+        The next call runs as it is, for what it works on may have been replaced; then it is captured anew.
+        """
+        self._calls = min(self._calls, WARM_UP - 1)
         if self._graph:
             self._graph.reset()
             self._graph = None
@@ -56,8 +62,15 @@ class Captured:
         return output
 
     def _capture(self, inputs: tuple[torch.Tensor, ...]) -> None:
-        self._inputs = tuple(given.cuda() for given in inputs)
+        # Of its own: what is given may be memory into which the next batch is copied meanwhile.
+        self._inputs = tuple(given.cuda().clone() for given in inputs)
         self._graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
-        with torch.cuda.graph(self._graph, stream=self._stream):
-            self._output = self._function(*self._inputs)
+        try:
+            with torch.cuda.graph(self._graph, stream=self._stream):
+                self._output = self._function(*self._inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            first = str(error).partition("\n")[0]
+            raise InputError(f"The updates cannot be captured here: {first}. Use --graphs off.") from error

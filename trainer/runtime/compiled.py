@@ -1,9 +1,9 @@
 """A module compiled, or as it is where the device cannot compile it."""
 
-import sys
-
 import torch
 from torch import nn
+
+from ...datasets.store.trouble import tell
 
 
 class Compiled(nn.Module):
@@ -21,10 +21,12 @@ class Compiled(nn.Module):
                 outputs = self._compiled[0](*inputs)
                 self._works = True
                 return outputs
+            except torch.OutOfMemoryError:
+                raise
             except Exception as error:
                 if self._works:
                     raise
                 self._compiled.clear()
                 first = str(error).strip().partition("\n")[0]
-                print(f"Not compiled, so slower: {first}. --compile off asks for it.", file=sys.stderr)
+                tell(f"Not compiled, so slower: {first}. --compile off asks for it.")
         return self.module(*inputs)

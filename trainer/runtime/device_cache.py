@@ -12,6 +12,7 @@ from ...datasets.stream.resident import pixels_shape
 from ...datasets.stream.split import Split
 from ..config import Config
 
+RESERVE = 1 / 8  # of the free memory, for the updates
 SHARE = 1 / 4  # of the free memory that the images may take where nobody asks for it
 
 
@@ -40,7 +41,7 @@ def device_cache(
 
 def choose(size: int, free: int, there: str, *, asked: bool) -> tuple[bool, str]:
     """Whether so many bytes are kept where so many are free, and what is to be told. Raises as above."""
-    if asked and size > free:
+    if asked and size > (1 - RESERVE) * free:
         raise InputError(
             f"--device-cache on: the images take {_said(size)}, and {there} are only {_said(free)}. "
             "Leave it out, and they are streamed."
@@ -51,8 +52,9 @@ def choose(size: int, free: int, there: str, *, asked: bool) -> tuple[bool, str]
 
 
 def _memory() -> int:
-    """Bytes of memory of this machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Bytes of memory that this machine has for each of its ranks."""
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // ranks
 
 
 def _said(size: int) -> str:

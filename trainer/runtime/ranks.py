@@ -28,14 +28,19 @@ def start(config: Config) -> Accelerator:
             f"--num_processes {promised} --no_python emojigan train …`, or on CPUs `torchrun "
             "--nproc_per_node N --no-python emojigan train …`; with --cpu accelerate starts one."
         )
-    batch_size, parts = config.data.batch_size, config.run.accumulate
+    check_fit(config, ranks)
+    torch.backends.cudnn.allow_tf32 = config.run.precision == "tf32"
+    return accelerator
+
+
+def check_fit(config: Config, ranks: int) -> None:
+    """Refuse batches that so many ranks cannot share, and a precision that this device has not."""
+    batch_size, parts, asked = config.data.batch_size, config.run.accumulate, config.run.precision
     if batch_size % (ranks * parts):
         taken = f", in {parts} parts each (--accumulate)" if parts > 1 else ""
         raise InputError(f"--batch-size {batch_size} cannot be shared by {ranks} ranks{taken}.")
-    if precision(config) == torch.float16 and accelerator.device.type == "cpu":
-        raise InputError("--precision fp16 is for GPUs. On a CPU use bf16 or float32.")
-    torch.backends.cudnn.allow_tf32 = config.run.precision == "tf32"
-    return accelerator
+    if asked in ("fp16", "tf32") and not torch.cuda.is_available():
+        raise InputError(f"--precision {asked} is for GPUs. On a CPU use bf16 or float32.")
 
 
 def refuse_cpus_for_gpus() -> None:
@@ -76,10 +81,15 @@ def check_same_start(accelerator: Accelerator, step: int, dataset: str) -> None:
 
 def precision(config: Config) -> torch.dtype:
     """That of the trunks: bf16 where the device computes with it, unless told otherwise."""
-    if config.run.precision == "auto":
-        return torch.bfloat16 if _has_bf16() else torch.float32
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    return half.get(config.run.precision, torch.float32)  # tf32 is how float32 is multiplied, not a type
+    return half.get(precision_name(config), torch.float32)  # tf32 is how float32 is multiplied, not a type
+
+
+def precision_name(config: Config) -> str:
+    """What --precision comes to here."""
+    if config.run.precision == "auto":
+        return "bf16" if _has_bf16() else "float32"
+    return config.run.precision
 
 
 def _has_bf16() -> bool:

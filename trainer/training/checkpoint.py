@@ -14,15 +14,20 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 from ...datasets.errors import InputError
 from ...datasets.store.atomic import creating_folder, is_whole
+from ...datasets.store.trouble import MISSING
 from ..config import Config
 from ..model.finite import refuse_not_finite
-from ..run import step_name, steps_in
+from ..model.snapshot import GENERATOR
+from ..run import CHECKPOINTS, step_name, steps_in
+from .guard import as_numbers
 
-KEEP = 2
+STATE, FACTS = "state.safetensors", "state.json"
+UNLOGGED = "unlogged"
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class TrainState:
     modules: Mapping[str, torch.nn.Module]
     optimizers: Mapping[str, torch.optim.Optimizer]
     others: Mapping[str, Numbers] = field(default_factory=dict)
+    unlogged: list[torch.Tensor] = field(default_factory=list)
+    """Metrics of the steps since they were last logged, float32 [steps, metrics] each."""
 
 
 def copied(state: TrainState) -> dict[str, torch.Tensor]:
@@ -75,6 +82,8 @@ def copied(state: TrainState) -> dict[str, torch.Tensor]:
         for name, other in state.others.items()
         for key, number in other.state_dict().items()
     }
+    if state.unlogged:
+        tensors[UNLOGGED] = as_numbers(torch.cat(state.unlogged))
     for name, optimizer in state.optimizers.items():
         for parameter, slots in optimizer.state_dict()["state"].items():
             tensors |= {f"{name}.{parameter}.{slot}": tensor for slot, tensor in slots.items()}
@@ -86,8 +95,10 @@ def _here(tensor: torch.Tensor) -> torch.Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda).copy_(tensor.detach())
 
 
-def save_checkpoint(folder: Path, step: int, state: Mapping[str, torch.Tensor], identity: Identity) -> None:
-    """Write the state after `step` steps, then remove all but it and the one before.
+def save_checkpoint(
+    folder: Path, step: int, state: Mapping[str, torch.Tensor], identity: Identity, *, keep: int
+) -> None:
+    """Write the state after `step` steps, then remove all but it and those before, `keep` in all.
 
     Those of later steps go, too: training went on from the newest that was whole, so they are damaged.
 
@@ -100,10 +111,11 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, torch.Tensor], 
     refuse_not_finite(state, f"checkpoint {folder / step_name(step)}")
     path = folder / step_name(step)
     with creating_folder(path) as temporary:
-        save_file(dict(state), temporary / "state.safetensors")
+        # Not by its save_file: what that writes nobody else may read, whatever the umask says.
+        (temporary / STATE).write_bytes(save(dict(state)))
         content = json.dumps({"step": step, "identity": asdict(identity)}, indent=1)
-        (temporary / "state.json").write_text(content, encoding="utf-8")
-    kept = [each for each in steps_in(folder) if each <= path][-KEEP:]
+        (temporary / FACTS).write_text(content, encoding="utf-8")
+    kept = [each for each in steps_in(folder) if each <= path][-keep:]
     for other in {*steps_in(folder), *folder.glob(".step-*.tmp")} - {*kept}:
         shutil.rmtree(other)
 
@@ -118,31 +130,118 @@ def load_checkpoint(
 
     Raises:
         InputError: the run was begun with another config, dataset or vectors; the first difference is named.
-            Or every checkpoint is damaged.
+            Or what is in a checkpoint is not what this training has, or every checkpoint is damaged.
+        OSError: one cannot be read: nothing is concluded from that.
     """
     paths = steps_in(folder)[::-1]
-    if not paths:
-        return 0
-    path = next((each for each in paths if is_whole(each)), None)
-    if path is None:
+    for path in paths:
+        if not is_whole(path):
+            print(f"{path} is damaged.")
+            continue
+        tensors, step, saved = _read(path)
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            print(f"{path} holds numbers that are not finite.")
+            continue
+        if saved["dataset"] in ancestors:
+            saved["dataset"] = identity.dataset
+        _grow(saved["config"]["optimizer"], identity.config["optimizer"])
+        if difference := _difference(saved, asdict(identity)):
+            again = "that again"
+            if difference.startswith("dataset "):  # never what is forgotten
+                again = "that, as it is after every `emojigan shards forget`"
+            raise InputError(f"{path} was made with another {difference}. Use {again}, or another --out.")
+        if misfit := _misfit(tensors, state, step):
+            raise _not_ours(path, misfit)
+        _put(tensors, state)
+        return step
+    if paths:
         raise InputError(f"Every checkpoint in {folder} is damaged. Remove that folder to start again.")
-    for damaged in paths[: paths.index(path)]:
-        print(f"{damaged} is damaged; trying the one before.")
-    content = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    saved = content["identity"]
-    if saved["dataset"] in ancestors:
-        saved["dataset"] = identity.dataset
-    if difference := _difference(saved, asdict(identity)):
-        again = "that again"
-        if difference.startswith("dataset "):  # never what is forgotten
-            again = "that, as it is after every `emojigan shards forget`"
-        raise InputError(f"{path} was made with another {difference}. Use {again}, or another --out.")
-    tensors = load_file(path / "state.safetensors")
+    return 0
+
+
+def warm_start(source: Path, state: TrainState) -> None:
+    """Begin with networks of a training: those of a run's last checkpoint, or a snapshot's generator.
+
+    Raises:
+        InputError: there is none, or its networks have other sizes.
+    """
+    if (source / GENERATOR).exists():
+        generator = load_file(source / GENERATOR)
+        networks = {"generator": generator, "average": generator}
+    else:
+        path = next((each for each in steps_in(source / CHECKPOINTS)[::-1] if is_whole(each)), None)
+        if path is None:
+            raise InputError(f"--init-from {source}: neither a run with a checkpoint nor a snapshot.")
+        tensors, _, _ = _read(path)
+        networks = {name: _under(tensors, name) for name in state.modules}
+    for name, parameters in networks.items():
+        try:
+            state.modules[name].load_state_dict(parameters)
+        except RuntimeError as error:
+            wrong = str(error).splitlines()[-1].strip()
+            raise InputError(f"--init-from {source}: its {name} has other sizes: {wrong}") from error
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], int, dict]:
+    """The tensors of a checkpoint, its step, and the identity of its training."""
+    try:
+        content = json.loads((path / FACTS).read_text(encoding="utf-8"))
+        tensors, saved = load_file(path / STATE), {**content["identity"]}
+        if step_name(content["step"]) != path.name:
+            raise ValueError(f"step {content['step']}")
+        if not {"dataset", "config"} <= saved.keys() or "steps" not in saved["config"]["optimizer"]:
+            raise ValueError(FACTS)
+    except (*MISSING, SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise _not_ours(path, f"{type(error).__name__}: {error}") from error
+    return tensors, content["step"], saved
+
+
+def _not_ours(path: Path, what: str) -> InputError:
+    return InputError(f"{path} was not written by this version for this training: {what}. Use another --out.")
+
+
+def _grow(saved: dict, wanted: dict) -> None:
+    """Let a training have more steps than it was begun with; its rates become those of the longer."""
+    if saved["steps"] < wanted["steps"]:
+        saved["steps"] = wanted["steps"]
+
+
+def _misfit(tensors: Mapping[str, torch.Tensor], state: TrainState, step: int) -> str | None:
+    """The first tensor that is missing in a checkpoint, is not known, or has another shape."""
+    free = tuple(f"{name}." for name in state.others)  # another precision may be gone on with
+    found = {key: tuple(tensor.shape) for key, tensor in tensors.items() if not key.startswith(free)}
+    found.pop(UNLOGGED, None)
+    wanted = _shapes(state, begun=step > 0)
+    for key in sorted(found | wanted):
+        if found.get(key) != wanted.get(key):
+            return f"{key} is {found.get(key, 'missing')}, not {wanted.get(key, 'known')}"
+    return None
+
+
+def _shapes(state: TrainState, *, begun: bool) -> dict[str, tuple[int, ...]]:
+    """What a checkpoint must hold; Adam has moments as soon as training has begun."""
+    shapes = {
+        f"{name}.{key}": tuple(tensor.shape)
+        for name, module in state.modules.items()
+        for key, tensor in module.state_dict().items()
+    }
+    for name, optimizer in state.optimizers.items() if begun else ():
+        parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        for number, parameter in enumerate(parameters):
+            slots = {"step": (), "exp_avg": tuple(parameter.shape), "exp_avg_sq": tuple(parameter.shape)}
+            shapes |= {f"{name}.{number}.{slot}": shape for slot, shape in slots.items()}
+    return shapes
+
+
+def _put(tensors: Mapping[str, torch.Tensor], state: TrainState) -> None:
+    """Give the state what a checkpoint holds."""
     for name, module in state.modules.items():
         module.load_state_dict(_under(tensors, name))
     for name, other in state.others.items():
         if numbers := _under(tensors, name):  # versions before had some of them only in fp16
             other.load_state_dict({key: number.item() for key, number in numbers.items()})
+    if UNLOGGED in tensors:
+        state.unlogged.append(tensors[UNLOGGED])
     for name, optimizer in state.optimizers.items():
         slots: dict[int, dict[str, torch.Tensor]] = {}
         for key, tensor in _under(tensors, name).items():
@@ -151,11 +250,9 @@ def load_checkpoint(
         optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
         for parameter, moments in optimizer.state.items():
             for slot, tensor in moments.items():
-                if (
-                    tensor.shape == parameter.shape
-                ):  # a fused Adam reads all of them in the parameter's layout
+                if tensor.shape == parameter.shape:
+                    # A fused Adam reads all of them in the parameter's layout.
                     moments[slot] = torch.empty_like(parameter).copy_(tensor)
-    return content["step"]
 
 
 def _under(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ from ..helpers import num_helpers
 from ..inputs import Inputs, read_inputs
 from ..model.networks import Generator, make_critic
 from ..runtime.feed import feed
-from ..runtime.ranks import start
+from ..runtime.ranks import check_fit, start
 from ..validation import read_val
 from .pace import Pace, about, plan
 from .step import build, set_learning_rate, train_step, update_average
@@ -26,6 +26,8 @@ def describe(config: Config, shards: Folder, vectors: Path) -> str:
     read_val(inputs)  # refuses what could choose no snapshot
     settings, batch_size = config.optimizer, config.data.batch_size
     ranks = config.run.world_size or int(os.environ.get("WORLD_SIZE", "1"))
+    check_fit(config, ranks)
+    rows = batch_size // ranks // config.run.accumulate  # that go through the networks at once
     size = inputs.train.manifest.image_size
     with torch.device("meta"):
         generator = Generator(config.model, torch.empty(inputs.vectors.shape), size)
@@ -34,9 +36,7 @@ def describe(config: Config, shards: Folder, vectors: Path) -> str:
     # Weight, gradient and Adam's two moments for each; the average once more.
     state = 4 * (4 * (of_generator + of_critic) + of_generator)
     maps = config.model.trunk_width * (size // 2) ** 2 * (1 + 1 / 2 + 1 / 4 + 1 / 8) + 3 * size**2
-    activations = (
-        4 * 2 * (batch_size // ranks) * (maps + 12 * config.model.hidden_dim + 3 * len(inputs.vocabulary))
-    )
+    activations = 4 * 2 * rows * (maps + 12 * config.model.hidden_dim + 3 * len(inputs.vocabulary))
     return (
         yaml.safe_dump(config.model_dump(), sort_keys=False)
         + f"\ntuples   {inputs.train.num_tuples:,} to train on, {inputs.num_without_vector:,} without vector"
@@ -63,10 +63,10 @@ def estimate(config: Config, inputs: Inputs) -> str:
     accelerator, settings = start(config), config.optimizer
     training, pace = build(config, inputs, accelerator), Pace(accelerator.device)
     updates = settings.num_critic_steps + settings.num_generator_steps
-    with closing(inputs.stream(config, start=0)) as reading:
+    with closing(training), closing(inputs.stream(config, start=0)) as reading:
         batches = feed(reading, accelerator.device)
         for step in count():
-            set_learning_rate(training, step)
+            set_learning_rate(training, step % settings.steps)  # of few steps it may do some again
             train_step(training, batches, step * updates)
             update_average(training, step)
             if each := pace.step():

@@ -25,6 +25,7 @@ RETURNS = 2  # to the same checkpoint; when it fails once more behind it, traini
 NAMED = 8  # samples, in a line
 NETWORKS = ("critic", "generator")
 COUNTS = ("faults", "faults_in_a_row", "faulty_batch")  # the last: the number of the last one's batch
+LARGEST = torch.finfo(torch.float32).max
 SCALE, GROWTH, BACKOFF, GROWTH_INTERVAL = 2.0**16, 2.0, 0.5, 2000  # of losses in fp16, as torch has them
 
 
@@ -128,7 +129,7 @@ class Faults:
         self._there = torch.cuda.Event() if self._on_gpu else None
         self._begin_to_read()
         self._counts = [count for count, *_ in self._read()]
-        self._back_at = 0
+        self._back_at = -1
 
     def several(self, step: int) -> bool:
         """Tell of the faults of the step before; whether `IN_A_ROW` steps were without an update."""
@@ -144,8 +145,8 @@ class Faults:
         """Go on at `step` with the state of the newest checkpoint, which `load` puts in place.
 
         Raises:
-            InputError: there is none; or it was gone back to before, or is of a step within such a row, and
-                training failed again.
+            InputError: it was gone back to before, or is of a step within such a row, and training failed
+                again.
         """
         before = [(guard.counts.clone(), guard.returns) for guard in self._guards]
         found = load()
@@ -157,8 +158,6 @@ class Faults:
             guard.returns = returns + 1 if again else 1
         self._begin_to_read()
         seen = f"Step {step:,}: {IN_A_ROW} steps in a row had losses or gradients that are not finite"
-        if not found:
-            raise InputError(f"{seen}, before the first checkpoint. {self._advice()}")
         if self._guards[0].returns > RETURNS:
             raise InputError(
                 f"{seen}, also after {RETURNS} returns to the checkpoint of step {found:,}, which is kept. "
@@ -207,6 +206,11 @@ class Faults:
         return other
 
 
-def finite_mean(values: torch.Tensor) -> torch.Tensor:
+def as_numbers(metrics: torch.Tensor) -> torch.Tensor:
+    """The same with the largest numbers where they are not finite: so files hold numbers alone."""
+    return metrics.nan_to_num(LARGEST, LARGEST, -LARGEST)
+
+
+def finite_mean(metrics: torch.Tensor) -> torch.Tensor:
     """The mean of what is finite in each column, [n, k] → [k]; NaN where nothing is."""
-    return torch.where(values.isfinite(), values, math.nan).nanmean(dim=0)
+    return torch.where(metrics.abs() < LARGEST, metrics, math.nan).nanmean(dim=0)

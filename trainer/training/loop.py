@@ -44,11 +44,11 @@ from ..run import (
 from ..runtime.background import Background
 from ..runtime.device_cache import device_cache
 from ..runtime.feed import feed
-from ..runtime.ranks import check_same_start, precision, start
+from ..runtime.ranks import check_same_start, precision_name, start
 from ..tracking import Tracker, tracking
 from ..validation import VAL_SAMPLES, read_val, val_loss
 from ..watch import Watch
-from .checkpoint import Identity, TrainState, copied, load_checkpoint, save_checkpoint
+from .checkpoint import Identity, TrainState, copied, load_checkpoint, save_checkpoint, warm_start
 from .guard import Faults, finite_mean
 from .pace import Meter, Pace, Waited, about, bar_text, plan
 from .step import UPDATE_METRICS, Training, build, set_learning_rate, train_step, update_average
@@ -80,13 +80,18 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     ancestors = inputs.lineage if begun else ()
     load = partial(load_checkpoint, run / CHECKPOINTS, state, identity, ancestors)
     step = load()
+    if config.run.init_from and not steps_in(run / CHECKPOINTS):
+        warm_start(Path(config.run.init_from), state)
     if inputs.origin.dataset not in inputs.lineage:
         raise InputError(
             f"{shards} is not the dataset that {run} was trained on, as it is after every `emojigan shards "
             "forget`. Use that, or another --out."
         )
     check_same_start(accelerator, step, inputs.dataset)
-    updates = config.optimizer.num_critic_steps + config.optimizer.num_generator_steps
+    updates, keep = (
+        config.optimizer.num_critic_steps + config.optimizer.num_generator_steps,
+        config.run.keep_checkpoints,
+    )
     batches_left = (config.optimizer.steps - step) * updates
     tuples_left = batches_left * config.data.batch_size // accelerator.num_processes
     resident, told = device_cache(config, inputs.train, accelerator.device, tuples=tuples_left)
@@ -107,7 +112,8 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         tags |= mark_tags(mark_run(run, inputs.forgotten, begins=step == 0))
         remove_later_snapshots(run, step)
         _tell(training, step, held_out, told)
-    recent: list[torch.Tensor] = []
+    finished = step == config.optimizer.steps
+    recent: list[torch.Tensor] = []  # metrics of this rank alone
     tied, val = config.model.output == "tied", None
     waited, pace = Waited(stream), Pace(accelerator.device)
     params = {key: str(value) for key, value in config.flat().items()}
@@ -118,7 +124,11 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         progress(config.optimizer.steps, "train", "steps", initial=step, shown=main, form=TELLING) as bar,
         Background() as background,
     ):
-        batches, meter = feed(waited, accelerator.device, resident), Meter(training, waited)
+        batches, meter = feed(waited, accelerator.device, resident), Meter(training, waited, step)
+        if main and not step:
+            background.start(
+                partial(save_checkpoint, run / CHECKPOINTS, 0, copied(state), identity, keep=keep)
+            )
         while step < config.optimizer.steps:
             set_learning_rate(training, step)
             recent.append(train_step(training, batches, step * updates))
@@ -131,15 +141,22 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
                 background.wait()
                 accelerator.wait_for_everyone()
                 training.close()  # captured updates know the memory of what is replaced
+                unlogged = [*state.unlogged]
                 faults.back(load, step)
+                state.unlogged[:] = unlogged
             last = step == config.optimizer.steps
+            logs = step % config.run.log_steps == 0 or last
+            saves = step % config.run.checkpoint_steps == 0 or last
             to_write: list[Callable[[], None]] = []
 
             # Once in a while: metrics, averaged over the ranks and the steps since the last time.
-            if step % config.run.log_steps == 0 or last:
-                metrics = log_metrics(training, recent, meter, faults, watch, step, tracker)
-                bar.set_postfix_str(bar_text(metrics, val, watch.signs, tied=tied), refresh=False)
+            if logs or saves:
+                state.unlogged.append(of_all_ranks(training, recent))
                 recent.clear()
+            if logs:
+                metrics = log_metrics(training, state.unlogged, meter, faults, watch, step, tracker)
+                bar.set_postfix_str(bar_text(metrics, val, watch.signs, tied=tied), refresh=False)
+                state.unlogged.clear()
                 if watch.signs and config.run.stop_on_collapse and not last:
                     break
 
@@ -152,9 +169,9 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
                 to_write.append(partial(save_snapshot, path, facts, average, inputs.weights))
 
             # Once in a while: a checkpoint, which is whole on the disk before the next one is begun.
-            if (step % config.run.checkpoint_steps == 0 or last) and main:
+            if saves and main:
                 path = run / CHECKPOINTS
-                to_write.append(partial(save_checkpoint, path, step, copied(state), identity))
+                to_write.append(partial(save_checkpoint, path, step, copied(state), identity, keep=keep))
             if to_write:
                 background.start(*to_write)
             bar.update()
@@ -168,7 +185,10 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     if main and step < config.optimizer.steps:
         print(f"stopped at step {step:,}: it {' and '.join(watch.signs)}. {best_of(run)}")
     elif main:
-        print(f"trained to step {step:,}. Next: emojigan evaluate {run}")
+        already = f"already, at its last step, {step:,}" if finished else f"to step {step:,}"
+        print(
+            f"trained {already}. Next: emojigan evaluate {run}{', or --steps for more' if finished else ''}"
+        )
 
 
 def best_of(run: Path) -> str:
@@ -191,25 +211,29 @@ def note_quarantined(path: Path, quarantined: Quarantined) -> None:
         file.write(json.dumps(asdict(quarantined), ensure_ascii=False) + "\n")
 
 
+def of_all_ranks(training: Training, recent: list[torch.Tensor]) -> torch.Tensor:
+    """The metrics of some steps, averaged over the ranks, float32 [steps, metrics]."""
+    means = training.accelerator.reduce(torch.stack(recent), "mean")
+    assert isinstance(means, torch.Tensor)
+    return means
+
+
 def log_metrics(
     training: Training,
-    recent: list[torch.Tensor],
+    unlogged: list[torch.Tensor],
     meter: Meter,
     faults: Faults,
     watch: Watch,
     step: int,
     tracker: Tracker | None,
 ) -> dict[str, float]:
-    """Average the losses of the last steps over all ranks, and note them and how fast these steps were.
+    """Average the losses of the last steps, and note them and how fast these steps were.
 
     Those that are not finite are left out, and a metric of which nothing is left is NaN and not noted.
     """
-    mine = torch.cat([finite_mean(torch.stack(recent)), meter.of_this_rank()])
-    of_ranks = training.accelerator.gather(mine[None])
-    assert isinstance(of_ranks, torch.Tensor)
-    losses, of_meters = of_ranks.split([len(UPDATE_METRICS), len(mine) - len(UPDATE_METRICS)], dim=1)
-    metrics: dict[str, float] = dict(zip(UPDATE_METRICS, finite_mean(losses).tolist(), strict=True))
-    metrics |= {"train/updates_left_out": faults.count()} | meter.read(len(recent), of_meters)
+    losses = finite_mean(torch.cat([each.to(unlogged[-1].device) for each in unlogged]))
+    metrics: dict[str, float] = dict(zip(UPDATE_METRICS, losses.tolist(), strict=True))
+    metrics |= {"train/updates_left_out": faults.count()} | meter.read(step)
     if (sign := watch.look(step, metrics)) and training.accelerator.is_main_process:
         tqdm.write(sign)
     metrics["train/signs"] = len(watch.signs)
@@ -244,7 +268,7 @@ def _tell(training: Training, step: int, held_out: HeldOut | None, device_cache:
     print(
         f"{inputs.train.num_tuples:,} tuples, {len(inputs.vocabulary)} emojis; "
         f"{accelerator.num_processes} rank(s) on {accelerator.device}, "
-        f"{'bf16' if precision(training.config) == torch.bfloat16 else 'float32'}"
+        f"{precision_name(training.config)}"
     )
     print(plan(training.config, inputs), flush=True)
     if device_cache:

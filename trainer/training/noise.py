@@ -59,12 +59,12 @@ def philox(counter: tuple[torch.Tensor, ...], key: tuple[int, int]) -> tuple[tor
     """
     a, b, c, d = counter
     for turn in range(ROUNDS):
-        # All 64 bits of the products are there: above 2⁶³ an int64 is negative, and its bits are the same.
-        one, other = 0xD2511F53 * a, 0xCD9E8D57 * c
+        # By the factors less 2³², so that no product leaves an int64: the number is added to its high half.
+        one, other = (0xD2511F53 - 2**32) * a, (0xCD9E8D57 - 2**32) * c
         a, b, c, d = (
-            (other >> 32 & WORD) ^ b ^ (key[0] + turn * 0x9E3779B9 & WORD),
+            ((other >> 32) + c & WORD) ^ b ^ (key[0] + turn * 0x9E3779B9 & WORD),
             other & WORD,
-            (one >> 32 & WORD) ^ d ^ (key[1] + turn * 0xBB67AE85 & WORD),
+            ((one >> 32) + a & WORD) ^ d ^ (key[1] + turn * 0xBB67AE85 & WORD),
             one & WORD,
         )
     return a, b, c, d

@@ -97,38 +97,40 @@ class Meter:
     """
 
     def __init__(
-        self, training: Training, batches: Waited, clock: Callable[[], float] = time.perf_counter
+        self,
+        training: Training,
+        batches: Waited,
+        step: int,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         settings = training.config.optimizer
         self._tuples = settings.num_critic_steps * training.config.data.batch_size  # of a step
         self._fastest = fastest(training)
-        self._device = training.accelerator.device
-        self._batches, self._clock = batches, clock
-        self._began = clock()
+        self._accelerator, self._batches, self._clock = training.accelerator, batches, clock
+        self._step, self._began = step, clock()
 
-    def of_this_rank(self) -> torch.Tensor:
-        """Seconds that batches were waited for, and bytes of the device, float32 [2]."""
-        waited, self._batches.seconds = self._batches.seconds, 0.0
-        memory = torch.cuda.max_memory_allocated() if self._device.type == "cuda" else 0
-        return torch.tensor([waited, memory], dtype=torch.float32, device=self._device)
-
-    def read(self, steps: int, of_ranks: torch.Tensor) -> dict[str, float]:
-        """The metrics of speed; the work on the device must be done.
-
-        Args:
-            steps: since it was last asked.
-            of_ranks: [ranks, 2], what each has of its own.
-        """
+    def read(self, step: int) -> dict[str, float]:
+        """The metrics of speed, of the steps since the last reading; all ranks must ask."""
+        of_ranks = self._accelerator.gather(self._of_this_rank()[None])
+        assert isinstance(of_ranks, torch.Tensor)
+        waited, memory = of_ranks.amax(dim=0).tolist()  # which waits for the work on the device, too
         now = self._clock()
         elapsed, self._began = now - self._began, now
-        speed = steps * self._tuples / elapsed
-        waited, memory = of_ranks.amax(dim=0).tolist()
+        speed = (step - self._step) * self._tuples / elapsed
+        self._step = step
         metrics = {
             "train/tuples_per_second": speed,
             "train/utilisation": speed / self._fastest,
             "train/data_wait": waited / elapsed,
         }
         return metrics | ({"train/device_memory_gib": memory / GIB} if memory else {})
+
+    def _of_this_rank(self) -> torch.Tensor:
+        """Seconds that batches were waited for, and bytes of the device, float32 [2]."""
+        waited, self._batches.seconds = self._batches.seconds, 0.0
+        device = self._accelerator.device
+        memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
+        return torch.tensor([waited, memory], dtype=torch.float32, device=device)
 
 
 def bar_text(metrics: dict[str, float], val: float | None, signs: Sequence[str] = (), *, tied: bool) -> str:

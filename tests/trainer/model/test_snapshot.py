@@ -150,11 +150,13 @@ def test_what_was_not_scored_comes_after_what_was_and_the_last_of_it_first(tmp_p
     assert best_snapshot(paths[1:]) == paths[2]
 
 
-def test_a_damaged_snapshot_is_not_the_best(tmp_path: Path):
+@pytest.mark.parametrize("file", ["generator.safetensors", "snapshot.json"])
+def test_a_damaged_best_snapshot_is_told_and_no_other_taken_in_silence(tmp_path: Path, file: str):
     for step, nll in ((10, 1.9), (20, 1.2)):
         path = save(tmp_path, make(step=step, nll=nll))
-    os.truncate(path / "generator.safetensors", 100)
-    assert best_snapshot(steps_in(tmp_path / SNAPSHOTS)) == tmp_path / SNAPSHOTS / step_name(10)
+    os.truncate(path / file, 100)
+    with pytest.raises(InputError, match=rf"{path.name} is .*damaged\. Remove it, and the best other"):
+        best_snapshot(steps_in(tmp_path / SNAPSHOTS))
 
 
 def test_of_no_snapshots_none_is_the_best(tmp_path: Path):

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from emojigan.trainer.runtime import compiled
-from emojigan.trainer.runtime.captured import WARM_UP, Captured
 from emojigan.trainer.runtime.compiled import Compiled
 
 
@@ -42,11 +41,3 @@ def test_its_parameters_are_those_of_the_module_under_one_name(monkeypatch):
     monkeypatch.setattr(compiled.torch, "compile", lambda module, **_: module)
     module = nn.Linear(2, 3)
     assert dict(Compiled(module).named_parameters()).keys() == {"module.weight", "module.bias"}
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_captured_function_goes_on_where_it_was():
-    total = torch.zeros(3, device="cuda")
-    add = Captured(lambda given: total.add_(given).clone(), torch.cuda.Stream())
-    for number in range(1, WARM_UP + 4):
-        assert add(torch.ones(3)).tolist() == [number] * 3

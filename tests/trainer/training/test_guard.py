@@ -153,7 +153,7 @@ def train(
     options += ["--num-critic-steps", "1"]
     words = ["train", shards, "--vectors", vectors_file, "--out", tmp_path / "run", *TINY_NETWORKS, *options]
 
-    def run(bad: Collection[int]) -> Result:
+    def run(bad: Collection[int], *more: str) -> Result:
         def injected(seed: int, place: torch.Tensor, *more: int) -> torch.Tensor:
             drawn = uniform(seed, place, *more)
             if int(place[0]) in bad:
@@ -161,7 +161,7 @@ def train(
             return drawn
 
         monkeypatch.setattr(step, "uniform", injected)
-        return CliRunner().invoke(main, [str(word) for word in words])
+        return CliRunner().invoke(main, [*map(str, words), *more])
 
     return run
 
@@ -229,11 +229,20 @@ def test_when_going_back_does_not_help_it_ends_with_good_checkpoints_and_can_be_
     assert is_whole(tmp_path / "run/checkpoints/step-00000024")
 
 
-def test_before_the_first_checkpoint_it_ends_at_once(train, tmp_path: Path):
-    result = train(of_steps(2, 10**6))
-    assert result.exit_code == 2
-    assert "not finite, before the first checkpoint." in result.output
-    assert not (tmp_path / "run/checkpoints").exists()
+def test_it_can_go_back_to_the_beginning(train, tmp_path: Path):
+    result = train(of_steps(2, 5))
+    assert result.exit_code == 0, result.output
+    assert result.output.count("Back to the weights of step 0, and on with other data.") == 1
+    assert holds_only_numbers(tmp_path / "run")
+
+
+def test_metrics_of_updates_that_were_left_out_are_left_out_of_their_mean_and_of_files(train, tmp_path: Path):
+    assert train(of_steps(16, 16), "--log-steps", "5").exit_code == 0
+    assert (
+        load_file(tmp_path / "run/checkpoints/step-00000016/state.safetensors")["unlogged"].isfinite().all()
+    )
+    assert 0 < lines(tmp_path / "run", "train/nll")[20] < 10
+    assert holds_only_numbers(tmp_path / "run")
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, network: str) -> None:
@@ -261,7 +270,10 @@ def test_weights_that_are_not_finite_are_not_written(train, tmp_path: Path, monk
     result = train(())
     assert result.exit_code == 2
     assert "step-00000016 is not written: average.trunk.convolutions.0.weight holds NaN" in result.output
-    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-00000008"]
+    assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir()) == [
+        "step-00000000",
+        "step-00000008",
+    ]
     assert holds_only_numbers(tmp_path / "run")
 
 

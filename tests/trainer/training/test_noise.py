@@ -1,5 +1,7 @@
 """Noise depends on its key alone, and ranks share it out."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -56,6 +58,14 @@ def test_rows_of_the_ranks_make_those_of_one_process(draw: str, ranks: int):
     each = BATCH // ranks
     parts = [rows(draw, first=rank * each, rows=each) for rank in range(ranks)]
     assert torch.equal(torch.cat(parts), rows(draw))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler (g++)")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, as it compiles
+def test_compiled_numbers_are_the_same():
+    """No product leaves an int64: what C++ makes of one that does is not defined."""
+    place = torch.tensor([3, 0])
+    assert torch.equal(torch.compile(uniform)(0, place, 64, 39), uniform(0, place, 64, 39))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -256,6 +256,7 @@ def test_ten_cycles_end_at_the_parameters_of_the_plain_three_forward_loop(
 
 @pytest.mark.soak
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, as it compiles
+@pytest.mark.usefixtures("float64")  # Adam makes much of the rounding of small gradients: 1e-4 in float32
 @pytest.mark.parametrize("critic", CRITICS)
 def test_ten_compiled_cycles_end_where_ten_others_do(critic: str, shards: Path, vectors_file: Path):
     ends = []
@@ -270,14 +271,23 @@ def test_ten_compiled_cycles_end_where_ten_others_do(critic: str, shards: Path, 
         )
         inputs = read_inputs(config, LocalFolder(shards), vectors_file)
         training = build(config, inputs, start(config))
+        for module in (training.critic, training.generator):
+            module.double()
         torch.manual_seed(0)
         size = inputs.train.manifest.image_size
         stream = iter([random_batch(size, len(inputs.ids)) for _ in range(6 * CYCLES)])
         for cycle in range(CYCLES):
             train_step(training, stream, 6 * cycle)
-        modules = (training.critic, training.generator)
-        ends.append(torch.cat([p.detach().flatten() for module in modules for p in module.parameters()]))
-    assert (ends[0] - ends[1]).abs().max() <= 1e-5
+        modules = {"critic": training.critic, "generator": training.generator}
+        ends.append(
+            {
+                f"{network}.{name}": parameter.detach()
+                for network, module in modules.items()
+                for name, parameter in module.named_parameters()
+            }
+        )
+    for name, expected in ends[0].items():
+        assert (ends[1][name] - expected).abs().max() <= 1e-10, name
 
 
 def random_batch(size: int, vocabulary: int) -> Batch:

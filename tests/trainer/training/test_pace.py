@@ -72,12 +72,17 @@ def delayed(clock: Clock, *seconds: float) -> Iterator[Any]:
         yield "batch"
 
 
-def meter(monkeypatch: pytest.MonkeyPatch, clock: Clock, waited: Waited) -> Meter:
-    """Of a training of two critic updates a step, on devices that could do 1,000 tuples a second."""
+def meter(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, waited: Waited, of_ranks: torch.Tensor | None = None
+) -> Meter:
+    """Of a training at step 70, two critic updates a step, on devices that can do 1,000 tuples/s."""
     monkeypatch.setattr(pace, "fastest", lambda _: 1000.0)
     config = Config.model_validate({"data": {"batch_size": 100}, "optimizer": {"num_critic_steps": 2}})
-    training: Any = SimpleNamespace(config=config, accelerator=SimpleNamespace(device=CPU))
-    return Meter(training, waited, clock)
+    training: Any = SimpleNamespace(
+        config=config,
+        accelerator=SimpleNamespace(device=CPU, gather=lambda mine: mine if of_ranks is None else of_ranks),
+    )
+    return Meter(training, waited, 70, clock)
 
 
 def test_the_speed_is_that_since_it_was_last_asked(monkeypatch: pytest.MonkeyPatch):
@@ -88,22 +93,23 @@ def test_the_speed_is_that_since_it_was_last_asked(monkeypatch: pytest.MonkeyPat
     clock.now += 2
     next(waited)
     clock.now = 8  # a checkpoint, say
-    assert read.read(10, read.of_this_rank()[None]) == {
+    assert read.read(80) == {
         "train/tuples_per_second": 250,
         "train/utilisation": 0.25,
         "train/data_wait": 0.25,
     }
     next(waited)
     clock.now = 16
-    again = read.read(20, read.of_this_rank()[None])
+    again = read.read(100)
     assert (again["train/tuples_per_second"], again["train/data_wait"]) == (500, 0.5)
 
 
 def test_the_rank_that_waits_most_is_told_and_the_one_that_takes_most(monkeypatch: pytest.MonkeyPatch):
     clock = Clock()
-    read = meter(monkeypatch, clock, Waited(iter(()), clock))
+    of_ranks = torch.tensor([[1, 2.0**30], [6, 0.0], [0, 3 * 2.0**30]])
+    read = meter(monkeypatch, clock, Waited(iter(()), clock), of_ranks)
     clock.now = 10
-    metrics = read.read(1, torch.tensor([[1, 2.0**30], [6, 0.0], [0, 3 * 2.0**30]]))
+    metrics = read.read(71)
     assert metrics["train/data_wait"] == pytest.approx(0.6)
     assert metrics["train/device_memory_gib"] == 3
 
