@@ -162,6 +162,10 @@ class RunConfig(Section):
         description="Folder in which shards of a store are kept while they are read.",
     )
     cache_gib: float = Field(default=50, gt=0, description="GiB that the folder of --cache may hold.")
+    stop_on_collapse: bool = Field(
+        default=False,
+        description="End, with the best snapshot, when training diverges or the generator says few emojis.",
+    )
     log_steps: int = Field(default=10, ge=1, description="Steps between metrics.")
     checkpoint_steps: int = Field(default=100, ge=1, description="Steps between checkpoints.")
     keep_checkpoints: int = Field(default=2, ge=1, description="How many checkpoints are kept: the last.")

@@ -21,16 +21,18 @@ from ..datasets.errors import InputError
 from ..datasets.shards.manifest import Manifest, lineage, read_manifest
 from ..datasets.store.cache import ShardCache
 from ..datasets.store.folder import Folder
+from ..datasets.stream.order import Order
 from ..datasets.stream.quarantine import Quarantined
 from ..datasets.stream.reader import Batch, Rows
 from ..datasets.stream.split import Split
-from ..datasets.stream.stream import stream
+from ..datasets.stream.stream import names, stream
 from .config import Config
 from .forgotten import Mark
 from .helpers import num_helpers
 from .run import Origin
 
 MIN_COVERAGE = 0.5  # of the tuples must have a vector
+NAMED = 8  # emojis, in a message
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,11 @@ class Inputs:
             resident=resident,
         )
 
+    def samples(self, config: Config, number: int, rows: list[int]) -> list[str]:
+        """What some rows of global batch `number` are: shards, and names in them."""
+        order = Order(config.optimizer.seed, self.train.tuples, config.data.window, config.data.lanes)
+        return names(self.train, order, config.data.batch_size, number, rows)
+
 
 def read_inputs(config: Config, shards: Folder, vector_file: Path, origin: Origin | None = None) -> Inputs:
     """Open the shards and the vectors.
@@ -97,7 +104,7 @@ def read_inputs(config: Config, shards: Folder, vector_file: Path, origin: Origi
         origin: of a run that was begun; without it one begins.
 
     Raises:
-        InputError: one is missing, or the vectors cover too little of the vocabulary.
+        InputError: one is missing, or the vectors cover too little of the vocabulary, or cannot train.
     """
     manifest = read_manifest(shards)
     cache = ShardCache(Path(config.run.cache).expanduser(), int(config.run.cache_gib * 2**30))
@@ -114,9 +121,10 @@ def read_inputs(config: Config, shards: Folder, vector_file: Path, origin: Origi
             f"{vector_file} has vectors for {coverage:.0%} of the tuples of {shards} "
             f"({known.sum()} of {len(known)} emojis). Use others, such as `emojigan vectors build` makes."
         )
+    vocabulary = tuple(emoji for emoji, here in zip(origin.vocabulary, known, strict=True) if here)
+    _refuse_untrainable(vector_file, vocabulary, matrix)
     settings = config.objective
     weight = weights(settings.weights, counts[known], k=settings.k, num_posts=origin.images)
-    vocabulary = tuple(emoji for emoji, here in zip(origin.vocabulary, known, strict=True) if here)
     sayable = set(vocabulary)
     ids, tuple_weights = _of_manifest(manifest, vocabulary, weight / coverage)
     return Inputs(
@@ -132,6 +140,27 @@ def read_inputs(config: Config, shards: Folder, vector_file: Path, origin: Origi
         origin=origin,
         vectors_hash=emoji_vectors.sha256,
     )
+
+
+def _refuse_untrainable(path: Path, vocabulary: tuple[str, ...], matrix: np.ndarray) -> None:
+    """Refuse vectors, float32 [V, d], with which no network can learn; nothing is trained then."""
+    with np.errstate(over="ignore", under="ignore"):
+        squares = (matrix.astype(np.float32) ** 2).sum(axis=1)
+        spread = np.abs(matrix - matrix.mean(axis=0, dtype=np.float64)).max()
+    ways_out = "Take them out of the file, and their tuples do not count; or give other vectors."
+    largest = np.finfo(np.float32).max / len(squares)  # all squares together are a number, too
+    for kind, bad in (("zero", squares == 0), ("too large for float32", squares > largest)):
+        if bad.any():
+            emojis = [vocabulary[row] for row in np.flatnonzero(bad)]
+            named = " ".join(emojis[:NAMED]) + (" …" if len(emojis) > NAMED else "")
+            raise InputError(
+                f"{path}: {len(emojis)} of {len(vocabulary)} vectors are {kind}: {named}. {ways_out}"
+            )
+    if spread <= 1e-6 * np.abs(matrix).max():
+        raise InputError(
+            f"{path}: the vectors of all {len(vocabulary)} emojis are the same, so none can be told from "
+            "another. Give others, such as `emojigan vectors build` makes."
+        )
 
 
 def _of_manifest(

@@ -7,12 +7,13 @@ Normalising, augmentation and the look-up of vectors happen on the device.
 """
 
 import itertools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
 from ..errors import InputError
+from ..shards.index import ShardError
 from ..work.threads import ahead
 from .order import Order
 from .quarantine import Quarantine, Quarantined
@@ -80,6 +81,26 @@ def stream(
         fill(resident, split, quarantine, helpers=helpers, shown=rank == 0)
     reading = Reading(Order(seed, split.tuples, window, lanes), batch_size, rank, world_size)
     return _batches(split, reading, quarantine, start, helpers, named=resident is not None)
+
+
+def names(split: Split, order: Order, batch_size: int, number: int, rows: Sequence[int]) -> list[str]:
+    """What some rows of global batch `number` are: "000003.tar 000017", a shard and the sample's name in it.
+
+    That is the one whose turn it is: a quarantined image is replaced by another.
+    """
+    epoch, batch = divmod(number, batches_per_epoch(split, batch_size))
+    per_lane = batch_size // order.lanes
+    found = []
+    for row in rows:
+        lane, place = divmod(row, per_lane)
+        position = batch * per_lane + place
+        (shard,), (tuple_,) = order.locate(epoch, position, position + 1, lane)
+        try:
+            image = split.open_shard(shard).image[tuple_]
+            found.append(f"{split.shards[shard].name} {split.read_index(shard).keys[image]}")
+        except ShardError:
+            found.append(f"{split.shards[shard].name}, tuple {tuple_}")
+    return found
 
 
 def _batches(

@@ -20,6 +20,7 @@ from ...datasets.store.atomic import creating_folder, is_whole
 from ...datasets.store.trouble import MISSING
 from ..config import ModelConfig
 from .augment import normalise
+from .finite import refuse_not_finite
 from .networks import Generator
 
 GENERATOR, VECTORS, FACTS = "generator.safetensors", "vectors.safetensors", "snapshot.json"
@@ -92,7 +93,13 @@ class Snapshot:
 
 
 def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.ndarray) -> None:
-    """Write a snapshot as the folder `path`."""
+    """Write a snapshot as the folder `path`.
+
+    Raises:
+        InputError: a weight or a score is not finite; nothing is written.
+    """
+    scores = {name: torch.tensor(score) for name, score in facts.scores.items()}
+    refuse_not_finite({**generator.state_dict(), **scores}, f"snapshot {path}")
     with creating_folder(path) as temporary:
         parameters = {key: tensor.cpu().contiguous() for key, tensor in generator.state_dict().items()}
         (temporary / GENERATOR).write_bytes(save(parameters))

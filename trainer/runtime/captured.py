@@ -44,7 +44,11 @@ class Captured:
         return self._output
 
     def release(self) -> None:
-        """Forget the graph. The process group whose collectives are in it cannot be left before."""
+        """Forget the graph. The process group whose collectives are in it cannot be left before.
+
+        The next call runs as it is, for what it works on may have been replaced; then it is captured anew.
+        """
+        self._calls = min(self._calls, WARM_UP - 1)
         if self._graph:
             self._graph.reset()
             self._graph = None

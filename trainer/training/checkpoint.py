@@ -11,18 +11,20 @@ import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch.amp.grad_scaler import GradScaler
 
 from ...datasets.errors import InputError
 from ...datasets.store.atomic import creating_folder, is_whole
 from ...datasets.store.trouble import MISSING
 from ..config import Config
+from ..model.finite import refuse_not_finite
 from ..model.snapshot import GENERATOR
 from ..run import CHECKPOINTS, step_name, steps_in
+from .guard import as_numbers
 
 STATE, FACTS = "state.safetensors", "state.json"
 UNLOGGED = "unlogged"
@@ -42,13 +44,25 @@ class Identity:
         return cls(config.model_dump(exclude={"run"}), dataset, vectors)
 
 
+class Numbers(Protocol):
+    """What has some numbers to go on with."""
+
+    def state_dict(self) -> dict[str, float]:
+        """By their names."""
+        ...
+
+    def load_state_dict(self, numbers: Mapping[str, float]) -> None:
+        """Go on with them."""
+        ...
+
+
 @dataclass(frozen=True)
 class TrainState:
     """Everything that changes while training, besides the step."""
 
     modules: Mapping[str, torch.nn.Module]
     optimizers: Mapping[str, torch.optim.Optimizer]
-    scalers: Mapping[str, GradScaler] = field(default_factory=dict)
+    others: Mapping[str, Numbers] = field(default_factory=dict)
     unlogged: list[torch.Tensor] = field(default_factory=list)
     """Metrics of the steps since they were last logged, float32 [steps, metrics] each."""
 
@@ -64,12 +78,12 @@ def copied(state: TrainState) -> dict[str, torch.Tensor]:
         for key, tensor in module.state_dict().items()
     }
     tensors |= {
-        f"{name}.{key}": torch.tensor(number)
-        for name, scaler in state.scalers.items()
-        for key, number in scaler.state_dict().items()
+        f"{name}.{key}": torch.tensor(number, dtype=torch.float64)
+        for name, other in state.others.items()
+        for key, number in other.state_dict().items()
     }
     if state.unlogged:
-        tensors[UNLOGGED] = torch.cat(state.unlogged)
+        tensors[UNLOGGED] = as_numbers(torch.cat(state.unlogged))
     for name, optimizer in state.optimizers.items():
         for parameter, slots in optimizer.state_dict()["state"].items():
             tensors |= {f"{name}.{parameter}.{slot}": tensor for slot, tensor in slots.items()}
@@ -90,7 +104,11 @@ def save_checkpoint(
 
     Args:
         state: as `copied` gives it.
+
+    Raises:
+        InputError: it holds NaN or infinity; nothing is written or removed.
     """
+    refuse_not_finite(state, f"checkpoint {folder / step_name(step)}")
     path = folder / step_name(step)
     with creating_folder(path) as temporary:
         # Not by its save_file: what that writes nobody else may read, whatever the umask says.
@@ -190,7 +208,7 @@ def _grow(saved: dict, wanted: dict) -> None:
 
 def _misfit(tensors: Mapping[str, torch.Tensor], state: TrainState, step: int) -> str | None:
     """The first tensor that is missing in a checkpoint, is not known, or has another shape."""
-    free = tuple(f"{name}." for name in state.scalers)  # another precision may be gone on with
+    free = tuple(f"{name}." for name in state.others)  # another precision may be gone on with
     found = {key: tuple(tensor.shape) for key, tensor in tensors.items() if not key.startswith(free)}
     found.pop(UNLOGGED, None)
     wanted = _shapes(state, begun=step > 0)
@@ -219,9 +237,9 @@ def _put(tensors: Mapping[str, torch.Tensor], state: TrainState) -> None:
     """Give the state what a checkpoint holds."""
     for name, module in state.modules.items():
         module.load_state_dict(_under(tensors, name))
-    for name, scaler in state.scalers.items():
-        if numbers := _under(tensors, name):  # it was saved in fp16
-            scaler.load_state_dict({key: number.item() for key, number in numbers.items()})
+    for name, other in state.others.items():
+        if numbers := _under(tensors, name):  # versions before had some of them only in fp16
+            other.load_state_dict({key: number.item() for key, number in numbers.items()})
     if UNLOGGED in tensors:
         state.unlogged.append(tensors[UNLOGGED])
     for name, optimizer in state.optimizers.items():

@@ -11,6 +11,7 @@ saved by it, because what it saves is half there when it is killed meanwhile.
 
 import copy
 import json
+import math
 import sys
 from collections.abc import Callable
 from contextlib import closing, nullcontext
@@ -18,7 +19,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -30,7 +30,7 @@ from ...datasets.work.progress import TELLING, progress
 from ..config import Config
 from ..forgotten import mark_run, mark_tags
 from ..inputs import read_inputs
-from ..model.snapshot import Facts, Snapshot, save_snapshot
+from ..model.snapshot import Facts, Snapshot, best_snapshot, save_snapshot
 from ..run import (
     CHECKPOINTS,
     SNAPSHOTS,
@@ -47,7 +47,9 @@ from ..runtime.feed import feed
 from ..runtime.ranks import check_same_start, precision_name, start
 from ..tracking import Tracker, tracking
 from ..validation import VAL_SAMPLES, read_val, val_loss
+from ..watch import Watch
 from .checkpoint import Identity, TrainState, copied, load_checkpoint, save_checkpoint, warm_start
+from .guard import Faults, finite_mean
 from .pace import Meter, Pace, Waited, about, bar_text, plan
 from .step import UPDATE_METRICS, Training, build, set_learning_rate, train_step, update_average
 
@@ -56,7 +58,8 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     """Train, from the newest checkpoint of the run folder or from the start, to the last step.
 
     Raises:
-        InputError: something given cannot work; nothing was trained.
+        InputError: something given cannot work, and nothing was trained; or training failed again and again,
+            and the checkpoints before are kept.
     """
     accelerator = start(config)
     main = accelerator.is_main_process
@@ -64,12 +67,19 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     inputs = read_inputs(config, shards, vectors, begun)
     training = build(config, inputs, accelerator)
     identity = Identity.of(config, inputs.dataset, inputs.vectors_hash)
+    watch = Watch(config, inputs, rows=config.data.batch_size // accelerator.num_processes)
     state = TrainState(
         {"generator": training.generator, "critic": training.critic, "average": training.average},
         {"generator_optimizer": training.generator_optimizer, "critic_optimizer": training.critic_optimizer},
-        {"generator_scaler": training.generator_scaler, "critic_scaler": training.critic_scaler},
+        {
+            "generator_scaler": training.generator_guard,
+            "critic_scaler": training.critic_guard,
+            "watch": watch,
+        },
     )
-    step = load_checkpoint(run / CHECKPOINTS, state, identity, inputs.lineage if begun else ())
+    ancestors = inputs.lineage if begun else ()
+    load = partial(load_checkpoint, run / CHECKPOINTS, state, identity, ancestors)
+    step = load()
     if config.run.init_from and not steps_in(run / CHECKPOINTS):
         warm_start(Path(config.run.init_from), state)
     if inputs.origin.dataset not in inputs.lineage:
@@ -94,6 +104,8 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         resident=resident,
     )
     held_out = read_val(inputs)
+    guards = (training.critic_guard, training.generator_guard)
+    faults = Faults(config, accelerator, guards, partial(inputs.samples, config))
     tags = {"dataset": inputs.origin.dataset, "vectors": inputs.vectors_hash}
     if main:
         write_beginning(run, config, shards, vectors, inputs.origin.going_on(step, inputs.dataset))
@@ -122,6 +134,16 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
             recent.append(train_step(training, batches, step * updates))
             update_average(training, step)
             step += 1
+
+            # What the device found in the step before. After several without an update it goes on with the
+            # weights of the newest checkpoint and other data: the step, and so batches and noise, go on.
+            if faults.several(step):
+                background.wait()
+                accelerator.wait_for_everyone()
+                training.close()  # captured updates know the memory of what is replaced
+                unlogged = [*state.unlogged]
+                faults.back(load, step)
+                state.unlogged[:] = unlogged
             last = step == config.optimizer.steps
             logs = step % config.run.log_steps == 0 or last
             saves = step % config.run.checkpoint_steps == 0 or last
@@ -132,9 +154,11 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
                 state.unlogged.append(of_all_ranks(training, recent))
                 recent.clear()
             if logs:
-                metrics = log_metrics(training, state.unlogged, meter, step, tracker)
-                bar.set_postfix_str(bar_text(metrics, val, tied=tied), refresh=False)
+                metrics = log_metrics(training, state.unlogged, meter, faults, watch, step, tracker)
+                bar.set_postfix_str(bar_text(metrics, val, watch.signs, tied=tied), refresh=False)
                 state.unlogged.clear()
+                if watch.signs and config.run.stop_on_collapse and not last:
+                    break
 
             # Once in a while: a snapshot, scored on held-out tuples by rank 0 while the others wait.
             if (step % config.run.snapshot_steps == 0 or last) and tracker:
@@ -155,13 +179,27 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
                 left = config.optimizer.steps - step
                 tqdm.write(f"{left:,} steps left: {about(left * each, accelerator)}")
                 sys.stdout.flush()  # into a log, now
+    faults.several(step + 1)  # tells of the last step
     accelerator.wait_for_everyone()  # no rank ends well before the last checkpoint is whole
     accelerator.end_training()
-    if main:
+    if main and step < config.optimizer.steps:
+        print(f"stopped at step {step:,}: it {' and '.join(watch.signs)}. {best_of(run)}")
+    elif main:
         already = f"already, at its last step, {step:,}" if finished else f"to step {step:,}"
         print(
             f"trained {already}. Next: emojigan evaluate {run}{', or --steps for more' if finished else ''}"
         )
+
+
+def best_of(run: Path) -> str:
+    """What to do with the best snapshot of a run that was stopped. Raises InputError if it has none."""
+    best = best_snapshot(steps_in(run / SNAPSHOTS))
+    if best is None:
+        raise InputError(
+            "--stop-on-collapse: training came to no snapshot before. Train into another --out with a lower "
+            "--learning-rate, or with smaller --snapshot-steps."
+        )
+    return f"The best snapshot is {best}. Next: emojigan evaluate {run}"
 
 
 def note_quarantined(path: Path, quarantined: Quarantined) -> None:
@@ -181,20 +219,26 @@ def of_all_ranks(training: Training, recent: list[torch.Tensor]) -> torch.Tensor
 
 
 def log_metrics(
-    training: Training, unlogged: list[torch.Tensor], meter: Meter, step: int, tracker: Tracker | None
+    training: Training,
+    unlogged: list[torch.Tensor],
+    meter: Meter,
+    faults: Faults,
+    watch: Watch,
+    step: int,
+    tracker: Tracker | None,
 ) -> dict[str, float]:
     """Average the losses of the last steps, and note them and how fast these steps were.
 
-    Raises:
-        InputError: a loss is no longer finite.
+    Those that are not finite are left out, and a metric of which nothing is left is NaN and not noted.
     """
-    losses = torch.cat([each.to(unlogged[-1].device) for each in unlogged]).mean(dim=0)
+    losses = finite_mean(torch.cat([each.to(unlogged[-1].device) for each in unlogged]))
     metrics: dict[str, float] = dict(zip(UPDATE_METRICS, losses.tolist(), strict=True))
-    if not np.isfinite(list(metrics.values())).all():
-        raise InputError(f"The losses are no longer finite at step {step}. Lower --learning-rate.")
-    metrics |= meter.read(step)
+    metrics |= {"train/updates_left_out": faults.count()} | meter.read(step)
+    if (sign := watch.look(step, metrics)) and training.accelerator.is_main_process:
+        tqdm.write(sign)
+    metrics["train/signs"] = len(watch.signs)
     if tracker:
-        tracker.log(step, metrics)
+        tracker.log(step, {name: value for name, value in metrics.items() if math.isfinite(value)})
     return metrics
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.functional import one_hot
 
 from ..model.networks import Critic, Generator
 
@@ -26,7 +27,12 @@ class CriticLoss(nn.Module):
         self.critic = critic
         self.penalty_weight = penalty_weight
 
-    def forward(
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss, and the metrics."""
+        losses, metrics = self.of_each(*inputs)
+        return losses.mean(), metrics
+
+    def of_each(
         self,
         images: torch.Tensor,  # [batch, 3, size, size]
         real: torch.Tensor,  # [batch, vector_dim]
@@ -34,14 +40,14 @@ class CriticLoss(nn.Module):
         mix: torch.Tensor,  # [batch, 1], ε
         weight: torch.Tensor,  # [batch]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss, and float32 [2]: the Wasserstein estimate and the penalty."""
+        """The loss of each sample, [batch], and float32 [2]: the Wasserstein estimate and the penalty."""
         embedded = self.critic.embed(images).float()
         with torch.autocast(images.device.type, enabled=False):
             gradient = self.critic.gradient(embedded, mix * real + (1 - mix) * fake)  # [batch, vector_dim]
             penalty = (torch.linalg.vector_norm(gradient, dim=1) - 1) ** 2
             difference = self.critic.score(embedded, fake) - self.critic.score(embedded, real)  # [batch]
-            loss = (weight * (difference + self.penalty_weight * penalty)).mean()
-        return loss, torch.stack([-difference.mean(), penalty.mean()]).detach()
+            losses = weight * (difference + self.penalty_weight * penalty)
+        return losses, torch.stack([-difference.mean(), penalty.mean()]).detach()
 
 
 class GeneratorLoss(nn.Module):
@@ -53,7 +59,12 @@ class GeneratorLoss(nn.Module):
         self.tied = tied
         self.nll_weight = nll_weight
 
-    def forward(
+    def forward(self, critic: Critic, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss, and the metrics."""
+        losses, metrics = self.of_each(critic, *inputs)
+        return losses.mean(), metrics
+
+    def of_each(
         self,
         critic: Critic,  # frozen
         images: torch.Tensor,  # [batch, 3, size, size]
@@ -61,7 +72,11 @@ class GeneratorLoss(nn.Module):
         latent: torch.Tensor,  # [batch, latent_dim]
         weight: torch.Tensor,  # [batch]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss, and float32 [2]: the critic's score of x̂, and −log q of the observed emoji (or 0)."""
+        """The loss of each sample, [batch], and float32 [3].
+
+        The critic's score of x̂, −log q of the observed emoji (or 0), and how many emojis the batch says:
+        the perplexity of its mean q, or of the nearest emojis of its free outputs.
+        """
         output = self.generator(images, latent).float()
         with torch.no_grad():
             embedded = critic.embed(images).float()
@@ -72,11 +87,15 @@ class GeneratorLoss(nn.Module):
                     scores = critic.score_all(embedded, self.generator.vectors)  # [batch, V]
                 score = (log_q.exp() * scores).sum(dim=1)  # exact, where a sample would be noisy
                 nll = -log_q.gather(1, emoji[:, None]).squeeze(1)
+                said = log_q.detach().exp().mean(dim=0)  # [V]
             else:
                 score = critic.score(embedded, output)
                 nll = torch.zeros_like(score)
-            loss = (weight * (self.nll_weight * nll - score)).mean()
-        return loss, torch.stack([score.mean(), nll.mean()]).detach()
+                nearest = self.generator.nearest(output.detach())
+                said = one_hot(nearest, len(self.generator.vectors)).to(score.dtype).mean(dim=0)
+            losses = weight * (self.nll_weight * nll - score)
+            num_said = torch.special.entr(said).sum().exp()
+        return losses, torch.stack([score.mean(), nll.mean(), num_said]).detach()
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ Meter  ─► the metrics of speed:
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -133,13 +133,15 @@ class Meter:
         return torch.tensor([waited, memory], dtype=torch.float32, device=device)
 
 
-def bar_text(metrics: dict[str, float], val: float | None, *, tied: bool) -> str:
+def bar_text(metrics: dict[str, float], val: float | None, signs: Sequence[str] = (), *, tied: bool) -> str:
     """What a progress bar says behind its bar, the most important first.
 
     "130k/s nll 2.22 val 2.30 mfu 33% wait 0% 12G": tuples a second, the loss worth watching (−log q where
     q is explicit, else the Wasserstein estimate), the last score on the val split, and the other metrics.
+    Before all of them, in capitals, what the watch saw.
     """
-    parts = [f"{tqdm.format_sizeof(metrics['train/tuples_per_second'])}/s"]
+    parts = [sign.upper() for sign in signs]
+    parts.append(f"{tqdm.format_sizeof(metrics['train/tuples_per_second'])}/s")
     parts.append(f"nll {metrics['train/nll']:.2f}" if tied else f"W1 {metrics['train/wasserstein']:.2f}")
     if val is not None:
         parts.append(f"val {val:.2f}")

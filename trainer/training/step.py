@@ -16,7 +16,6 @@ from functools import partial
 import torch
 from accelerate import Accelerator
 from torch import nn
-from torch.amp.grad_scaler import GradScaler
 
 from ...datasets.stream.reader import Batch
 from ..config import Config
@@ -26,6 +25,7 @@ from ..model.networks import Critic, Generator, make_critic
 from ..runtime.captured import Captured
 from ..runtime.compiled import Compiled
 from ..runtime.ranks import precision
+from .guard import Guard
 from .noise import initial_weights, normal, uniform
 from .objective import CriticLoss, GeneratorLoss, draw_fakes, frozen
 
@@ -36,11 +36,12 @@ UPDATE_METRICS = (
     "train/generator_loss",
     "train/score",
     "train/nll",
+    "train/emojis_said",
 )
 
 Update = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """Images as streamed, emojis as positions in the manifest, place as `uniform` has it: its metrics,
-float32 [3]."""
+float32 [3] of a critic's, [4] of a generator's."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Training:
     generator_update: Update
     critic_optimizer: torch.optim.Optimizer
     generator_optimizer: torch.optim.Optimizer
-    critic_scaler: GradScaler
-    generator_scaler: GradScaler
+    critic_guard: Guard
+    generator_guard: Guard
 
     def close(self) -> None:
         """Let go of what the device holds for the updates."""
@@ -111,7 +112,7 @@ class Sight:
 
 
 class _CriticForward(nn.Module):
-    """A batch to L_D."""
+    """A batch to L_D of each sample."""
 
     def __init__(self, critic: Critic, penalty_weight: float, generator: Generator, tied: bool, sight: Sight):
         super().__init__()
@@ -125,11 +126,11 @@ class _CriticForward(nn.Module):
         seen = sight.see(images, emoji, place)
         with sight.autocast():
             fake = draw_fakes(generator, tied, seen.images, seen.latent, seen.pick)
-            return self.loss(seen.images, generator.vectors[seen.emoji], fake, seen.mix, seen.weight)
+            return self.loss.of_each(seen.images, generator.vectors[seen.emoji], fake, seen.mix, seen.weight)
 
 
 class _GeneratorForward(nn.Module):
-    """A batch to L_G."""
+    """A batch to L_G of each sample."""
 
     def __init__(self, generator: Generator, tied: bool, nll_weight: float, critic: Critic, sight: Sight):
         super().__init__()
@@ -142,7 +143,7 @@ class _GeneratorForward(nn.Module):
         critic, sight = self._others
         seen = sight.see(images, emoji, place)
         with sight.autocast():
-            return self.loss(critic, seen.images, seen.emoji, seen.latent, seen.weight)
+            return self.loss.of_each(critic, seen.images, seen.emoji, seen.latent, seen.weight)
 
 
 def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
@@ -168,8 +169,11 @@ def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
     of_generator = _GeneratorForward(generator, tied, config.objective.nll_weight, critic, sight)
     critic_optimizer, generator_optimizer = _adam(critic, config, device), _adam(generator, config, device)
     # One for each: what overflows in the one network's gradients says nothing of the other's.
-    scaled = precision(config) == torch.float16
-    critic_scaler, generator_scaler = (GradScaler(device.type, enabled=scaled) for _ in range(2))
+    batch = config.data.batch_size // accelerator.num_processes
+    critic_guard, generator_guard = (
+        Guard(optimizer, device, batch=batch, scaled=precision(config) == torch.float16)
+        for optimizer in (critic_optimizer, generator_optimizer)
+    )
     update_by = partial(_update_by, config=config, accelerator=accelerator)
 
     return Training(
@@ -179,19 +183,19 @@ def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
         generator=generator,
         critic=critic,
         average=average,
-        critic_update=update_by(of_critic, critic_optimizer, critic_scaler, still=generator),
-        generator_update=update_by(of_generator, generator_optimizer, generator_scaler, still=critic),
+        critic_update=update_by(of_critic, critic_optimizer, critic_guard, still=generator),
+        generator_update=update_by(of_generator, generator_optimizer, generator_guard, still=critic),
         critic_optimizer=critic_optimizer,
         generator_optimizer=generator_optimizer,
-        critic_scaler=critic_scaler,
-        generator_scaler=generator_scaler,
+        critic_guard=critic_guard,
+        generator_guard=generator_guard,
     )
 
 
 def _update_by(
     forward: nn.Module,
     optimizer: torch.optim.Optimizer,
-    scaler: GradScaler,
+    guard: Guard,
     *,
     still: nn.Module,
     config: Config,
@@ -206,7 +210,7 @@ def _update_by(
         wrapped = accelerator.prepare_model(forward) if accelerator.num_processes > 1 else forward
 
     def update(images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-        told = []
+        told, of_each = [], []
         with frozen(still):
             optimizer.zero_grad()
             for part, taken in enumerate(zip(images.chunk(parts), emoji.chunk(parts), strict=True)):
@@ -214,11 +218,11 @@ def _update_by(
                 here = torch.stack([number, row + part * len(taken[1])])
                 # The ranks add up their gradients with those of the last part.
                 with nullcontext() if part + 1 == parts else accelerator.no_sync(wrapped):
-                    loss, metrics = wrapped(*taken, here)
-                    scaler.scale(loss / parts).backward()
-                told.append(torch.cat([loss.detach()[None], metrics]))
-        scaler.step(optimizer)
-        scaler.update()
+                    losses, metrics = wrapped(*taken, here)
+                    loss = guard.backward(losses, parts)
+                of_each.append(losses.detach())
+                told.append(torch.cat([loss[None], metrics]))
+        guard.step(place[0], torch.cat(of_each))
         return torch.stack(told).mean(dim=0)
 
     return Captured(update, stream) if stream else update
@@ -233,7 +237,7 @@ def _adam(module: nn.Module, config: Config, device: torch.device) -> torch.opti
 
 
 def train_step(training: Training, batches: Iterator[Batch], number: int) -> torch.Tensor:
-    """One step of Algorithm 1, from batch `number` on; the metrics of its last updates, float32 [6]."""
+    """One step of Algorithm 1, from batch `number` on; the metrics of its last updates, float32 [7]."""
     settings, accelerator = training.config.optimizer, training.accelerator
     first = accelerator.process_index * training.config.data.batch_size // accelerator.num_processes
     metrics = {}

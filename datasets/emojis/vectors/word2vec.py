@@ -102,7 +102,8 @@ def load_vectors(path: Path) -> EmojiVectors:
     if not matrix.size:
         raise InputError(f"{path} has no vector of an emoji: give a word2vec file whose keys are emojis")
     if not np.isfinite(matrix).all():
-        raise InputError(f"{path} holds NaN or infinity: give a word2vec file of finite vectors")
+        named = " ".join(e for e, vector in zip(row, matrix, strict=True) if not np.isfinite(vector).all())
+        raise InputError(f"{path} holds NaN or infinity for {named}: give a word2vec file of finite vectors")
     return EmojiVectors(tuple(row), matrix, sha256(path), _read_origin(path))
 
 

@@ -391,7 +391,7 @@ def test_generator_loss_with_weights_of_one_is_the_unweighted_one(output: str):
     images, *_ = critic_batch()
     emoji, latent = torch.arange(BATCH) % VOCABULARY, torch.randn(BATCH, 4)
     generator_loss = GeneratorLoss(generator, output == "tied", NLL_WEIGHT)
-    loss, (score, nll) = generator_loss(critic, images, emoji, latent, torch.ones(BATCH))
+    loss, (score, nll, _) = generator_loss(critic, images, emoji, latent, torch.ones(BATCH))
     assert loss.item() == pytest.approx((NLL_WEIGHT * nll - score).item(), rel=1e-6)
 
 
@@ -412,7 +412,7 @@ def test_exact_expectation_is_the_mean_of_sampled_scores(kind: str):
     generator.output.weight.data *= 20  # far from uniform
     image, latent, draws = torch.rand(1, 3, SIZE, SIZE), torch.randn(1, 4), 5000
     loss = GeneratorLoss(generator, True, 0.0)
-    _, (expected, _) = loss(critic, image, torch.zeros(1, dtype=torch.int64), latent, torch.ones(1))
+    _, (expected, *_) = loss(critic, image, torch.zeros(1, dtype=torch.int64), latent, torch.ones(1))
     drawn = draw(generator, image, latent, draws)
     scores = critic.score(critic.embed(image), drawn).detach()
     assert scores.std() > 0

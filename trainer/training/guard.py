@@ -1,0 +1,216 @@
+"""No update is applied whose loss or gradients are not finite, on any rank.
+
+losses of a part ─► backward ─► gradients, averaged over the ranks ─► step ─► Adam's, or a count
+counts ─► read a step later ─► told ─► several in a row: the last checkpoint, and after that the end
+
+A loss that is not finite is made one of the gradients: the mean over the ranks, which DistributedDataParallel
+takes anyway, carries it to all of them, so that all decide alike. The device decides by itself; nobody waits
+for it.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from accelerate import Accelerator
+from torch.nn.utils import get_total_norm
+from tqdm import tqdm
+
+from ...datasets.errors import InputError
+from ..config import Config
+from ..runtime.ranks import precision
+
+IN_A_ROW = 3  # steps without an update of one of the networks, after which training goes back
+RETURNS = 2  # to the same checkpoint; when it fails once more behind it, training ends
+NAMED = 8  # samples, in a line
+NETWORKS = ("critic", "generator")
+COUNTS = ("faults", "faults_in_a_row", "faulty_batch")  # the last: the number of the last one's batch
+LARGEST = torch.finfo(torch.float32).max
+SCALE, GROWTH, BACKOFF, GROWTH_INTERVAL = 2.0**16, 2.0, 0.5, 2000  # of losses in fp16, as torch has them
+
+
+class Guard:
+    """The step of one network's Adam, which must be fused.
+
+    In fp16 the losses are scaled, and a scale that is too large for the gradients is halved: only where
+    none is left is an update that is not applied a fault.
+
+    Args:
+        batch: rows of a batch on this rank.
+        scaled: whether the trunks compute in fp16.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, device: torch.device, *, batch: int, scaled: bool
+    ) -> None:
+        self._optimizer, self._scaled = optimizer, scaled
+        self._scale = torch.tensor(SCALE if scaled else 1.0, dtype=torch.float32, device=device)
+        self._growth = torch.zeros((), dtype=torch.int32, device=device)
+        self._found = torch.zeros((), dtype=torch.float32, device=device)
+        # Both are looked for by a fused Adam: it divides by the one, and does nothing where the other is 1.
+        optimizer.grad_scale = self._scale if scaled else None  # pyright: ignore[reportAttributeAccessIssue]
+        optimizer.found_inf = self._found  # pyright: ignore[reportAttributeAccessIssue]
+        self.counts = torch.zeros(3, dtype=torch.int64, device=device)
+        """What `COUNTS` names."""
+        self.rows = torch.zeros(batch, dtype=torch.bool, device=device)
+        """Which rows of that batch had a loss that was not finite, on this rank."""
+        self.returns = 0
+        """How often training went back since the last update that was applied, or to the same checkpoint."""
+
+    def backward(self, losses: torch.Tensor, parts: int) -> torch.Tensor:
+        """The mean loss of one of the `parts` of a batch; and its gradients, NaN if it is not finite."""
+        loss = losses.mean()
+        told = loss.detach()
+        loss.backward(self._scale / parts + 0 * told)  # 0 times NaN or infinity is NaN
+        return told
+
+    @torch.no_grad()
+    def step(self, batch: torch.Tensor, losses: torch.Tensor) -> None:
+        """Apply an update, or count that it is not.
+
+        A gradient whose square is no number in float32 is one that Adam cannot take, too.
+
+        Args:
+            batch: its number, int64 [].
+            losses: of all of this rank's rows, [batch].
+        """
+        gradients = [p.grad for group in self._optimizer.param_groups for p in group["params"]]
+        bad = ~get_total_norm([each for each in gradients if each is not None]).isfinite()
+        self._found.copy_(bad)
+        self._optimizer.step()
+        if self._scaled:
+            bad &= self._scale <= 1
+            torch._amp_update_scale_(self._scale, self._growth, self._found, GROWTH, BACKOFF, GROWTH_INTERVAL)  # pyright: ignore[reportPrivateImportUsage]
+        count, in_a_row, last = self.counts.unbind()
+        self.counts.copy_(torch.stack([count + bad, (in_a_row + 1) * bad, torch.where(bad, batch, last)]))
+        self.rows.copy_(torch.where(bad, ~losses.isfinite(), self.rows))
+
+    def state_dict(self) -> dict[str, float]:
+        """The numbers that a training goes on with."""
+        numbers = {name: float(count) for name, count in zip(COUNTS, self.counts.tolist(), strict=True)}
+        numbers["returns"] = float(self.returns) if numbers["faults_in_a_row"] else 0.0
+        if self._scaled:
+            numbers |= {"scale": float(self._scale), "_growth_tracker": float(self._growth)}
+        return numbers
+
+    def load_state_dict(self, numbers: Mapping[str, float]) -> None:
+        """Go on with them. The scale is only in those that were saved in fp16."""
+        self.counts.copy_(torch.tensor([int(numbers.get(name, 0)) for name in COUNTS]))
+        self.returns = int(numbers.get("returns", 0))
+        if self._scaled and "scale" in numbers:
+            self._scale.fill_(numbers["scale"])
+            self._growth.fill_(int(numbers["_growth_tracker"]))
+
+    def told(self) -> torch.Tensor:
+        """The counts and the rows, int64 [3 + batch]."""
+        return torch.cat([self.counts, self.rows.long()])
+
+
+class Faults:
+    """What the guards counted, the same on all ranks. It is read a step later: no step is waited for.
+
+    Args:
+        name: what the samples of some rows of a batch are called, by its number.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        accelerator: Accelerator,
+        guards: tuple[Guard, Guard],
+        name: Callable[[int, list[int]], list[str]],
+    ) -> None:
+        settings = config.optimizer
+        self._config, self._accelerator, self._guards, self._name = config, accelerator, guards, name
+        self._updates = (settings.num_critic_steps, settings.num_generator_steps)
+        self._on_gpu = accelerator.device.type == "cuda"
+        shape = torch.stack([guard.told() for guard in guards]).shape
+        self._room = torch.empty(shape, dtype=torch.int64, pin_memory=self._on_gpu)
+        self._there = torch.cuda.Event() if self._on_gpu else None
+        self._begin_to_read()
+        self._counts = [count for count, *_ in self._read()]
+        self._back_at = -1
+
+    def several(self, step: int) -> bool:
+        """Tell of the faults of the step before; whether `IN_A_ROW` steps were without an update."""
+        read = self._read()
+        self._begin_to_read()
+        for network, told, before in zip(NETWORKS, read, self._counts, strict=True):
+            if told[0] > before:
+                self._tell(step - 1, network, told[0] - before, told[2], told[3:])
+        self._counts = [count for count, *_ in read]
+        return any(told[1] >= IN_A_ROW * each for told, each in zip(read, self._updates, strict=True))
+
+    def back(self, load: Callable[[], int], step: int) -> None:
+        """Go on at `step` with the state of the newest checkpoint, which `load` puts in place.
+
+        Raises:
+            InputError: it was gone back to before, or is of a step within such a row, and training failed
+                again.
+        """
+        before = [(guard.counts.clone(), guard.returns) for guard in self._guards]
+        found = load()
+        again = found == self._back_at or any(int(guard.counts[1]) for guard in self._guards)
+        self._back_at = found
+        for guard, (counts, returns) in zip(self._guards, before, strict=True):
+            guard.counts.copy_(counts)
+            guard.counts[1] = 0
+            guard.returns = returns + 1 if again else 1
+        self._begin_to_read()
+        seen = f"Step {step:,}: {IN_A_ROW} steps in a row had losses or gradients that are not finite"
+        if self._guards[0].returns > RETURNS:
+            raise InputError(
+                f"{seen}, also after {RETURNS} returns to the checkpoint of step {found:,}, which is kept. "
+                f"{self._advice()}"
+            )
+        if self._accelerator.is_main_process:
+            tqdm.write(f"{seen}. Back to the weights of step {found:,}, and on with other data.")
+
+    def count(self) -> int:
+        """All faults until now; the device is waited for."""
+        return sum(int(guard.counts[0]) for guard in self._guards)
+
+    def _begin_to_read(self) -> None:
+        self._room.copy_(torch.stack([guard.told() for guard in self._guards]), non_blocking=True)
+        if self._there:
+            self._there.record()
+
+    def _read(self) -> list[list[int]]:
+        if self._there:
+            self._there.synchronize()
+        return self._room.tolist()
+
+    def _tell(self, step: int, network: str, number: int, batch: int, rows: list[int]) -> None:
+        """One line of rank 0 that names the samples of all ranks."""
+        of_all = self._accelerator.gather(torch.tensor(rows, device=self._accelerator.device))
+        assert isinstance(of_all, torch.Tensor)
+        if not self._accelerator.is_main_process:
+            return
+        bad = of_all.nonzero().flatten().tolist()
+        if not bad:
+            where = "in the gradients alone"
+        elif len(bad) == len(of_all):
+            where = "in all of its samples"
+        else:
+            where = "in " + ", ".join(self._name(batch, bad[:NAMED])) + (", …" if len(bad) > NAMED else "")
+        tqdm.write(
+            f"Step {step:,}: {number} update(s) of the {network} left out: not finite in batch {batch:,}, "
+            f"{where}."
+        )
+
+    def _advice(self) -> str:
+        rate = self._config.optimizer.learning_rate
+        other = f"Train into another --out with a --learning-rate below {rate:g}."
+        if precision(self._config) != torch.float32:
+            return f"Go on with --precision float32. If it comes again: {other[0].lower()}{other[1:]}"
+        return other
+
+
+def as_numbers(metrics: torch.Tensor) -> torch.Tensor:
+    """The same with the largest numbers where they are not finite: so files hold numbers alone."""
+    return metrics.nan_to_num(LARGEST, LARGEST, -LARGEST)
+
+
+def finite_mean(metrics: torch.Tensor) -> torch.Tensor:
+    """The mean of what is finite in each column, [n, k] → [k]; NaN where nothing is."""
+    return torch.where(metrics.abs() < LARGEST, metrics, math.nan).nanmean(dim=0)
