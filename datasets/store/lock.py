@@ -85,6 +85,7 @@ class _Waiting:
 
 @contextmanager
 def _locked(path: Path, writer: str, wait: bool) -> Iterator[None]:
+    made = not path.exists()
     path.mkdir(parents=True, exist_ok=True)
     waiting = _Waiting(path, wait)
     while True:
@@ -106,6 +107,9 @@ def _locked(path: Path, writer: str, wait: bool) -> Iterator[None]:
                 yield
             finally:
                 (path / LOCK).unlink(missing_ok=True)
+                if made:
+                    with suppress(OSError):  # something came into it
+                        path.rmdir()
             return
 
 

@@ -23,10 +23,11 @@ class Background:
 
         What was begun before is waited for, and what it raised is raised here.
         """
-        self._wait()
+        self.wait()
         self._begun = self._thread.submit(_in_turn, work)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Wait for what was begun, and raise what it raised."""
         if self._begun:
             self._begun.result()
 
@@ -38,7 +39,7 @@ class Background:
     ) -> None:
         """Wait for the work and raise what it raised; beside another error that is only told."""
         try:
-            self._wait()
+            self.wait()
         except Exception as ours:
             if error is None:
                 raise

@@ -20,10 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from tqdm import tqdm
 
 from ...datasets.errors import InputError
-from ...datasets.store.folder import Folder
+from ...datasets.store.folder import Folder, LocalFolder
+from ...datasets.store.lock import writing
 from ...datasets.stream.held_out import HeldOut
 from ...datasets.stream.quarantine import Quarantined
 from ...datasets.work.progress import TELLING, progress
@@ -45,6 +47,9 @@ from ..runtime.background import Background
 from ..runtime.device_cache import device_cache
 from ..runtime.feed import feed
 from ..runtime.ranks import check_same_start, precision, start
+from ..runtime.signals import Stopped, asked, stop_by_agreement
+from ..runtime.together import together
+from ..runtime.votes import Votes
 from ..tracking import Tracker, tracking
 from ..validation import VAL_SAMPLES, read_val, val_loss
 from .checkpoint import Identity, TrainState, copied, load_checkpoint, save_checkpoint
@@ -59,6 +64,23 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         InputError: something given cannot work; nothing was trained.
     """
     accelerator = start(config)
+    main = accelerator.is_main_process
+    with (
+        together(accelerator, config.run.timeout) as stepped,
+        writing(LocalFolder(run), "emojigan train") if main else nullcontext(),
+    ):
+        accelerator.wait_for_everyone()  # the first rank writes there alone
+        _train(accelerator, config, shards, vectors, run, stepped)
+
+
+def _train(
+    accelerator: Accelerator,
+    config: Config,
+    shards: Folder,
+    vectors: Path,
+    run: Path,
+    stepped: Callable[[], None],
+) -> None:
     main = accelerator.is_main_process
     begun = read_origin(run) if steps_in(run / CHECKPOINTS) else None
     inputs = read_inputs(config, shards, vectors, begun)
@@ -89,6 +111,8 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         resident=resident,
     )
     held_out = read_val(inputs)
+    stop_by_agreement()
+    accelerator.wait_for_everyone()  # nothing is written before each rank can begin
     tags = {"dataset": inputs.origin.dataset, "vectors": inputs.vectors_hash}
     if main:
         write_beginning(run, config, shards, vectors, inputs.origin.going_on(step, inputs.dataset))
@@ -106,6 +130,9 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         progress(config.optimizer.steps, "train", "steps", initial=step, shown=main, form=TELLING) as bar,
         Background() as background,
     ):
+        votes = Votes(accelerator)
+        if votes(asked())[0]:
+            raise _stopped(step, config, main)
         batches, meter = feed(waited, accelerator.device, resident), Meter(training, waited)
         while step < config.optimizer.steps:
             set_learning_rate(training, step)
@@ -113,6 +140,8 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
             update_average(training, step)
             step += 1
             last = step == config.optimizer.steps
+            stops = votes(asked())[0] and not last
+            stepped()
             to_write: list[Callable[[], None]] = []
 
             # Once in a while: metrics, averaged over the ranks and the steps since the last time.
@@ -130,7 +159,7 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
                 to_write.append(partial(save_snapshot, path, facts, average, inputs.weights))
 
             # Once in a while: a checkpoint, which is whole on the disk before the next one is begun.
-            if (step % config.run.checkpoint_steps == 0 or last) and main:
+            if (step % config.run.checkpoint_steps == 0 or last or stops) and main:
                 path = run / CHECKPOINTS
                 to_write.append(partial(save_checkpoint, path, step, copied(state), identity))
             if to_write:
@@ -140,10 +169,18 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
                 left = config.optimizer.steps - step
                 tqdm.write(f"{left:,} steps left: {about(left * each, accelerator)}")
                 sys.stdout.flush()  # into a log, now
+            if stops:
+                background.wait()  # the checkpoint is whole
+                raise _stopped(step, config, main)
     accelerator.wait_for_everyone()  # no rank ends well before the last checkpoint is whole
     accelerator.end_training()
     if main:
         print(f"trained to step {step:,}. Next: emojigan evaluate {run}")
+
+
+def _stopped(step: int, config: Config, main: bool) -> Stopped:
+    told = f"stopped at step {step:,} of {config.optimizer.steps:,}. Run the same command again to go on."
+    return Stopped(told if main else "")
 
 
 def note_quarantined(path: Path, quarantined: Quarantined) -> None:
