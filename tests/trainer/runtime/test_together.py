@@ -22,12 +22,12 @@ def work(refuses):
     import time, torch
     from emojigan.datasets.errors import InputError
     from emojigan.trainer.config import Config
-    from emojigan.trainer.runtime.ranks import start
-    from emojigan.trainer.runtime.together import together
+    from emojigan.trainer.runtime import ranks, together
+    together.BEAT, ranks.LONGER = 0.3, 1.5
     config = Config.model_validate({"run": {"timeout": float(sys.argv[2])}})
-    accelerator = start(config)
+    accelerator = ranks.start(config)
     accelerator.wait_for_everyone()
-    with together(accelerator, config.run.timeout) as stepped:
+    with together.together(accelerator, config.run.timeout) as stepped:
         if str(accelerator.process_index) in refuses:
             raise InputError("This cannot work. Do that.")
         for step in range(10**6):
