@@ -1,6 +1,7 @@
 """A training is stopped by signals, ends with its launcher, is the only one of its run. Real processes."""
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mlflow
@@ -192,3 +193,29 @@ def stop_once(case: Case, whom: str, rng: random.Random) -> None:
         assert case.status() == "KILLED"
     else:
         assert case.checkpoint() == before
+
+
+@pytest.mark.soak
+def test_a_training_that_was_stopped_ends_like_one_that_was_not(case: Case, tmp_path: Path):
+    stopped = replace(case, words=[*case.words, "--steps", "300"])
+    words = [str(tmp_path / "whole") if word == str(case.run) else word for word in stopped.words]
+    whole = replace(stopped, words=words, run=tmp_path / "whole")
+    assert ended(whole.begin())[0] == 0
+    for _ in range(3):
+        process, lines = stopped.begin(), stopped.lines()
+        wait(lambda lines=lines: stopped.lines() > lines + 2, process)
+        process.terminate()
+        assert ended(process)[0] == 75
+    assert 0 < stopped.checkpoint() < 300
+    assert ended(stopped.begin())[0] == 0
+    name = "checkpoints/step-00000300/state.safetensors"
+    assert (stopped.run / name).read_bytes() == (whole.run / name).read_bytes()
+    losses = [read_losses(each.run / "metrics.jsonl") for each in (stopped, whole)]
+    assert losses[0] == losses[1] and len(losses[0]) == 301  # one is of the val split
+
+
+def read_losses(path: Path) -> list[dict[str, float]]:
+    """The metrics that no clock has a part in."""
+    speed = ("train/tuples_per_second", "train/utilisation", "train/data_wait")
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [{key: value for key, value in line.items() if key not in speed} for line in lines]
