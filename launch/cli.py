@@ -12,6 +12,7 @@ import re
 import click
 
 from ..datasets.errors import InputError
+from ..trainer.runtime.signals import Ended, is_to_say, listening
 
 _UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -32,6 +33,11 @@ COMMANDS = {
 }
 
 
+def printable(message: str) -> str:
+    """What a terminal would obey, or not print, escaped."""
+    return _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], message)
+
+
 class UserError(click.ClickException):
     """An error that is the user's to mend: click prints the message alone, in one line.
 
@@ -41,7 +47,7 @@ class UserError(click.ClickException):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        super().__init__(_UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], message))
+        super().__init__(printable(message))
 
 
 class LazyGroup(click.Group):
@@ -61,9 +67,24 @@ class LazyGroup(click.Group):
         """Suggest what was meant; click does so only for commands that are loaded already."""
         if args[0] not in COMMANDS and (close := difflib.get_close_matches(args[0], COMMANDS, 1)):
             ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
+        if args[0] == "train":
+            ctx.with_resource(listening())  # before what it imports, which takes seconds
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
+        """Run the command; of several ranks one says why it ends."""
+        try:
+            return self._invoke(ctx)
+        except Ended as ended:
+            if ended.message:
+                click.echo(printable(ended.message), err=True)
+            raise
+        except click.ClickException as error:
+            if is_to_say():
+                raise
+            raise SystemExit(error.exit_code) from error
+
+    def _invoke(self, ctx: click.Context) -> object:
         """Run the command; what the disk or the network refuses is the user's to mend, in one line."""
         try:
             return super().invoke(ctx)

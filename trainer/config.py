@@ -144,6 +144,12 @@ class RunConfig(Section):
         ge=1,
         description="How many ranks are promised: training refuses to start on another number.",
     )
+    timeout: float = Field(
+        default=5,
+        gt=0,
+        description="Minutes without a step after which ranks that wait for another one end. Longer than a "
+        "snapshot and a checkpoint take.",
+    )
     helpers: int | None = Field(
         default=None, ge=0, description="Threads of each rank that make batches ahead."
     )

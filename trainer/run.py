@@ -9,6 +9,7 @@ runs/first/
   quarantine-0.jsonl           the images that rank 0 found damaged
   checkpoints/step-00000400/   the state to resume from: training/checkpoint.py
   snapshots/step-00000400/     weights to sample from: model/snapshot.py
+  .lock                        there while it is trained: one training at a time; datasets/store/lock.py
   baseline/                    the classifier that it is compared with: evaluation/baselines.py
   evaluation.json              the scores of a snapshot on the test split
   report/index.html            the same for people

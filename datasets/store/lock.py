@@ -2,6 +2,7 @@
 
     writing ─► a disk: a lock of the system on `.lock`, which ends with its process
             ─► a store: a file of one's own in `.writers/`, of a new name every few seconds: a sign of life
+            ─► a disk without such locks, as some networks have: signs of life, too
 
 Of two writers on a store each says that it writes before it lists what others say, so at least one sees the
 other and steps back. This asks of a store only that it lists what was written, which all do. No clocks are
@@ -85,10 +86,14 @@ class _Waiting:
 
 @contextmanager
 def _locked(path: Path, writer: str, wait: bool) -> Iterator[None]:
-    path.mkdir(parents=True, exist_ok=True)
-    waiting = _Waiting(path, wait)
+    waiting, made = _Waiting(path, wait), not path.exists()
     while True:
-        with open(path / LOCK, "a+", encoding="utf-8") as file:
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            file = open(path / LOCK, "a+", encoding="utf-8")  # noqa: SIM115, closed below
+        except FileNotFoundError:
+            continue  # the writer before us took away the folder, which it had made
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -96,7 +101,10 @@ def _locked(path: Path, writer: str, wait: bool) -> Iterator[None]:
                 time.sleep(POLL)
                 continue
             except OSError:  # a network disk may have none
-                tell(f"{path}: this disk has no locks. See that nobody else writes there.")
+                (path / WRITERS).mkdir(exist_ok=True)
+                with _announced(StoreFolder(f"file://{path.absolute()}"), writer, wait):
+                    yield
+                return
             if not _is_at(file.fileno(), path / LOCK):
                 continue  # the writer before us took the file away after we had opened it
             file.truncate(0)
@@ -106,6 +114,9 @@ def _locked(path: Path, writer: str, wait: bool) -> Iterator[None]:
                 yield
             finally:
                 (path / LOCK).unlink(missing_ok=True)
+                if made:
+                    with suppress(OSError):  # something came into it
+                        path.rmdir()
             return
 
 

@@ -27,7 +27,7 @@ class Background:
         self._begun = self._thread.submit(_in_turn, work)
 
     def wait(self) -> None:
-        """Wait for what was begun; raise what it raised."""
+        """Wait for what was begun, and raise what it raised."""
         if self._begun:
             self._begun.result()
 

@@ -3,13 +3,15 @@
 import os
 import time
 import warnings
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 from ...datasets.errors import InputError
 from ..config import Config
+from .together import LONGER
 
 
 def start(config: Config) -> Accelerator:
@@ -19,7 +21,10 @@ def start(config: Config) -> Accelerator:
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(broadcast_buffers=False),
+            InitProcessGroupKwargs(timeout=timedelta(minutes=config.run.timeout, seconds=LONGER)),
+        ],
     )
     ranks, promised = accelerator.num_processes, config.run.world_size
     if promised is not None and promised != ranks:

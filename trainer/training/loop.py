@@ -20,10 +20,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from tqdm import tqdm
 
 from ...datasets.errors import InputError
-from ...datasets.store.folder import Folder
+from ...datasets.store.folder import Folder, LocalFolder
+from ...datasets.store.lock import writing
 from ...datasets.stream.held_out import HeldOut
 from ...datasets.stream.quarantine import Quarantined
 from ...datasets.work.progress import TELLING, progress
@@ -45,6 +47,9 @@ from ..runtime.background import Background
 from ..runtime.device_cache import device_cache
 from ..runtime.feed import feed
 from ..runtime.ranks import check_same_start, precision_name, start
+from ..runtime.signals import Stopped, asked, stop_by_agreement
+from ..runtime.together import together
+from ..runtime.votes import Votes
 from ..tracking import Tracker, tracking
 from ..validation import VAL_SAMPLES, read_val, val_loss
 from ..watch import Watch
@@ -62,6 +67,23 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
             and the checkpoints before are kept.
     """
     accelerator = start(config)
+    main = accelerator.is_main_process
+    with (
+        together(accelerator, config.run.timeout) as stepped,
+        writing(LocalFolder(run), "emojigan train") if main else nullcontext(),
+    ):
+        accelerator.wait_for_everyone()  # the first rank writes there alone
+        _train(accelerator, config, shards, vectors, run, stepped)
+
+
+def _train(
+    accelerator: Accelerator,
+    config: Config,
+    shards: Folder,
+    vectors: Path,
+    run: Path,
+    stepped: Callable[[], None],
+) -> None:
     main = accelerator.is_main_process
     begun = read_origin(run) if steps_in(run / CHECKPOINTS) else None
     inputs = read_inputs(config, shards, vectors, begun)
@@ -106,6 +128,8 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     held_out = read_val(inputs)
     guards = (training.critic_guard, training.generator_guard)
     faults = Faults(config, accelerator, guards, partial(inputs.samples, config))
+    stop_by_agreement()
+    accelerator.wait_for_everyone()  # nothing is written before each rank can begin
     tags = {"dataset": inputs.origin.dataset, "vectors": inputs.vectors_hash}
     if main:
         write_beginning(run, config, shards, vectors, inputs.origin.going_on(step, inputs.dataset))
@@ -124,6 +148,9 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         progress(config.optimizer.steps, "train", "steps", initial=step, shown=main, form=TELLING) as bar,
         Background() as background,
     ):
+        votes = Votes(accelerator)
+        if votes(asked())[0]:
+            raise _stopped(step, config, main)
         batches, meter = feed(waited, accelerator.device, resident), Meter(training, waited, step)
         if main and not step:
             background.start(
@@ -145,8 +172,10 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
                 faults.back(load, step)
                 state.unlogged[:] = unlogged
             last = step == config.optimizer.steps
+            stops = votes(asked())[0] and not last
+            stepped()
             logs = step % config.run.log_steps == 0 or last
-            saves = step % config.run.checkpoint_steps == 0 or last
+            saves = step % config.run.checkpoint_steps == 0 or last or stops
             to_write: list[Callable[[], None]] = []
 
             # Once in a while: metrics, averaged over the ranks and the steps since the last time.
@@ -179,6 +208,9 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
                 left = config.optimizer.steps - step
                 tqdm.write(f"{left:,} steps left: {about(left * each, accelerator)}")
                 sys.stdout.flush()  # into a log, now
+            if stops:
+                background.wait()  # the checkpoint is whole
+                raise _stopped(step, config, main)
     faults.several(step + 1)  # tells of the last step
     accelerator.wait_for_everyone()  # no rank ends well before the last checkpoint is whole
     accelerator.end_training()
@@ -200,6 +232,11 @@ def best_of(run: Path) -> str:
             "--learning-rate, or with smaller --snapshot-steps."
         )
     return f"The best snapshot is {best}. Next: emojigan evaluate {run}"
+
+
+def _stopped(step: int, config: Config, main: bool) -> Stopped:
+    told = f"stopped at step {step:,} of {config.optimizer.steps:,}. Run the same command again to go on."
+    return Stopped(told if main else "")
 
 
 def note_quarantined(path: Path, quarantined: Quarantined) -> None:

@@ -1,5 +1,7 @@
 """Of two writers of a folder one waits or is refused, however they begin and end."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -138,3 +140,32 @@ def test_the_more_wait_the_more_they_ask_of_a_store_but_not_of_each_other(tmp_pa
     for thread in threads:
         thread.join()
     assert done == list(range(16)) and len(reads) <= 2 * 16
+
+
+def test_on_a_disk_without_locks_signs_of_life_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As on a Lustre that is mounted without them."""
+    for name, seconds in {"POLL": 0.02, "BEAT": 0.1, "SILENCE": 1.0}.items():
+        monkeypatch.setattr(module, name, seconds)
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    folder = open_folder(f"{tmp_path}/a run")
+    with writing(folder, "first"):
+        message = "is being written by `first`, process"
+        with pytest.raises(InputError, match=message), writing(folder, "second"):
+            pass
+    killed = tmp_path / "a run" / module.WRITERS / "00000000000000000001-dead-000001-writes"
+    killed.write_text("somebody")
+    with writing(folder, "third"):
+        assert not killed.exists()
+
+
+def test_a_folder_that_was_made_for_the_lock_goes_with_it_unless_something_came_into_it(tmp_path: Path):
+    for name, content in (("empty", None), ("full", "content")):
+        folder = open_folder(f"{tmp_path}/{name}")
+        with writing(folder, "first"):
+            if content:
+                folder.write("file", content)
+        assert (tmp_path / name).exists() is (content is not None)
