@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch.amp.grad_scaler import GradScaler
 
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.atomic import creating_folder
@@ -21,6 +20,7 @@ from emojigan.trainer.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from emojigan.trainer.training.guard import SCALE, Guard
 
 BIAS = "network.0.bias"
 IDENTITY = Identity.of(Config(), "dataset", "vectors")
@@ -267,9 +267,10 @@ def test_a_checkpoint_gives_back_metrics_that_were_not_logged_yet(tmp_path: Path
 
 
 def scaled(precision: str) -> TrainState:
-    """A state with a scaler of gradients, which works in fp16 alone."""
-    scaler = GradScaler("cpu", init_scale=8, enabled=precision == "fp16")
-    return replace(trained(1), scalers={"scaler": scaler})
+    """A state with a guard, which scales losses in fp16 alone."""
+    state = trained(1)
+    guard = Guard(state.optimizers["adam"], torch.device("cpu"), batch=1, scaled=precision == "fp16")
+    return replace(state, others={"guard": guard})
 
 
 @pytest.mark.parametrize("saved", ["fp16", "bf16"])
@@ -279,12 +280,12 @@ def test_a_checkpoint_gives_back_scales_and_may_be_gone_on_from_in_another_preci
 ):
     state = scaled(saved)
     if saved == "fp16":
-        state.scalers["scaler"].load_state_dict({**state.scalers["scaler"].state_dict(), "scale": 2.0})
+        state.others["guard"].load_state_dict({"scale": 2.0, "_growth_tracker": 1})
     save_checkpoint(tmp_path, 1, copied(state), IDENTITY, keep=1)
     again = scaled(loaded)
     assert load_checkpoint(tmp_path, again, IDENTITY) == 1
     if loaded == "fp16":
-        assert again.scalers["scaler"].get_scale() == (2 if saved == "fp16" else 8)
+        assert again.others["guard"].state_dict()["scale"] == (2 if saved == "fp16" else SCALE)
 
 
 def of_steps(steps: int) -> Identity:
