@@ -7,13 +7,11 @@ commands by name, and they import what they need when they run.
 import difflib
 import importlib
 import os
-import re
 
 import click
 
 from ..datasets.errors import InputError
-
-_UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+from ..datasets.printable import printable
 
 # Before torch is imported: OpenMP's threads would wait for each other by spinning, which on cores that are
 # shared with anything else makes a CPU training many times slower.
@@ -41,7 +39,7 @@ class UserError(click.ClickException):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        super().__init__(_UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], message))
+        super().__init__(printable(message))
 
 
 class LazyGroup(click.Group):
@@ -77,9 +75,10 @@ class LazyGroup(click.Group):
         except Exception as error:
             if type(error).__module__ != "mlflow.exceptions":
                 raise
-            store = os.environ.get("MLFLOW_TRACKING_URI", "")
-            first = str(error).splitlines()[0]
-            raise UserError(f"MLflow at {store} (MLFLOW_TRACKING_URI) says: {first}") from error
+            from ..trainer.tracking.server import cause, named, tracking_uri
+
+            store = named(tracking_uri())
+            raise UserError(f"{store} (MLFLOW_TRACKING_URI) {cause(error)}.") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -34,15 +34,16 @@ def evaluate(run: Path, truth: Path | None, baseline_steps: int | None) -> None:
     from ...trainer.evaluation.report import format_table, make_report, write_report
     from ...trainer.forgotten import mark_tags, read_mark
     from ...trainer.run import EVALUATION, REPORT
-    from ...trainer.tracking import log_evaluation
+    from ...trainer.tracking.mlflow_run import log_evaluation
 
     evaluation = score(run, Truth.read(truth) if truth else None, baseline_steps)
     report = make_report(evaluation, run.name)
     page = write_report(report, run / REPORT)
     write_atomic(run / EVALUATION, evaluation.to_json())
     tags = mark_tags(read_mark(run))
-    log_evaluation(run, evaluation.models[0].scores, tags, run / REPORT, run / EVALUATION)
     if evaluation.forgotten:
         click.echo(f"The dataset {evaluation.forgotten.told}; it is judged on what is left.", err=True)
     click.echo(format_table(report.columns, report.floor))
     click.echo(f"\nreport: {page}")
+    scores, step = evaluation.models[0].scores, evaluation.facts.step
+    log_evaluation(run, scores, step, tags, run / REPORT, run / EVALUATION)

@@ -20,7 +20,7 @@ from ..forgotten import Mark, mark_run, mark_tags, read_tag
 from ..model.snapshot import read_facts
 from ..run import CONFIG, INPUTS, REPORT_PAGE, SNAPSHOTS, read_beginning, read_origin, steps_in
 from ..sizes import KEYS
-from ..tracking import mlflow_client
+from ..tracking.server import mlflow_client
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ from ..runtime.background import Background
 from ..runtime.device_cache import device_cache
 from ..runtime.feed import feed
 from ..runtime.ranks import check_same_start, precision, start
-from ..tracking import Tracker, tracking
+from ..tracking.about import About
+from ..tracking.tracker import Tracker, tracking
 from ..validation import VAL_SAMPLES, read_val, val_loss
 from .checkpoint import Identity, TrainState, copied, load_checkpoint, save_checkpoint
 from .pace import Meter, Pace, Waited, about, bar_text, plan
@@ -89,20 +90,20 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         resident=resident,
     )
     held_out = read_val(inputs)
-    tags = {"dataset": inputs.origin.dataset, "vectors": inputs.vectors_hash}
+    tags: dict[str, str] = {}
     if main:
         write_beginning(run, config, shards, vectors, inputs.origin.going_on(step, inputs.dataset))
-        tags |= mark_tags(mark_run(run, inputs.forgotten, begins=step == 0))
+        tags = mark_tags(mark_run(run, inputs.forgotten, begins=step == 0))
         remove_later_snapshots(run, step)
         _tell(training, step, held_out, told)
     recent: list[torch.Tensor] = []
     tied, val = config.model.output == "tied", None
     waited, pace = Waited(stream), Pace(accelerator.device)
-    params = {key: str(value) for key, value in config.flat().items()}
+    of_run = About.of(config, inputs, shards, plan(config, inputs), tags)
     with (
         closing(training),
         closing(stream),
-        tracking(run, resumed_at=step, params=params, tags=tags) if main else nullcontext() as tracker,
+        tracking(run, of_run, resumed_at=step) if main else nullcontext() as tracker,
         progress(config.optimizer.steps, "train", "steps", initial=step, shown=main, form=TELLING) as bar,
         Background() as background,
     ):
@@ -130,8 +131,9 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
                 to_write.append(partial(save_snapshot, path, facts, average, inputs.weights))
 
             # Once in a while: a checkpoint, which is whole on the disk before the next one is begun.
-            if (step % config.run.checkpoint_steps == 0 or last) and main:
+            if (step % config.run.checkpoint_steps == 0 or last) and tracker:
                 path = run / CHECKPOINTS
+                to_write.append(tracker.sync)  # first: a run that goes on from there needs its metrics
                 to_write.append(partial(save_checkpoint, path, step, copied(state), identity))
             if to_write:
                 background.start(*to_write)
@@ -170,6 +172,7 @@ def log_metrics(
     metrics: dict[str, float] = dict(zip(UPDATE_METRICS, losses.mean(dim=0).tolist(), strict=True))
     if not np.isfinite(list(metrics.values())).all():
         raise InputError(f"The losses are no longer finite at step {step}. Lower --learning-rate.")
+    metrics["train/learning_rate"] = training.generator_optimizer.param_groups[0]["lr"].item()
     metrics |= meter.read(len(recent), of_meters)
     if tracker:
         tracker.log(step, metrics)

@@ -1,6 +1,7 @@
 """The numbers of a run reach its folder and MLflow, once, and the MLflow run ends as the training did."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +9,12 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
-from emojigan.trainer import tracking as module
-from emojigan.trainer.tracking import Tracker, run_id_of, tracking
+from emojigan.trainer.tracking import delivery
+from emojigan.trainer.tracking.about import About
+from emojigan.trainer.tracking.delivery import Delivery
+from emojigan.trainer.tracking.mlflow_run import run_id_of
+from emojigan.trainer.tracking.server import mlflow_client
+from emojigan.trainer.tracking.tracker import Tracker, tracking
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +26,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 def client(database: str, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    return module.mlflow_client()
+    return mlflow_client()
 
 
 @pytest.fixture
@@ -31,10 +36,23 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def track(run: Path, steps: range, fail: Callable[[Tracker], None] = lambda _: None) -> None:
+def about(**params: object) -> About:
+    """What is told of a training."""
+    return About(
+        params={key: str(value) for key, value in ({"k": 10} | params).items()},
+        tags={"dataset": "abc"},
+        description="A training of a test.",
+        shards="/data/shards",
+        digest="5" * 64,
+        tuples=300,
+    )
+
+
+def track(
+    run: Path, steps: range, fail: Callable[[Tracker], None] = lambda _: None, of_run: About | None = None
+) -> None:
     """A training of some steps whose metrics tell the step."""
-    start = steps.start - 1
-    with tracking(run, resumed_at=start, params={"k": "10"}, tags={"dataset": "abc"}) as tracker:
+    with tracking(run, of_run or about(), resumed_at=steps.start - 1) as tracker:
         for step in steps:
             tracker.log(step, {"train/loss": step / 2})
             if step % 5 == 0:
@@ -66,10 +84,24 @@ def raising(error: BaseException) -> Callable[[Tracker], None]:
     return fail
 
 
-def killed(tracker: Tracker) -> None:
-    """Leaves as a killed process would: nothing waiting is sent, and nobody ends the run."""
-    tracker.close = lambda status: tracker._file.close()
-    raise KeyboardInterrupt
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def track_and_be_killed(run: Path, steps: range, fail: Callable[[Tracker], None] = lambda _: None) -> None:
+    """The same, left as a killed process would leave it: nothing waiting is sent, and nobody ends the run."""
+
+    def leave(left: Delivery, *_: object) -> None:
+        left._given_up.set()
+        left._ending.set()
+        left._thread.join()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Delivery, "end", leave)
+        track(run, steps, fail)
 
 
 def test_a_training_that_ends_is_finished(run: Path, client: mlflow.MlflowClient):
@@ -113,10 +145,8 @@ def test_mlflow_has_parameters_and_tags(run: Path, client: mlflow.MlflowClient):
 def test_metrics_are_sent_while_training(
     run: Path, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(module, "SEND_EVERY", 0)
-    with pytest.raises(KeyboardInterrupt):
-        track(run, range(1, 4), killed)
-    assert in_mlflow(run, client, "train/loss") == [(1, 0.5), (2, 1), (3, 1.5)]
+    monkeypatch.setattr(delivery, "SEND_EVERY", 0.01)
+    track(run, range(1, 4), lambda _: until(lambda: len(in_mlflow(run, client, "train/loss")) == 3))
 
 
 def test_more_metrics_than_one_call_takes_are_all_sent(run: Path, client: mlflow.MlflowClient):
@@ -145,8 +175,7 @@ def test_a_resumed_training_is_running(run: Path, client: mlflow.MlflowClient):
 def test_metrics_after_the_checkpoint_are_cut_from_the_file_and_come_again(
     run: Path, client: mlflow.MlflowClient
 ):
-    with pytest.raises(KeyboardInterrupt):
-        track(run, range(1, 10), killed)
+    track_and_be_killed(run, range(1, 10))
     track(run, range(7, 12))
     assert in_file(run, "train/loss") == [(step, step / 2) for step in range(1, 12)]
 
@@ -159,13 +188,15 @@ def test_a_line_that_was_half_written_is_cut(run: Path, client: mlflow.MlflowCli
     assert in_file(run, "train/loss") == [(1, 0.5), (2, 1), (3, 1.5)]
 
 
-@pytest.mark.parametrize("every", [0, 1000], ids=["all sent", "none sent"])
+@pytest.mark.parametrize("every", [0.01, 1000], ids=["all sent", "none sent"])
 def test_a_killed_and_resumed_training_has_every_metric_once_in_mlflow(
-    run: Path, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch, every: int
+    run: Path, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch, every: float
 ):
-    monkeypatch.setattr(module, "SEND_EVERY", every)
-    with pytest.raises(KeyboardInterrupt):
-        track(run, range(1, 10), killed)
+    monkeypatch.setattr(delivery, "SEND_EVERY", every)
+    sent = 9 if every < 1 else 0
+    track_and_be_killed(
+        run, range(1, 10), lambda _: until(lambda: len(in_mlflow(run, client, "train/loss")) == sent)
+    )
     track(run, range(7, 12))
     for name in ("train/loss", "val/nll"):
         assert in_mlflow(run, client, name) == in_file(run, name)
@@ -208,5 +239,5 @@ def test_by_default_mlflow_is_a_file_in_the_current_folder(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    module.mlflow_client()
+    mlflow_client()
     assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path / 'mlflow.db'}"
