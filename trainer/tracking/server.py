@@ -39,12 +39,13 @@ def import_mlflow(retries: int = RETRIES) -> None:
     os.environ.setdefault("MLFLOW_TRACKING_URI", tracking_uri())
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a password is in it, too
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER_WITHIN))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(retries))
     import mlflow
 
-    # Else every table of a new database is logged, and every try to open one that is locked.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)
+    # Else every table of a new database is logged, and what cannot be done with one, with a traceback.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     mlflow.set_tracking_uri(tracking_uri())
 
 
@@ -108,10 +109,11 @@ def cause(error: BaseException) -> str:
 
     seen: BaseException | None = error
     while seen:
-        if isinstance(seen, Timeout):
+        if isinstance(seen, Timeout) or "timed out" in str(seen):
             return "does not answer"
         if isinstance(seen, ConnectionError):
             return "cannot be reached"
         seen = seen.__cause__ or seen.__context__
-    text = printable(" ".join(str(error).split())) or type(error).__name__  # half a password has no end
+    text = " ".join(str(error).partition("[SQL:")[0].split()) or type(error).__name__
+    text = printable(text)  # before it is cut: half a password would not be known for one
     return f"says: {text[:TOLD].rstrip('.')}{'…' if len(text) > TOLD else ''}"

@@ -1,6 +1,9 @@
 """The numbers of a run reach its folder and MLflow, once, and the MLflow run ends as the training did."""
 
+import getpass
 import json
+import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +12,12 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
+from emojigan.datasets.errors import InputError
 from emojigan.trainer.tracking import delivery
-from emojigan.trainer.tracking.about import About
+from emojigan.trainer.tracking import tracker as module
+from emojigan.trainer.tracking.about import About, of_this_start
 from emojigan.trainer.tracking.delivery import Delivery
-from emojigan.trainer.tracking.mlflow_run import run_id_of
+from emojigan.trainer.tracking.mlflow_run import log_evaluation, run_id_of
 from emojigan.trainer.tracking.server import mlflow_client
 from emojigan.trainer.tracking.tracker import Tracker, tracking
 
@@ -241,3 +246,127 @@ def test_by_default_mlflow_is_a_file_in_the_current_folder(tmp_path: Path, monke
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     mlflow_client()
     assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def test_damaged_lines_are_told_in_one_line(
+    run: Path, client: mlflow.MlflowClient, capfd: pytest.CaptureFixture[str]
+):
+    track(run, range(1, 3))
+    with open(run / "metrics.jsonl", "ab") as file:
+        file.write(b"\0\0\0\nnull\n\n")
+    track(run, range(3, 4))
+    assert in_mlflow(run, client, "train/loss") == in_file(run, "train/loss") == [(1, 0.5), (2, 1), (3, 1.5)]
+    assert capfd.readouterr() == ("", f"{run / 'metrics.jsonl'}: 3 damaged line(s) are dropped.\n")
+
+
+def test_mlflow_has_the_times_of_the_file(run: Path, client: mlflow.MlflowClient):
+    track(run, range(1, 4))
+    times = [json.loads(line)["time"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    history = client.get_metric_history(of(run, client).info.run_id, "train/loss")
+    assert [metric.timestamp for metric in history] == times
+
+
+def test_mlflow_knows_the_dataset_and_who_started_the_training_where(
+    run: Path, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sys.argv", ["/usr/bin/emojigan", "train", "s3://key:secret@bucket/my shards"])
+    for steps in (range(1, 2), range(2, 3)):
+        track(run, steps)
+    found = of(run, client)
+    (dataset,) = found.inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("shards", "5" * 36)
+    assert json.loads(dataset.dataset.source) == {"uri": "/data/shards"}
+    tags = found.data.tags
+    assert tags["mlflow.source.name"] == "emojigan train 's3://***@bucket/my shards'"
+    assert tags["mlflow.note.content"] == "A training of a test."
+    assert tags["mlflow.user"] == getpass.getuser() and tags["host"] == socket.gethostname()
+
+
+def test_mlflow_knows_the_revision_of_the_code(run: Path, client: mlflow.MlflowClient):
+    track(run, range(1, 2))
+    here = Path(__file__).parent
+    if not (revision := git(here, "rev-parse", "HEAD")):
+        pytest.skip("not a checkout")
+    assert of(run, client).data.tags["mlflow.source.git.commit"] == revision
+
+
+def test_code_that_is_no_part_of_the_checkout_around_it_has_no_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "-c", "user.name=a", "-c", "user.email=a", "commit", "--quiet", "--allow-empty", "-m", "a")
+    assert git(tmp_path, "rev-parse", "HEAD")
+    (tmp_path / "about.py").touch()
+    monkeypatch.setattr("emojigan.trainer.tracking.about.__file__", str(tmp_path / "about.py"))
+    assert "mlflow.source.git.commit" not in of_this_start()
+
+
+def git(folder: Path, *words: str) -> str:
+    return subprocess.run(
+        ["git", "-C", folder, *words], capture_output=True, text=True, check=False
+    ).stdout.strip()
+
+
+def test_what_may_change_when_a_training_is_resumed_is_told_as_it_is_now(
+    run: Path, client: mlflow.MlflowClient
+):
+    track(run, range(1, 2), of_run=about(checkpoint_steps=100))
+    track(run, range(2, 3), of_run=about(checkpoint_steps=50, more=1))
+    data = of(run, client).data
+    assert data.params == {"k": "10", "checkpoint_steps": "100", "more": "1"}
+    assert data.tags["now.checkpoint_steps"] == "50" and "now.k" not in data.tags
+    track(run, range(3, 4), of_run=about(checkpoint_steps=100))
+    assert of(run, client).data.tags["now.checkpoint_steps"] == "100"
+
+
+def test_a_training_that_begins_again_under_another_config_has_an_mlflow_run_of_its_own(
+    run: Path, client: mlflow.MlflowClient
+):
+    track_and_be_killed(run, range(1, 4))
+    before = of(run, client)
+    track(run, range(1, 3), of_run=about(k=20))
+    after = of(run, client)
+    assert before.info.run_id != after.info.run_id
+    assert client.get_run(before.info.run_id).info.status == "KILLED"
+    assert after.data.params == {"k": "20"}
+    assert in_mlflow(run, client, "train/loss") == in_file(run, "train/loss") == [(1, 0.5), (2, 1)]
+
+
+def test_a_run_that_was_begun_but_whose_id_was_not_noted_is_found_again(
+    run: Path, client: mlflow.MlflowClient
+):
+    track(run, range(1, 3))
+    run_id = run_id_of(run)
+    (run / "mlflow_run_id").unlink()
+    track(run, range(3, 4))
+    assert run_id_of(run) == run_id
+
+
+def test_a_run_that_is_deleted_in_mlflow_is_told_with_the_way_out(
+    run: Path, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    track(run, range(1, 2))
+    run_id = run_id_of(run)
+    assert run_id
+    client.delete_run(run_id)
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    track(run, range(2, 3))
+    told = capfd.readouterr().err
+    assert f"mlflow runs restore --run-id {run_id}" in told and "Traceback" not in told
+    assert in_file(run, "train/loss") == [(1, 0.5), (2, 1)]
+
+
+def test_the_scores_of_an_evaluation_are_there_once_at_the_step_of_the_snapshot(
+    run: Path, client: mlflow.MlflowClient
+):
+    track(run, range(1, 8))
+    for _ in range(2):
+        log_evaluation(run, {"nll": 2.5}, 7, {"seen": "yes"}, run / "metrics.jsonl")
+    assert in_mlflow(run, client, "test/nll") == [(7, 2.5)]
+    log_evaluation(run, {"nll": 2.25}, 7, {})  # after people were forgotten
+    assert sorted(in_mlflow(run, client, "test/nll")) == [(7, 2.25), (7, 2.5)]
+
+
+def test_an_evaluation_of_a_run_that_mlflow_does_not_have_says_what_to_do(run: Path):
+    with pytest.raises(InputError, match=r"run its `emojigan train` again"):
+        log_evaluation(run, {"nll": 2.5}, 7, {})
