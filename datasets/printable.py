@@ -4,6 +4,7 @@ Names and ids come from other people, and messages of servers from anywhere: a t
 characters in them, and an address may hold a password.
 """
 
+import json
 import re
 
 # Control characters and lone surrogates; and what turns the direction of writing, so that one name looks like
@@ -17,3 +18,9 @@ def printable(text: object) -> str:
     r"""`text` in one line that is safe to print: `\x1b` for an escape, `https://***@host` for a password."""
     masked = _CREDENTIALS.sub("***@", str(text))
     return _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], masked)
+
+
+def printable_json(content: object, indent: int | None = None) -> str:
+    """`content` as JSON with its emojis as they are; what a terminal would obey is escaped as JSON does."""
+    text = json.dumps(content, ensure_ascii=False, indent=indent)
+    return _UNPRINTABLE.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from ...datasets.printable import printable
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -44,6 +46,6 @@ def evaluate(run: Path, truth: Path | None, baseline_steps: int | None) -> None:
     if evaluation.forgotten:
         click.echo(f"The dataset {evaluation.forgotten.told}; it is judged on what is left.", err=True)
     click.echo(format_table(report.columns, report.floor))
-    click.echo(f"\nreport: {page}")
+    click.echo(f"\nreport: {printable(page)}")
     scores, step = evaluation.models[0].scores, evaluation.facts.step
     log_evaluation(run, scores, step, tags, run / REPORT, run / EVALUATION)

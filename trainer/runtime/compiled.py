@@ -5,6 +5,8 @@ import sys
 import torch
 from torch import nn
 
+from ...datasets.printable import printable
+
 
 class Compiled(nn.Module):
     """The module under torch.compile; the first call that cannot be compiled says so in one line."""
@@ -26,5 +28,8 @@ class Compiled(nn.Module):
                     raise
                 self._compiled.clear()
                 first = str(error).strip().partition("\n")[0]
-                print(f"Not compiled, so slower: {first}. --compile off asks for it.", file=sys.stderr)
+                print(
+                    f"Not compiled, so slower: {printable(first)}. --compile off asks for it.",
+                    file=sys.stderr,
+                )
         return self.module(*inputs)

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...datasets.printable import printable
 from ...datasets.shards.manifest import Manifest, lineage
 from ...datasets.store.atomic import is_whole
 from ..config import DEFAULT, RunConfig, resolve
@@ -53,7 +54,7 @@ class Trained:
             lines = [f"{self.name} was not trained with them: they were held out."]
         if self.report and self.theirs.tuples > self.theirs.train_tuples:
             lines += [f"{self.report} may show their pictures. Make it again:", f"  {self.evaluate}"]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def losses_of(manifest: Manifest, accounts: Collection[str]) -> dict[str, Loss]:

@@ -20,7 +20,7 @@ from .metrics_file import MetricsFile, cut
 
 START_WITHIN = 15.0  # seconds, for MLflow to be imported and its database, but no server, to be opened
 PATIENCE = 60.0  # seconds at the end of a training, for what is not delivered
-HASTE = 5.0  # the same where it ends early
+HASTE = 3.0  # the same where it ends early
 
 
 class Tracker:

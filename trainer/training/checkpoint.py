@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch.amp.grad_scaler import GradScaler
 
 from ...datasets.errors import InputError
+from ...datasets.printable import printable
 from ...datasets.store.atomic import creating_folder, is_whole
 from ..config import Config
 from ..run import step_name, steps_in
@@ -110,7 +111,7 @@ def load_checkpoint(
     if path is None:
         raise InputError(f"Every checkpoint in {folder} is damaged. Remove that folder to start again.")
     for damaged in paths[: paths.index(path)]:
-        print(f"{damaged} is damaged; trying the one before.")
+        print(printable(f"{damaged} is damaged; trying the one before."))
     content = json.loads((path / "state.json").read_text(encoding="utf-8"))
     saved = content["identity"]
     if saved["dataset"] in ancestors:

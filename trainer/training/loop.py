@@ -23,6 +23,7 @@ import torch
 from tqdm import tqdm
 
 from ...datasets.errors import InputError
+from ...datasets.printable import printable
 from ...datasets.store.folder import Folder
 from ...datasets.stream.held_out import HeldOut
 from ...datasets.stream.quarantine import Quarantined
@@ -145,13 +146,13 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
     accelerator.wait_for_everyone()  # no rank ends well before the last checkpoint is whole
     accelerator.end_training()
     if main:
-        print(f"trained to step {step:,}. Next: emojigan evaluate {run}")
+        print(printable(f"trained to step {step:,}. Next: emojigan evaluate {run}"))
 
 
 def note_quarantined(path: Path, quarantined: Quarantined) -> None:
     """Tell of a damaged image, and add a line to the quarantine file of this rank."""
     what = f"{quarantined.shard} {quarantined.key or '(all of it)'}: {quarantined.reason}"
-    tqdm.write(f"quarantined: {what}", file=sys.stderr)
+    tqdm.write(printable(f"quarantined: {what}"), file=sys.stderr)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(quarantined), ensure_ascii=False) + "\n")
