@@ -7,14 +7,12 @@ commands by name, and they import what they need when they run.
 import difflib
 import importlib
 import os
-import re
 
 import click
 
 from ..datasets.errors import InputError
+from ..datasets.printable import printable
 from ..trainer.runtime.signals import Ended, is_to_say, listening
-
-_UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 # Before torch is imported: OpenMP's threads would wait for each other by spinning, which on cores that are
 # shared with anything else makes a CPU training many times slower.
@@ -31,11 +29,6 @@ COMMANDS = {
     "register": "Put the model of a run into the MLflow registry.",
     "predict": "Ask a model what people would react with.",
 }
-
-
-def printable(message: str) -> str:
-    """What a terminal would obey, or not print, escaped."""
-    return _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], message)
 
 
 class UserError(click.ClickException):
@@ -98,9 +91,10 @@ class LazyGroup(click.Group):
         except Exception as error:
             if type(error).__module__ != "mlflow.exceptions":
                 raise
-            store = os.environ.get("MLFLOW_TRACKING_URI", "")
-            first = str(error).splitlines()[0]
-            raise UserError(f"MLflow at {store} (MLFLOW_TRACKING_URI) says: {first}") from error
+            from ..trainer.tracking.server import cause, named, tracking_uri
+
+            store = named(tracking_uri())
+            raise UserError(f"{store} (MLFLOW_TRACKING_URI) {cause(error)}.") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -39,7 +39,7 @@ from emojigan.trainer.inputs import Inputs, read_inputs
 from emojigan.trainer.model.snapshot import read_facts
 from emojigan.trainer.run import REPORT_PAGE, Origin
 from emojigan.trainer.runtime.ranks import check_same_start
-from emojigan.trainer.tracking import run_id_of
+from emojigan.trainer.tracking.mlflow_run import run_id_of
 from emojigan.trainer.validation import read_val
 
 EMOJIS = "😍😂🔥🐶🌊🍕🎉💔🦄"

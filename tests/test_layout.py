@@ -36,15 +36,17 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
     ),
     "trainer/model": "datasets/store datasets/emojis trainer",
     "trainer/runtime": "datasets/work datasets/stream trainer",
+    "trainer/tracking": "datasets/store trainer",
     "trainer/training": (
-        "datasets/store datasets/work datasets/stream trainer trainer/model trainer/runtime"
+        "datasets/store datasets/work datasets/stream trainer trainer/model trainer/runtime trainer/tracking"
     ),
     "trainer/evaluation": (
         "datasets/store datasets/work datasets/emojis datasets/emojis/vectors "
         "datasets/stream datasets/worlds trainer trainer/model trainer/training"
     ),
     "trainer/serving": (
-        "datasets/store datasets/posts datasets/images datasets/emojis datasets/shards trainer trainer/model"
+        "datasets/store datasets/posts datasets/images datasets/emojis datasets/shards trainer trainer/model "
+        "trainer/tracking"
     ),
 }
 ROOMS = {*MAY_IMPORT, "launch", "launch/commands"}

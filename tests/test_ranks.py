@@ -18,7 +18,7 @@ from emojigan.datasets.store.atomic import is_whole
 from emojigan.launch.cli import main
 from emojigan.trainer.config import Config
 from emojigan.trainer.runtime import ranks
-from emojigan.trainer.tracking import run_id_of
+from emojigan.trainer.tracking.mlflow_run import run_id_of
 
 ROOT = Path(__file__).parents[1]
 TINY = {"trunk_width": 4, "feature_dim": 8, "hidden_dim": 16, "latent_dim": 4}

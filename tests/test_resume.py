@@ -22,7 +22,7 @@ from emojigan.datasets.shards.manifest import read_manifest, write_manifest
 from emojigan.datasets.store.atomic import is_whole
 from emojigan.datasets.store.folder import LocalFolder
 from emojigan.launch.cli import main
-from emojigan.trainer.tracking import run_id_of
+from emojigan.trainer.tracking.mlflow_run import run_id_of
 from emojigan.trainer.training import loop, step
 from emojigan.trainer.training.noise import uniform
 
@@ -105,7 +105,7 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(uninter
 
 
 def without_speed(line: dict[str, float]) -> dict[str, float]:
-    speed = ("train/tuples_per_second", "train/utilisation", "train/data_wait")
+    speed = ("time", "train/tuples_per_second", "train/utilisation", "train/data_wait")
     return {name: value for name, value in line.items() if name not in speed}
 
 

@@ -18,7 +18,8 @@ from emojigan.datasets.shards.manifest import read_manifest
 from emojigan.datasets.store.folder import LocalFolder
 from emojigan.launch.cli import main
 from emojigan.trainer.serving import registry
-from emojigan.trainer.tracking import mlflow_client, run_id_of
+from emojigan.trainer.tracking.mlflow_run import run_id_of
+from emojigan.trainer.tracking.server import mlflow_client
 
 from .one_person import NUM_POSTS, instagram, mastodon, x
 

@@ -26,6 +26,7 @@ from ..errors import InputError
 from ..posts.limits import too_bad
 from ..posts.outcomes import BROKEN_FILES, DISGUISED_EMOJIS, DUPLICATE_ID, LEFT_OUT, USED
 from ..posts.post import Reject
+from ..printable import printable
 from ..shards.layout import BEGUN, BUILD_FOLDER, MANIFEST, REJECTS, index_name, is_begun, leftovers
 from ..shards.manifest import SPLIT_BY, Manifest, ShardEntry, read_manifest, split_by_count, write_manifest
 from ..shards.vocabulary import why_empty
@@ -181,7 +182,7 @@ def _complete(manifest: Manifest, survey: Survey, folder: Folder) -> Manifest:
     if (manifest.options.get("source"), manifest.canonical_version) != (survey.content, CANONICAL_VERSION):
         raise InputError(_other_dataset(folder))
     folder.remove_folder(BUILD_FOLDER)
-    print(f"{folder} holds this dataset already, complete.", file=sys.stderr)
+    print(printable(f"{folder} holds this dataset already, complete."), file=sys.stderr)
     return manifest
 
 
@@ -221,7 +222,7 @@ def _digest_all(
     if disguised:
         print(
             f"{disguised} posts have no emoji, but something that was one before it was exported: &#128514;, "
-            f":joy:, \\ud83d\\ude02 or ðŸ˜‚. They are left out. The first is {example}.",
+            f":joy:, \\ud83d\\ude02 or ðŸ˜‚. They are left out. The first is {printable(example)}.",
             file=sys.stderr,
         )
 
@@ -265,8 +266,9 @@ def _tell_crowd(folder: Folder, plan: Plan) -> None:
     used = sum(len(task.samples) for task in plan.tasks)
     if size >= CROWD and size * CROWD >= used:
         part = read_part(folder, chunk)
+        where = printable(part.where(part.post[row]))
         print(
-            f"{size} images look like that of {part.where(part.post[row])}, and stay in one split only. "
+            f"{size} images look like that of {where}, and stay in one split only. "
             "If it stands for images that are missing, leave these posts out.",
             file=sys.stderr,
         )

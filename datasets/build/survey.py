@@ -16,6 +16,7 @@ from ..posts.limits import SHOWN, check_broken, too_bad
 from ..posts.outcomes import BROKEN_FILES
 from ..posts.post import Post, Reject
 from ..posts.read import read_posts
+from ..printable import printable
 from ..work.progress import progress
 from .digest import Chunk
 from .options import BuildOptions
@@ -107,7 +108,7 @@ def _tell_unknown(accounts: list[str]) -> None:
     if accounts:
         named = ", ".join(f"@{account}" for account in accounts[:SHOWN])
         print(
-            f"{len(accounts)} accounts of the deny list are nobody's here: {named}"
+            f"{len(accounts)} accounts of the deny list are nobody's here: {printable(named)}"
             f"{', …' if len(accounts) > SHOWN else ''}. An archive's are called as in @x/12345 or "
             "@mastodon/https://m.social/users/ann.",
             file=sys.stderr,

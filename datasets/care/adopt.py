@@ -23,6 +23,7 @@ from ..errors import InputError
 from ..posts.limits import check_broken, too_bad
 from ..posts.outcomes import LEFT_OUT, USED, WITHOUT_EMOJI
 from ..posts.post import Reject
+from ..printable import printable
 from ..shards.index import count_posts, index_rows, read_index
 from ..shards.layout import (
     BEGUN,
@@ -134,7 +135,7 @@ def _complete(folder: Folder, options: BuildOptions, tars: list[str]) -> Manifes
             f"{folder} holds a dataset already. To adopt its tars anew, remove its {MANIFEST} first."
         )
     folder.remove_folder(BUILD_FOLDER)
-    print(f"{folder} holds this dataset already, complete.", file=sys.stderr)
+    print(printable(f"{folder} holds this dataset already, complete."), file=sys.stderr)
     return manifest
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..emojis.text import display
 from ..posts.outcomes import BROKEN_FILES, FORGOTTEN, USED
+from ..printable import printable
 from ..shards.layout import SPLITS
 from ..shards.manifest import Manifest
 
@@ -121,6 +122,7 @@ def page(manifest: Manifest) -> str:
 
 def _histogram(counts: dict[str, int], most: int | None = None) -> list[str]:
     """A line with a bar for each of the first `most` counts; shares are of all."""
+    counts = {printable(what): count for what, count in counts.items()}
     total, longest = sum(counts.values()), max(counts.values(), default=0)
     wide = max(map(len, counts), default=0) if most is None else 0  # emojis have widths of their own
     return [
@@ -130,4 +132,4 @@ def _histogram(counts: dict[str, int], most: int | None = None) -> list[str]:
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {what}" for what, count in counts.items())
+    return ", ".join(f"{count:,} {printable(what)}" for what, count in counts.items())

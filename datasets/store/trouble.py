@@ -14,6 +14,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..printable import printable
 
 T = TypeVar("T")
 WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds, before the second try, the third, …
@@ -53,7 +54,7 @@ def tell(message: str) -> None:
     """Print a line, once a process, without spoiling a progress bar."""
     if message not in _told:
         _told.add(message)
-        tqdm.write(message, file=sys.stderr)
+        tqdm.write(printable(message), file=sys.stderr)
 
 
 def _cause(error: OSError, place: object) -> str:

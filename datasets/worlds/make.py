@@ -21,6 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..printable import printable
 from ..store.atomic import write_atomic
 from ..work.processes import worker_pool
 from .captions import caption
@@ -140,7 +141,7 @@ def make_world(out: Path, *, posts: int, seed: int, workers: int) -> None:
         if made_with != options:
             raise InputError(f"{out} was made with {made_with}: give the same, or choose another folder.")
         if posts_file.exists():
-            print(f"{out} is complete: nothing to do.", file=sys.stderr)
+            print(printable(f"{out} is complete: nothing to do."), file=sys.stderr)
             return
     elif posts_file.exists() or photos.exists():
         raise InputError(f"{out} holds other posts: choose another folder.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ...datasets.printable import printable
 from ...datasets.shards.layout import MANIFEST
 from ...datasets.work.progress import duration
 from ...datasets.worlds.truth import TRUTH
@@ -76,8 +77,8 @@ def _step(number: int, *words: str | Path | int, makes: Path | None = None) -> N
     from ..cli import main
 
     command = [str(word) for word in words]
-    click.secho(f"\n[{number}/{STEPS}] $ emojigan {shlex.join(command)}", bold=True)
+    click.secho(f"\n[{number}/{STEPS}] $ emojigan {printable(shlex.join(command))}", bold=True)
     if makes and makes.exists():
-        click.echo(f"{makes} is there already")
+        click.echo(f"{printable(makes)} is there already")
     else:
         main.main(command, standalone_mode=False)

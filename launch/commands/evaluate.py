@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ...datasets.printable import printable
 from ...datasets.store.folder import Folder
 from ..parameters import FOLDER
 
@@ -49,7 +50,7 @@ def evaluate(
     from ...trainer.evaluation.report import format_table, make_report, write_report
     from ...trainer.forgotten import mark_tags, read_mark
     from ...trainer.run import EVALUATION, REPORT
-    from ...trainer.tracking import log_evaluation
+    from ...trainer.tracking.mlflow_run import log_evaluation
 
     world = Truth.read(truth) if truth else None
     evaluation = score(run, world, baseline_steps, shards=shards, vectors=vectors)
@@ -57,8 +58,9 @@ def evaluate(
     page = write_report(report, run / REPORT)
     write_atomic(run / EVALUATION, evaluation.to_json())
     tags = mark_tags(read_mark(run))
-    log_evaluation(run, evaluation.models[0].scores, tags, run / REPORT, run / EVALUATION)
     if evaluation.forgotten:
         click.echo(f"The dataset {evaluation.forgotten.told}; it is judged on what is left.", err=True)
     click.echo(format_table(report.columns, report.floor))
-    click.echo(f"\nreport: {page}")
+    click.echo(f"\nreport: {printable(page)}")
+    scores, step = evaluation.models[0].scores, evaluation.facts.step
+    log_evaluation(run, scores, step, tags, run / REPORT, run / EVALUATION)

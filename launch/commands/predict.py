@@ -1,9 +1,10 @@
 """`emojigan predict`."""
 
-import json
 from pathlib import Path
 
 import click
+
+from ...datasets.printable import printable, printable_json
 
 BAR = 40  # characters of a probability of 1
 
@@ -39,14 +40,13 @@ def predict(model: str, photos: tuple[Path, ...], top_k: int, samples: int, seed
 
     answers, mark = ask(model, list(photos), num_samples=samples, top_k=top_k, seed=seed)
     if mark:
-        click.echo(f"Warning: {model} {mark.warning}.", err=True)
+        click.echo(printable(f"Warning: {model} {mark.warning}."), err=True)
     for photo, answer in zip(photos, answers, strict=True):
         if as_json:
-            click.echo(json.dumps({"photo": str(photo), "emojis": answer}, ensure_ascii=False))
+            click.echo(printable_json({"photo": str(photo), "emojis": answer}))
             continue
-        click.echo(photo)
+        click.echo(printable(photo))
         for row in answer:
             bar = "█" * round(BAR * row["p"]) or "▏"
-            click.echo(
-                f"  {row['emoji']} {row['p']:>6.1%} {bar} {name(canonical(row['emoji']) or row['emoji'])}"
-            )
+            words = name(canonical(row["emoji"]) or row["emoji"])
+            click.echo(printable(f"  {row['emoji']} {row['p']:>6.1%} {bar} {words}"))

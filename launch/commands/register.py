@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from ...datasets.printable import printable
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -20,10 +22,10 @@ def register(run: Path, name: str) -> None:
     from ...trainer.serving.registry import register as register_run
 
     result = register_run(run, name)
-    click.echo(f"registered models:/{result.name}/{result.version}")
+    click.echo(printable(f"registered models:/{result.name}/{result.version}"))
     if result.forgotten:
         click.echo(f"Warning: it {result.forgotten.warning}. Retrain it.", err=True)
     if result.champion:
-        click.echo(f"it is models:/{result.name}@{CHAMPION} now")
+        click.echo(printable(f"it is models:/{result.name}@{CHAMPION} now"))
     else:
         click.echo("it does not beat the marginal baseline, so no champion is made of it")

@@ -1,10 +1,10 @@
 """`emojigan shards`: the commands of the files beside this one, and verify and stats."""
 
-import json
 from dataclasses import asdict
 
 import click
 
+from ...datasets.printable import printable, printable_json
 from ...datasets.store.folder import Folder
 from ..parameters import FOLDER, workers_option
 from .shards_build import adopt, build, index
@@ -43,10 +43,10 @@ def verify(ctx: click.Context, folder: Folder, as_json: bool, workers: int) -> N
     report = check(folder.absolute(), read_manifest(folder), workers=workers)
     faults = report.faults
     for name in report.unnamed:
-        click.echo(f"Warning: {folder}/{name} belongs to no shard.", err=True)
+        click.echo(printable(f"Warning: {folder}/{name} belongs to no shard."), err=True)
     for fault in faults if as_json else faults[:FAULTS]:
         words = " ".join(filter(None, (fault.file, fault.key)))
-        click.echo(json.dumps(asdict(fault), ensure_ascii=False) if as_json else f"{words}: {fault.reason}")
+        click.echo(printable_json(asdict(fault)) if as_json else printable(f"{words}: {fault.reason}"))
     if not as_json and len(faults) > FAULTS:
         click.echo(f"and {len(faults) - FAULTS} more (--json tells all)")
     verdict = f"{len(faults):,} faults" if faults else "Whole"
@@ -71,5 +71,5 @@ def stats(folder: Folder, as_json: bool) -> None:
     from ...datasets.shards.manifest import read_manifest
 
     manifest = read_manifest(folder)
-    figures = json.dumps(summarise(manifest), ensure_ascii=False, indent=1) if as_json else page(manifest)
+    figures = printable_json(summarise(manifest), indent=1) if as_json else page(manifest)
     click.echo(figures)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...datasets.errors import InputError
+from ...datasets.printable import printable
 from ...datasets.store.folder import Folder
 from ..parameters import FOLDER, workers_option
 
@@ -109,7 +110,7 @@ def forget(
         if each not in found.accounts and not was_forgotten(manifest, each)
     ]
     for name in missing:
-        click.echo(f"{name} is nowhere in {folder}.", err=True)
+        click.echo(printable(f"{name} is nowhere in {folder}."), err=True)
     click.echo(
         f"{'Would forget' if dry_run else 'Forgot'} {len(found.accounts)} accounts: {found.posts:,} posts, "
         f"{found.tuples:,} tuples, {found.images:,} images, in {found.shards} of "
@@ -137,12 +138,12 @@ def _tell_trained(
     losses, shards = losses_of(manifest, accounts), str(folder.absolute())
     runs = {each: runs_in(each) for each in folders}
     for each in (each for each in folders if not runs[each]):
-        click.echo(f"{each} holds no run.", err=True)
+        click.echo(printable(f"{each} holds no run."), err=True)
     for run in (run for each in folders for run in runs[each]):
         try:
             trained = in_folder(run, losses, shards, dry_run=dry_run)
         except InputError as error:  # the others are told all the same
-            click.echo(f"{run} cannot be looked at: {error}", err=True)
+            click.echo(printable(f"{run} cannot be looked at: {error}"), err=True)
         else:
             click.echo(trained.told(dry_run=dry_run)) if trained else None
     if mlflow:

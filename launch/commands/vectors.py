@@ -6,6 +6,7 @@ import click
 
 from ...datasets.errors import InputError
 from ...datasets.posts.read import FORMATS
+from ...datasets.printable import printable
 from ...datasets.store.folder import Folder
 from ..parameters import FOLDER
 
@@ -95,10 +96,12 @@ def build(out: Path, method: str | None, **given) -> None:
     save_vectors(table, out, origin)
     written = load_vectors(out)
     for fact, value in origin.facts.items():
-        click.echo(f"{fact}: {value}")
+        click.echo(printable(f"{fact}: {value}"))
     count, dimension = written.matrix.shape
     filled = f", {len(origin.filled)} of them filled" if origin.filled else ""
-    click.echo(f"{out}: {count} emojis{filled}, {dimension} dimensions, sha256 {written.sha256[:12]}")
+    click.echo(
+        f"{printable(out)}: {count} emojis{filled}, {dimension} dimensions, sha256 {written.sha256[:12]}"
+    )
 
 
 @vectors.command()
@@ -125,7 +128,7 @@ def report(file: Path, shards: Folder | None, out: Path) -> None:
     found = examine(load_vectors(file), file.name, vocabulary)
     write_page(found, out)
     click.echo(format_table(found))
-    click.echo(f"{out} shows them")
+    click.echo(f"{printable(out)} shows them")
 
 
 def _make(method: str, options: dict):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ...datasets.printable import printable
 from ..parameters import workers_option
 
 
@@ -39,4 +40,6 @@ def make(out: Path, posts: int, seed: int, workers: int) -> None:
     from ...datasets.worlds.photographs import EMOJIS, PHOTOGRAPHS
 
     make_world(out, posts=posts, seed=seed, workers=workers)
-    click.echo(f"{posts:,} posts of {len(PHOTOGRAPHS)} photographs with {len(EMOJIS)} emojis in {out}")
+    click.echo(
+        f"{posts:,} posts of {len(PHOTOGRAPHS)} photographs with {len(EMOJIS)} emojis in {printable(out)}"
+    )

@@ -10,6 +10,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from ...datasets.printable import printable
+
 
 class Background:
     """Does one piece of work at a time, and finishes what was begun however its block ends."""
@@ -44,7 +46,7 @@ class Background:
             if error is None:
                 raise
             if ours is not error:
-                tqdm.write(f"{type(ours).__name__}: {ours}", file=sys.stderr)
+                tqdm.write(printable(f"{type(ours).__name__}: {ours}"), file=sys.stderr)
         finally:
             self._thread.shutdown()
 

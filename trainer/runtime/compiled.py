@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from ...datasets.printable import printable
 from ...datasets.store.trouble import tell
 
 
@@ -28,5 +29,5 @@ class Compiled(nn.Module):
                     raise
                 self._compiled.clear()
                 first = str(error).strip().partition("\n")[0]
-                tell(f"Not compiled, so slower: {first}. --compile off asks for it.")
+                tell(f"Not compiled, so slower: {printable(first)}. --compile off asks for it.")
         return self.module(*inputs)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...datasets.errors import InputError
 from ..forgotten import Mark, read_tag
-from ..tracking import mlflow_client
+from ..tracking.server import mlflow_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

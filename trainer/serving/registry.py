@@ -20,7 +20,8 @@ from ...datasets.store.atomic import SUMS, sha256
 from ..forgotten import Mark, mark_tags, read_mark
 from ..model.snapshot import read_facts
 from ..run import EVALUATION, SNAPSHOTS
-from ..tracking import mlflow_client, run_id_of
+from ..tracking.mlflow_run import needed_run_id
+from ..tracking.server import mlflow_client
 
 CHAMPION = "champion"
 PACKAGE = Path(__file__).parents[2]
@@ -60,8 +61,7 @@ def register(run: Path, name: str) -> Registered:
     known = [
         v for v in client.search_model_versions(f"name = '{name}'") if v.tags.get(SNAPSHOT_TAG) == identity
     ]
-    run_id = run_id_of(run)
-    assert run_id is not None, f"{run} was trained without MLflow"
+    run_id = needed_run_id(run)
     if known:
         number = known[0].version
     else:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...datasets.printable import printable
 from ...datasets.shards.manifest import Manifest, lineage
 from ...datasets.store.atomic import is_whole
 from ..config import DEFAULT, RunConfig, resolve
@@ -20,7 +21,7 @@ from ..forgotten import Mark, mark_run, mark_tags, read_tag
 from ..model.snapshot import read_facts
 from ..run import CONFIG, INPUTS, REPORT_PAGE, SNAPSHOTS, read_beginning, read_origin, steps_in
 from ..sizes import KEYS
-from ..tracking import mlflow_client
+from ..tracking.server import mlflow_client
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Trained:
             lines = [f"{self.name} was not trained with them: they were held out."]
         if self.report and self.theirs.tuples > self.theirs.train_tuples:
             lines += [f"{self.report} may show their pictures. Make it again:", f"  {self.evaluate}"]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def losses_of(manifest: Manifest, accounts: Collection[str]) -> dict[str, Loss]:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ...datasets.errors import InputError
+from ...datasets.printable import printable
 from ...datasets.store.atomic import creating_folder, is_whole
 from ...datasets.store.trouble import MISSING
 from ..config import Config
@@ -136,11 +137,11 @@ def load_checkpoint(
     paths = steps_in(folder)[::-1]
     for path in paths:
         if not is_whole(path):
-            print(f"{path} is damaged.")
+            print(printable(f"{path} is damaged."))
             continue
         tensors, step, saved = _read(path)
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
-            print(f"{path} holds numbers that are not finite.")
+            print(printable(f"{path} holds numbers that are not finite."))
             continue
         if saved["dataset"] in ancestors:
             saved["dataset"] = identity.dataset

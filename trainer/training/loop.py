@@ -24,6 +24,7 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from ...datasets.errors import InputError
+from ...datasets.printable import printable
 from ...datasets.store.folder import Folder, LocalFolder
 from ...datasets.store.lock import writing
 from ...datasets.stream.held_out import HeldOut
@@ -50,7 +51,8 @@ from ..runtime.ranks import check_same_start, precision_name, start
 from ..runtime.signals import Stopped, asked, stop_by_agreement
 from ..runtime.together import together
 from ..runtime.votes import Votes
-from ..tracking import Tracker, tracking
+from ..tracking.about import About
+from ..tracking.tracker import Tracker, tracking
 from ..validation import VAL_SAMPLES, read_val, val_loss
 from ..watch import Watch
 from .checkpoint import Identity, TrainState, copied, load_checkpoint, save_checkpoint, warm_start
@@ -130,21 +132,21 @@ def _train(
     faults = Faults(config, accelerator, guards, partial(inputs.samples, config))
     stop_by_agreement()
     accelerator.wait_for_everyone()  # nothing is written before each rank can begin
-    tags = {"dataset": inputs.origin.dataset, "vectors": inputs.vectors_hash}
+    tags: dict[str, str] = {}
     if main:
         write_beginning(run, config, shards, vectors, inputs.origin.going_on(step, inputs.dataset))
-        tags |= mark_tags(mark_run(run, inputs.forgotten, begins=step == 0))
+        tags = mark_tags(mark_run(run, inputs.forgotten, begins=step == 0))
         remove_later_snapshots(run, step)
         _tell(training, step, held_out, told)
     finished = step == config.optimizer.steps
     recent: list[torch.Tensor] = []  # metrics of this rank alone
     tied, val = config.model.output == "tied", None
     waited, pace = Waited(stream), Pace(accelerator.device)
-    params = {key: str(value) for key, value in config.flat().items()}
+    of_run = About.of(config, inputs, shards, plan(config, inputs), tags)
     with (
         closing(training),
         closing(stream),
-        tracking(run, resumed_at=step, params=params, tags=tags) if main else nullcontext() as tracker,
+        tracking(run, of_run, resumed_at=step) if main else nullcontext() as tracker,
         progress(config.optimizer.steps, "train", "steps", initial=step, shown=main, form=TELLING) as bar,
         Background() as background,
     ):
@@ -198,8 +200,9 @@ def _train(
                 to_write.append(partial(save_snapshot, path, facts, average, inputs.weights))
 
             # Once in a while: a checkpoint, which is whole on the disk before the next one is begun.
-            if saves and main:
+            if saves and tracker:
                 path = run / CHECKPOINTS
+                to_write.append(tracker.sync)  # first: a run that goes on from there needs its metrics
                 to_write.append(partial(save_checkpoint, path, step, copied(state), identity, keep=keep))
             if to_write:
                 background.start(*to_write)
@@ -215,12 +218,11 @@ def _train(
     accelerator.wait_for_everyone()  # no rank ends well before the last checkpoint is whole
     accelerator.end_training()
     if main and step < config.optimizer.steps:
-        print(f"stopped at step {step:,}: it {' and '.join(watch.signs)}. {best_of(run)}")
+        print(printable(f"stopped at step {step:,}: it {' and '.join(watch.signs)}. {best_of(run)}"))
     elif main:
         already = f"already, at its last step, {step:,}" if finished else f"to step {step:,}"
-        print(
-            f"trained {already}. Next: emojigan evaluate {run}{', or --steps for more' if finished else ''}"
-        )
+        more = ", or --steps for more" if finished else ""
+        print(printable(f"trained {already}. Next: emojigan evaluate {run}{more}"))
 
 
 def best_of(run: Path) -> str:
@@ -242,7 +244,7 @@ def _stopped(step: int, config: Config, main: bool) -> Stopped:
 def note_quarantined(path: Path, quarantined: Quarantined) -> None:
     """Tell of a damaged image, and add a line to the quarantine file of this rank."""
     what = f"{quarantined.shard} {quarantined.key or '(all of it)'}: {quarantined.reason}"
-    tqdm.write(f"quarantined: {what}", file=sys.stderr)
+    tqdm.write(printable(f"quarantined: {what}"), file=sys.stderr)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(quarantined), ensure_ascii=False) + "\n")
@@ -271,6 +273,7 @@ def log_metrics(
     losses = finite_mean(torch.cat([each.to(unlogged[-1].device) for each in unlogged]))
     metrics: dict[str, float] = dict(zip(UPDATE_METRICS, losses.tolist(), strict=True))
     metrics |= {"train/updates_left_out": faults.count()} | meter.read(step)
+    metrics["train/learning_rate"] = training.generator_optimizer.param_groups[0]["lr"].item()
     if (sign := watch.look(step, metrics)) and training.accelerator.is_main_process:
         tqdm.write(sign)
     metrics["train/signs"] = len(watch.signs)

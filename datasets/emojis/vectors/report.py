@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
+from ...printable import printable
 from ...store.atomic import write_atomic
 from ..text import display, name
 from .probes import (
@@ -115,7 +116,7 @@ def format_table(report: VectorReport) -> str:
     together = sum(map(len, report.duplicates))
     lines.append(("duplicates", f"{together} emojis" if together else "none"))
     width = max(len(label) for label, _ in lines)
-    return "\n".join(f"{label.ljust(width)}  {text}" for label, text in lines)
+    return "\n".join(f"{label.ljust(width)}  {printable(text)}" for label, text in lines)
 
 
 LOOKUPS = {

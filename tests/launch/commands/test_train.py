@@ -18,7 +18,7 @@ from emojigan.launch.cli import main
 from emojigan.launch.commands.train import train
 from emojigan.trainer.config import Config, resolve
 from emojigan.trainer.sizes import CPU_NETWORKS, ON_CPU
-from emojigan.trainer.tracking import run_id_of
+from emojigan.trainer.tracking.mlflow_run import run_id_of
 from emojigan.trainer.training import dry_run
 
 FEW = ["--batch-size", "16", "--steps", "4", "--num-critic-steps", "1", "--checkpoint-steps", "2"]

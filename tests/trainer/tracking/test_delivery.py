@@ -1,0 +1,246 @@
+"""Whatever a real MLflow server does, the training goes on, and in the end MLflow has every metric once."""
+
+import json
+import random
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from emojigan.trainer.tracking import delivery, tracker
+from emojigan.trainer.tracking.about import About
+from emojigan.trainer.tracking.mlflow_run import run_id_of
+from emojigan.trainer.tracking.server import mlflow_client
+from emojigan.trainer.tracking.tracker import tracking
+
+from .faulty_server import FAULTS, MlflowServer, Proxy, mlflow_server, proxy
+
+ABOUT = About({"k": "10"}, {"dataset": "abc"}, "A training of a test.", "/data/shards", "5" * 64, 300)
+FOREVER = 10_000.0  # seconds: who waits so long does not end
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    with mlflow_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def between(server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """What the training takes for its server. It is tried again at once, and is given up after a second."""
+    with proxy(server) as running:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", running.address)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        monkeypatch.setattr(delivery, "SEND_EVERY", 0.01)
+        monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.01)
+        yield running
+        running.fault = ""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def in_file(run: Path) -> list[tuple[int, float]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line["loss"]) for line in lines]
+
+
+def in_mlflow(run: Path, server: MlflowServer) -> list[tuple[int, float]]:
+    """Those of the only run of this folder."""
+    client = mlflow.MlflowClient(server.address)
+    key = (run / "mlflow_key").read_text().strip()
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    (found,) = client.search_runs(experiments, f"tags.`emojigan.run` = '{key}'")
+    assert found.info.run_id == run_id_of(run)
+    return [(each.step, each.value) for each in client.get_metric_history(found.info.run_id, "loss")]
+
+
+def status(run: Path, server: MlflowServer) -> str:
+    run_id = run_id_of(run)
+    assert run_id
+    return mlflow.MlflowClient(server.address).get_run(run_id).info.status
+
+
+def test_each_fault_and_its_end_are_told_in_a_line_and_every_metric_arrives_once(
+    run: Path, server: MlflowServer, between: Proxy, capfd: pytest.CaptureFixture[str]
+):
+    with tracking(run, ABOUT, resumed_at=0) as tracker:
+        for step, fault in enumerate((*FAULTS, *FAULTS), start=1):
+            between.fault = fault
+            asked = between.asked
+            tracker.log(step, {"loss": step / 2})
+            until(lambda asked=asked: between.asked > asked + 2)
+            between.fault = ""
+            until(lambda step=step: run_id_of(run) and len(in_mlflow(run, server)) == step)
+    assert in_mlflow(run, server) == in_file(run)
+    assert len(in_file(run)) == 2 * len(FAULTS)
+    assert status(run, server) == "FINISHED"
+    out, told = capfd.readouterr()
+    assert not out and "s3cret" not in told
+    lines = told.splitlines()
+    assert all(line.startswith(f"MLflow at http://***@127.0.0.1:{between.server_port} ") for line in lines)
+    assert [line.endswith(" answers again.") for line in lines] == [False, True] * (2 * len(FAULTS))
+
+
+def test_what_arrived_though_its_answer_did_not_is_not_sent_twice(
+    run: Path, server: MlflowServer, between: Proxy
+):
+    between.fault = "loses answers"
+    with tracking(run, ABOUT, resumed_at=0) as tracker:
+        for step in range(1, 20):
+            tracker.log(step, {"loss": step / 2})
+            asked = between.asked
+            until(lambda asked=asked: between.asked > asked)
+            between.fault = "" if step % 3 else "loses answers"
+    assert in_mlflow(run, server) == in_file(run)
+
+
+def test_a_training_does_not_wait_for_a_server_that_never_answers(
+    run: Path, between: Proxy, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", str(int(FOREVER)))
+    monkeypatch.setattr(tracker, "PATIENCE", 0.1)
+    between.fault = "never answers"
+    with tracking(run, ABOUT, resumed_at=0) as tracked:
+        for step in range(1, 1001):
+            tracked.log(step, {"loss": step / 2})
+    assert len(in_file(run)) == 1000 and between.asked <= 1
+    told = capfd.readouterr().err
+    assert told.count("\n") == 1 and "run the same command again" in told
+
+
+@pytest.mark.parametrize("fault", ["never answers", "500"])
+def test_an_interrupt_does_not_wait_for_a_server_either(
+    run: Path, between: Proxy, fault: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", str(int(FOREVER)))
+    monkeypatch.setattr(tracker, "PATIENCE", FOREVER)
+    monkeypatch.setattr(tracker, "HASTE", 0.1)
+    between.fault = fault
+    with pytest.raises(KeyboardInterrupt), tracking(run, ABOUT, resumed_at=0) as tracked:
+        tracked.log(1, {"loss": 1})
+        raise KeyboardInterrupt
+
+
+def test_a_run_that_ended_without_a_server_is_delivered_when_it_is_started_again(
+    run: Path, server: MlflowServer, between: Proxy, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tracker, "PATIENCE", 0.1)
+    between.fault = "closes"
+    with tracking(run, ABOUT, resumed_at=0) as tracked:
+        for step in range(1, 6):
+            tracked.log(step, {"loss": step / 2})
+    assert run_id_of(run) is None
+    for thread in threading.enumerate():  # with its process it would have ended
+        if thread.name == "mlflow":
+            thread.join()
+    between.fault = ""
+    monkeypatch.undo()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", between.address)
+    with tracking(run, ABOUT, resumed_at=5):
+        pass
+    assert in_mlflow(run, server) == in_file(run) == [(step, step / 2) for step in range(1, 6)]
+    assert status(run, server) == "FINISHED"
+
+
+def test_a_frozen_server_gets_every_metric_once_when_it_thaws(
+    run: Path, server: MlflowServer, between: Proxy, capfd: pytest.CaptureFixture[str]
+):
+    with tracking(run, ABOUT, resumed_at=0) as tracker:
+        tracker.log(1, {"loss": 0.5})
+        until(lambda: run_id_of(run) and in_mlflow(run, server))
+        server.signal(signal.SIGSTOP)
+        try:
+            for step in range(2, 20):
+                tracker.log(step, {"loss": step / 2})
+            until(lambda: "does not answer" in capfd.readouterr().err)
+        finally:
+            server.signal(signal.SIGCONT)
+    assert in_mlflow(run, server) == in_file(run)
+
+
+@pytest.mark.soak  # MLflow waits for 20 s before it says so
+def test_a_locked_database_gets_every_metric_once_when_it_is_let_go(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setattr(delivery, "SEND_EVERY", 0.01)
+    monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.01)
+    with tracking(run, ABOUT, resumed_at=0) as tracker:
+        tracker.log(1, {"loss": 0.5})
+        other = sqlite3.connect(tmp_path / "mlflow.db")
+        other.execute("BEGIN EXCLUSIVE")
+        for step in range(2, 20):
+            tracker.log(step, {"loss": step / 2})
+        told = ""
+
+        def locked() -> bool:
+            nonlocal told
+            told += capfd.readouterr().err
+            return "locked" in told
+
+        until(locked)
+        other.rollback()
+        other.close()
+    run_id = run_id_of(run)
+    assert run_id
+    history = mlflow_client().get_metric_history(run_id, "loss")
+    assert [(each.step, each.value) for each in history] == in_file(run)
+    assert told.count("\n") == 1
+
+
+def test_a_new_database_may_be_opened_by_several_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'new.db'}")
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(mlflow_client().search_experiments())) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.db"]
+
+
+@pytest.mark.soak
+def test_a_server_that_is_killed_and_started_again_gets_every_metric_once(
+    run: Path, server: MlflowServer, between: Proxy
+):
+    done = threading.Event()
+
+    def attack() -> None:
+        choose = random.Random(0)
+        for _ in range(6):
+            time.sleep(choose.uniform(0.1, 2))
+            server.kill()
+            time.sleep(choose.uniform(0, 3))
+            server.start()
+        done.set()
+
+    attacker = threading.Thread(target=attack)
+    attacker.start()
+    with tracking(run, ABOUT, resumed_at=0) as tracker:
+        step = 0
+        while not done.is_set():
+            step += 1
+            tracker.log(step, {"loss": step / 2})
+            time.sleep(0.01)
+    attacker.join()
+    assert in_mlflow(run, server) == in_file(run)
+    assert status(run, server) == "FINISHED"

@@ -1,0 +1,86 @@
+"""What MLflow is told of a run beside its metrics: what it is, what it trains on, who started it."""
+
+import getpass
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...datasets.printable import printable
+from ...datasets.store.folder import Folder
+from ..config import Config
+from ..inputs import Inputs
+
+GIT_WITHIN = 5  # seconds
+
+
+@dataclass(frozen=True)
+class About:
+    """What is told of a run."""
+
+    params: dict[str, str]
+    tags: dict[str, str]
+    description: str  # written once, so that people may change it
+    shards: str  # address of the dataset
+    digest: str  # SHA-256 of its manifest now
+    tuples: int  # in its train split
+
+    @classmethod
+    def of(cls, config: Config, inputs: Inputs, shards: Folder, plan: str, tags: dict[str, str]) -> "About":
+        """That of a training."""
+        return cls(
+            params={key: str(value) for key, value in config.flat().items()},
+            tags={"dataset": inputs.origin.dataset, "vectors": inputs.vectors_hash, **tags},
+            description=f"p(emoji | image) for {len(inputs.vocabulary)} emojis. {plan}",
+            shards=str(shards),
+            digest=inputs.dataset,
+            tuples=inputs.train.num_tuples,
+        )
+
+    @property
+    def profile(self) -> str:
+        """The size of the dataset, as MLflow's page shows it."""
+        return json.dumps({"num_rows": self.tuples})
+
+    @property
+    def source(self) -> str:
+        """Where the dataset lies, as MLflow's page shows it."""
+        return json.dumps({"uri": printable(self.shards)})
+
+
+def of_this_start() -> dict[str, str]:
+    """Tags of who started this process, where and how, and of the code's revision where it is known."""
+    command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    tags = {
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": printable(shlex.join(command)),
+        "mlflow.user": _user(),
+        "host": socket.gethostname(),
+    }
+    return tags | ({"mlflow.source.git.commit": revision} if (revision := _revision()) else {})
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number that has no name
+        return str(os.getuid())
+
+
+def _revision() -> str | None:
+    """The revision of the checkout that this file is in; None where git has none of it."""
+    here = Path(__file__).resolve()
+    git = ["git", "-C", str(here.parent)]
+    try:
+        # A package that is installed inside somebody's own checkout is none of its files.
+        for words in (["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]):
+            done = subprocess.run(
+                [*git, *words], capture_output=True, text=True, timeout=GIT_WITHIN, check=True
+            )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

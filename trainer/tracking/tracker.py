@@ -1,0 +1,66 @@
+"""Where the numbers of a run go: metrics.jsonl in its folder, and from there MLflow.
+
+    log ─► metrics.jsonl ─► a thread ─► MLflow
+
+Rank 0 alone writes. The MLflow run is begun once a server is there, its id kept in the folder, and resumed
+with the training. Plain client calls, no global active run: MLflow would end that one as FINISHED however the
+program died.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...datasets.printable import printable
+from ..run import METRICS_FILE
+from .about import About
+from .delivery import Delivery
+from .metrics_file import MetricsFile, cut
+
+START_WITHIN = 15.0  # seconds, for MLflow to be imported and its database, but no server, to be opened
+PATIENCE = 60.0  # seconds at the end of a training, for what is not delivered
+HASTE = 3.0  # the same where it ends early
+
+
+class Tracker:
+    """Writes metrics; made by `tracking`."""
+
+    def __init__(self, run: Path) -> None:
+        run.mkdir(parents=True, exist_ok=True)
+        self._file = MetricsFile(run / METRICS_FILE)
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """Note some metrics of a step."""
+        self._file.append(step, metrics)
+
+    def sync(self) -> None:
+        """See that what was noted outlasts whatever comes: a checkpoint that is there has its metrics."""
+        self._file.sync()
+
+    def close(self) -> None:
+        """The last of `sync`."""
+        self._file.close()
+
+
+@contextmanager
+def tracking(run: Path, about: About, *, resumed_at: int) -> Iterator[Tracker]:
+    """Track a training from step `resumed_at` on; it ends FINISHED, or FAILED or KILLED with an error.
+
+    Metrics of steps after `resumed_at` were made by a run that was killed, and come again: they are cut.
+    """
+    path = run / METRICS_FILE
+    if damaged := cut(path, resumed_at):
+        print(printable(f"{path}: {damaged} damaged line(s) are dropped."), file=sys.stderr)
+    tracker = Tracker(run)
+    delivery = Delivery(run, about, begins=resumed_at == 0)
+    try:
+        delivery.ready.wait(START_WITHIN)
+        yield tracker
+    except BaseException as error:
+        tracker.close()
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        delivery.end("KILLED" if stopped else "FAILED", HASTE)
+        raise
+    tracker.close()
+    delivery.end("FINISHED", PATIENCE)
