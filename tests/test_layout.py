@@ -35,7 +35,7 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
         "datasets/store datasets/work datasets/emojis datasets/emojis/vectors datasets/shards datasets/stream"
     ),
     "trainer/model": "datasets/store datasets/emojis trainer",
-    "trainer/runtime": "datasets/work datasets/stream trainer",
+    "trainer/runtime": "datasets/store datasets/work datasets/stream trainer",
     "trainer/tracking": "datasets/store trainer",
     "trainer/training": (
         "datasets/store datasets/work datasets/stream trainer trainer/model trainer/runtime trainer/tracking"

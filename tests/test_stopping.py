@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from emojigan.datasets.store.atomic import is_whole
 from emojigan.launch.cli import main
-from emojigan.trainer.tracking import run_id_of
+from emojigan.trainer.tracking.mlflow_run import run_id_of
 
 from .conftest import TINY_NETWORKS
 

@@ -4,7 +4,7 @@ runs/first/
   config.yaml                  the resolved configuration
   inputs.json                  where the shards and the vectors lie, and what the dataset was in the beginning
   forgotten.json               there where it was trained with posts that are forgotten now: forgotten.py
-  metrics.jsonl                a line of numbers now and then: tracking/; training/pace.py explains speed
+  metrics.jsonl                a line of numbers now and then: tracking/; training/speed.py explains speed
   mlflow_run_id                the same run in MLflow, and mlflow_key by which it is found there
   quarantine-0.jsonl           the images that rank 0 found damaged
   checkpoints/step-00000400/   the state to resume from: training/checkpoint.py

@@ -16,7 +16,7 @@ from emojigan.datasets.stream.quarantine import Quarantined
 from emojigan.launch.cli import main
 from emojigan.trainer.forgotten import Mark
 from emojigan.trainer.serving.retrain import Trained
-from emojigan.trainer.training.loop import note_quarantined
+from emojigan.trainer.training.begin import note_quarantined
 
 ORDERS = re.compile("[\0-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 EVIL = "a\x1b[31m\x9b2J\u202eb"

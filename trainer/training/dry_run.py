@@ -16,7 +16,7 @@ from ..model.networks import Generator, make_critic
 from ..runtime.feed import feed
 from ..runtime.ranks import check_fit, start
 from ..validation import read_val
-from .pace import Pace, about, plan
+from .speed import Pace, about, plan
 from .step import build, set_learning_rate, train_step, update_average
 
 

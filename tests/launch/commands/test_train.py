@@ -150,9 +150,10 @@ def test_a_training_that_is_refused_leaves_no_folder(invoke, tmp_path: Path):
 
 
 def test_a_training_says_what_comes_next(invoke, tmp_path: Path):
-    for _ in range(2):  # one that is finished already, too
-        result = invoke(*FEW)
-        assert result.stdout.endswith(f"trained to step 4. Next: emojigan evaluate {tmp_path / 'run'}\n")
+    following = f"Next: emojigan evaluate {tmp_path / 'run'}"
+    assert invoke(*FEW).stdout.endswith(f"trained to step 4. {following}\n")
+    again = invoke(*FEW).stdout
+    assert again.endswith(f"trained already, at its last step, 4. {following}, or --steps for more\n")
 
 
 def test_a_training_notes_how_fast_it_is(invoke, tmp_path: Path):

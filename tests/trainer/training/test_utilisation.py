@@ -8,8 +8,8 @@ import torch
 
 from emojigan.trainer.config import Config
 from emojigan.trainer.runtime.ranks import start
+from emojigan.trainer.training.speed import ceiling, operations_per_tuple
 from emojigan.trainer.training.step import Training, build
-from emojigan.trainer.training.utilisation import ceiling, operations_per_tuple
 
 EMOJIS, VECTOR_DIM, SIZE = 40, 30, 32
 FREE = {

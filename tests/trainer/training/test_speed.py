@@ -12,9 +12,9 @@ from emojigan.datasets.store.folder import LocalFolder
 from emojigan.datasets.work.progress import TELLING, Bar
 from emojigan.trainer.config import Config
 from emojigan.trainer.inputs import Inputs, read_inputs
-from emojigan.trainer.training import pace
+from emojigan.trainer.training import speed
 from emojigan.trainer.training.dry_run import estimate
-from emojigan.trainer.training.pace import Meter, Pace, Waited, about, bar_text
+from emojigan.trainer.training.speed import Meter, Pace, Waited, about, bar_text
 
 CPU = torch.device("cpu")
 
@@ -76,7 +76,7 @@ def meter(
     monkeypatch: pytest.MonkeyPatch, clock: Clock, waited: Waited, of_ranks: torch.Tensor | None = None
 ) -> Meter:
     """Of a training at step 70, two critic updates a step, on devices that can do 1,000 tuples/s."""
-    monkeypatch.setattr(pace, "fastest", lambda _: 1000.0)
+    monkeypatch.setattr(speed, "fastest", lambda _: 1000.0)
     config = Config.model_validate({"data": {"batch_size": 100}, "optimizer": {"num_critic_steps": 2}})
     training: Any = SimpleNamespace(
         config=config,
