@@ -215,7 +215,7 @@ def test_a_window_that_fails_late_does_not_drop_the_one_that_was_begun_since(loc
     with ThreadPoolExecutor(1) as opener:
         order = Order(1, local.tuples, window=1, lanes=1)
         quarantine, unchanged = Quarantine(local, 0, print), Unchanged(local)
-        reader = Reader(local, Reading(order, 1, 0, 1), quarantine, unchanged, opener)
+        reader = Reader(local, Reading(order, 1, 0, 1), quarantine, opener, unchanged)
         wait = threading.Event()
         opener.submit(wait.wait)
         for window in (0, 1, 2):
