@@ -39,6 +39,7 @@ class Delivery:
         self.ready = threading.Event()  # nothing is left to be done that would slow the first steps down
         self._run, self._about, self._begins = run, about, begins
         self._path = run / METRICS_FILE
+        self._address = tracking_uri()
         self._undated = int(self._path.stat().st_mtime * 1000)  # the time of lines that tell none
         self._position = 0
         self._start: dict[str, str] = {}
@@ -122,10 +123,12 @@ class Delivery:
     def _note(self, trouble: str | None) -> None:
         """Tell when trouble begins, and when it is over."""
         before, self._trouble = self._trouble, trouble
+        if self._given_up.is_set():
+            return  # what there was to say is said
         if trouble and not before:
             self._tell(f"{trouble}. The training goes on, and its metrics wait in {self._path}.")
         if before and not trouble:
             self._tell("answers again.")
 
     def _tell(self, what: str) -> None:
-        tqdm.write(printable(f"{named(tracking_uri())} {what}"), file=sys.stderr)
+        tqdm.write(printable(f"{named(self._address)} {what}"), file=sys.stderr)

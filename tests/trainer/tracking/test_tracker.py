@@ -361,7 +361,7 @@ def test_the_scores_of_an_evaluation_are_there_once_at_the_step_of_the_snapshot(
 ):
     track(run, range(1, 8))
     for _ in range(2):
-        log_evaluation(run, {"nll": 2.5}, 7, {"seen": "yes"}, run / "metrics.jsonl")
+        log_evaluation(run, {"nll": 2.5}, 7, {"seen": "yes"})
     assert in_mlflow(run, client, "test/nll") == [(7, 2.5)]
     log_evaluation(run, {"nll": 2.25}, 7, {})  # after people were forgotten
     assert sorted(in_mlflow(run, client, "test/nll")) == [(7, 2.25), (7, 2.5)]
