@@ -1,6 +1,5 @@
 """`emojigan train`."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import click
 
 from ...datasets.store.folder import Folder
 from ...trainer.config import DEFAULT, given_keys, recipes, resolve
+from ...trainer.runtime.signals import is_first_rank
 from ...trainer.sizes import choose
 from ..options import config_options
 from ..parameters import FOLDER
@@ -77,6 +77,6 @@ def train(
 
     from ...trainer.training.loop import train as run_training
 
-    if chosen and os.environ.get("RANK", "0") == "0":
+    if chosen and is_first_rank():
         click.echo(chosen)
     run_training(config, shards, vectors, run)

@@ -1,7 +1,6 @@
 """The ranks of a training: how they start, on what, and that they begin alike."""
 
 import os
-import time
 import warnings
 from datetime import timedelta
 
@@ -56,8 +55,6 @@ def refuse_cpus_for_gpus() -> None:
     for_gpus = "ACCELERATE_DYNAMO_MODE" in os.environ and "ACCELERATE_USE_CPU" not in os.environ
     if torch.cuda.is_available() or not for_gpus:
         return
-    if os.environ.get("LOCAL_RANK", "0") != "0":
-        time.sleep(60)  # once is enough: the launcher ends this rank as soon as the first one has said it
     raise InputError(
         f"accelerate was told to start ranks on GPUs (MULTI_GPU), and torch {torch.__version__} finds none "
         "here. To train on CPUs use `torchrun --nproc_per_node N --no-python emojigan train …`, or "
