@@ -5,7 +5,7 @@
 
 The batches lie on the device, so that nothing is measured but the step. The plain loop has three forwards
 through whole networks, a double backward, TF32 where the device has it, and unfused Adam. A number is the
-median of five rounds, in tuples that the critic is trained on in a second.
+median of five rounds, which both take in turn, in tuples that the critic is trained on in a second.
 """
 
 import argparse
@@ -38,10 +38,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for batch_size in map(int, arguments.batches.split(",")):
         config = Config.model_validate({"data": {"batch_size": batch_size}})
-        speeds = {
-            name: measure(make(config), config, arguments.steps)
-            for name, make in (("plain", plain), ("ours", ours))
-        }
+        speeds = measure({"plain": plain(config), "ours": ours(config)}, config, arguments.steps)
         ratio = round(speeds["ours"] / speeds["plain"], 2)
         print(
             json.dumps({"batch_size": batch_size, "device": str(DEVICE), **speeds, "ratio": ratio}),
@@ -49,24 +46,26 @@ def main() -> None:
         )
 
 
-def measure(step: Callable[[], object], config: Config, steps: int) -> int:
-    """Tuples a second, median of the rounds."""
-    for _ in range(WARM_UP + 1 if DEVICE.type == "cuda" else 1):  # compiles, captures, warms up
-        step()
-    times = []
-    for _ in range(ROUNDS):
-        _wait()
-        begun = time.perf_counter()
-        for _ in range(steps):
+def measure(steps: dict[str, Callable[[], object]], config: Config, number: int) -> dict[str, int]:
+    """Tuples a second of each, median of the rounds, which they take in turn."""
+    for step in steps.values():
+        for _ in range(WARM_UP + 1 if DEVICE.type == "cuda" else 1):  # compiles, captures, warms up
             step()
-        _wait()
-        times.append((time.perf_counter() - begun) / steps)
-    return round(config.optimizer.num_critic_steps * config.data.batch_size / statistics.median(times))
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(ROUNDS):
+        for name, step in steps.items():
+            _wait()
+            begun = time.perf_counter()
+            for _ in range(number):
+                step()
+            _wait()
+            times[name].append((time.perf_counter() - begun) / number)
+    tuples = config.optimizer.num_critic_steps * config.data.batch_size
+    return {name: round(tuples / statistics.median(each)) for name, each in times.items()}
 
 
 def ours(config: Config) -> Callable[[], object]:
     """The step of `emojigan train`, its average and its learning rate."""
-    torch.backends.cuda.matmul.allow_tf32 = False  # as it is where nobody asks for more
     inputs: Any = SimpleNamespace(
         train=SimpleNamespace(manifest=SimpleNamespace(image_size=SIZE)),
         vectors=torch.randn(EMOJIS, VECTOR_DIM),
@@ -77,6 +76,7 @@ def ours(config: Config) -> Callable[[], object]:
 
     def step() -> None:
         number = next(numbers)
+        torch.backends.cuda.matmul.allow_tf32 = False  # as it is where nobody asks for more
         set_learning_rate(training, number)
         train_step(training, stream, 6 * number)
         update_average(training, number)
@@ -86,7 +86,6 @@ def ours(config: Config) -> Callable[[], object]:
 
 def plain(config: Config) -> Callable[[], object]:
     """The same objective as it is usually written."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     settings, rows = config.optimizer, config.data.batch_size
     generator = Generator(config.model, torch.randn(EMOJIS, VECTOR_DIM), SIZE).to(DEVICE)
     critic = make_critic(config.model, VECTOR_DIM, SIZE).to(DEVICE)
@@ -106,6 +105,7 @@ def plain(config: Config) -> Callable[[], object]:
         return images, batch.emoji, generator.log_probabilities(generator(images, latent))
 
     def step() -> None:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         for _ in range(settings.num_critic_steps):
             with torch.no_grad():
                 images, emoji, log_q = seen()

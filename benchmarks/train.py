@@ -52,7 +52,7 @@ def main() -> None:
             train(folder, run, batch_size, arguments.steps)
             speed, wait = steady(run)
             config = Config.model_validate({"data": {"batch_size": batch_size}})
-            alone = measure(ours(config), config, 20 if DEVICE.type == "cuda" else 1)
+            alone = measure({"step": ours(config)}, config, 20 if DEVICE.type == "cuda" else 1)["step"]
             found = {"batch_size": batch_size, "device": str(DEVICE), "train": speed, "step": alone}
             print(json.dumps({**found, "share": round(speed / alone, 3), "data_wait": wait}), flush=True)
 

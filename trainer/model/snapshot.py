@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch.nn.functional import one_hot
 
 from ...datasets.emojis.weights import undo
@@ -20,8 +20,8 @@ from ...datasets.store.atomic import creating_folder, is_whole
 from ...datasets.store.trouble import MISSING
 from ..config import ModelConfig
 from .augment import normalise
-from .finite import refuse_not_finite
 from .networks import Generator
+from .tensors import refuse_not_finite, write_tensors
 
 GENERATOR, VECTORS, FACTS = "generator.safetensors", "vectors.safetensors", "snapshot.json"
 CHUNK = 256  # images sampled at a time
@@ -102,9 +102,9 @@ def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.nd
     refuse_not_finite({**generator.state_dict(), **scores}, f"snapshot {path}")
     with creating_folder(path) as temporary:
         parameters = {key: tensor.cpu().contiguous() for key, tensor in generator.state_dict().items()}
-        (temporary / GENERATOR).write_bytes(save(parameters))
+        write_tensors(temporary / GENERATOR, parameters)
         vectors = {"vectors": generator.vectors.cpu().contiguous(), "weights": torch.from_numpy(weights)}
-        (temporary / VECTORS).write_bytes(save(vectors))
+        write_tensors(temporary / VECTORS, vectors)
         (temporary / FACTS).write_text(
             json.dumps(facts.__dict__, ensure_ascii=False, indent=1), encoding="utf-8"
         )

@@ -1,6 +1,7 @@
-"""Work that does not hold up the training: a thread does it, while the training goes on.
+"""Work that does not hold up the training: a thread does it, or the device, while the training goes on.
 
 start(this, then that) ─► done in turn ─► the next start, or the end, waits for it and raises what it raised
+later(tensor) ─► copied to the host behind what the device has to do already ─► read when it is there
 """
 
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
+import torch
 from tqdm import tqdm
 
 from ...datasets.printable import printable
@@ -54,3 +56,18 @@ class Background:
 def _in_turn(work: tuple[Callable[[], None], ...]) -> None:
     for each in work:
         each()
+
+
+def later(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Begin to copy a tensor, which nobody changes, to the host; what is returned waits for it alone."""
+    if not tensor.is_cuda:
+        return lambda: tensor
+    here = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+    there = torch.cuda.Event()
+    there.record()
+
+    def read() -> torch.Tensor:
+        there.synchronize()
+        return here
+
+    return read

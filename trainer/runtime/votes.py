@@ -1,6 +1,6 @@
 """What one rank says in a step, all know in the next: one small collective a step.
 
-step k: cast k ─► all ranks: the largest of each flag ─► pinned memory
+step k: cast k ─► all ranks: the largest of all
 step k+1: cast k+1, then read k: the device had a whole step of time for it, and the training waits for none
 """
 
@@ -10,42 +10,34 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 
+from .background import later
+
 
 class Votes:
-    """Flags that every rank casts once a step, and that all read alike. One rank needs no collective."""
+    """A flag that every rank casts once a step, and that all read alike. One rank needs no collective."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._device, self._several = accelerator.device, accelerator.num_processes > 1
-        self._cast: tuple[torch.Tensor, Callable[[], object]] | None = None
+        self._cast: Callable[[], bool] | None = None
 
-    def __call__(self, *mine: bool | torch.Tensor) -> list[bool]:
-        """Cast this rank's flags; return which of those of the call before were true on any rank.
+    def __call__(self, mine: bool) -> bool:
+        """Cast this rank's flag; return whether that of the call before was true on any rank.
 
         The first call returns its own.
-
-        Args:
-            mine: the same number in every call; a tensor is on the device and has one element.
         """
         cast = self._begin(mine)
-        here, ready = self._cast or cast
-        self._cast = cast
-        ready()
-        return [flag > 0 for flag in here.tolist()]
+        before, self._cast = self._cast or cast, cast
+        return before()
 
-    def _begin(self, mine: tuple[bool | torch.Tensor, ...]) -> tuple[torch.Tensor, Callable[[], object]]:
-        """Where the flags of all will be in this host's memory, and what waits for it."""
-        flags = torch.zeros(len(mine), device=self._device)
-        for position, flag in enumerate(mine):
-            if isinstance(flag, torch.Tensor):
-                flags[position].copy_(flag)
-            else:
-                flags[position].fill_(flag)  # there: a copy would be waited for
-        work = dist.all_reduce(flags, dist.ReduceOp.MAX, async_op=True) if self._several else None
+    def _begin(self, mine: bool) -> Callable[[], bool]:
+        """What waits for the flags of all, and gives the largest."""
+        if not self._several:
+            return lambda: mine
+        flag = torch.full((1,), float(mine), device=self._device)
+        work = dist.all_reduce(flag, dist.ReduceOp.MAX, async_op=True)
+        assert work is not None
         if self._device.type != "cuda":
-            return flags, work.wait if work else lambda: None
-        if work:
-            work.wait()  # the device does; the host goes on
-        here = torch.empty(len(mine), pin_memory=True).copy_(flags, non_blocking=True)
-        event = torch.cuda.Event()
-        event.record()
-        return here, event.synchronize
+            return lambda: bool(work.wait()) and bool(flag)
+        work.wait()  # the device does; the host goes on
+        read = later(flag)
+        return lambda: bool(read())

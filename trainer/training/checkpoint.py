@@ -15,15 +15,15 @@ from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 
 from ...datasets.errors import InputError
 from ...datasets.printable import printable
 from ...datasets.store.atomic import creating_folder, is_whole
 from ...datasets.store.trouble import MISSING
 from ..config import Config
-from ..model.finite import refuse_not_finite
 from ..model.snapshot import GENERATOR
+from ..model.tensors import refuse_not_finite, write_tensors
 from ..run import CHECKPOINTS, step_name, steps_in
 from .guard import as_numbers
 
@@ -112,8 +112,7 @@ def save_checkpoint(
     refuse_not_finite(state, f"checkpoint {folder / step_name(step)}")
     path = folder / step_name(step)
     with creating_folder(path) as temporary:
-        # Not by its save_file: what that writes nobody else may read, whatever the umask says.
-        (temporary / STATE).write_bytes(save(dict(state)))
+        write_tensors(temporary / STATE, state)
         content = json.dumps({"step": step, "identity": asdict(identity)}, indent=1)
         (temporary / FACTS).write_text(content, encoding="utf-8")
     kept = [each for each in steps_in(folder) if each <= path][-keep:]

@@ -13,11 +13,13 @@ from collections.abc import Callable, Mapping
 
 import torch
 from accelerate import Accelerator
-from torch.nn.utils import get_total_norm
+from torch import nn
 from tqdm import tqdm
 
 from ...datasets.errors import InputError
 from ..config import Config
+from ..runtime.background import later
+from ..runtime.compiled import Compiled
 from ..runtime.ranks import precision
 
 IN_A_ROW = 3  # steps without an update of one of the networks, after which training goes back
@@ -38,10 +40,17 @@ class Guard:
     Args:
         batch: rows of a batch on this rank.
         scaled: whether the trunks compute in fp16.
+        compiled: whether what it computes is compiled.
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, device: torch.device, *, batch: int, scaled: bool
+        self,
+        optimizer: torch.optim.Optimizer,
+        device: torch.device,
+        *,
+        batch: int,
+        scaled: bool,
+        compiled: bool,
     ) -> None:
         self._optimizer, self._scaled = optimizer, scaled
         self._scale = torch.tensor(SCALE if scaled else 1.0, dtype=torch.float32, device=device)
@@ -50,10 +59,10 @@ class Guard:
         # Both are looked for by a fused Adam: it divides by the one, and does nothing where the other is 1.
         optimizer.grad_scale = self._scale if scaled else None  # pyright: ignore[reportAttributeAccessIssue]
         optimizer.found_inf = self._found  # pyright: ignore[reportAttributeAccessIssue]
-        self.counts = torch.zeros(3, dtype=torch.int64, device=device)
-        """What `COUNTS` names."""
-        self.rows = torch.zeros(batch, dtype=torch.bool, device=device)
-        """Which rows of that batch had a loss that was not finite, on this rank."""
+        self.told = torch.zeros(len(COUNTS) + batch, dtype=torch.int64, device=device)
+        """The counts; then which rows of that batch had a loss that was not finite, on this rank."""
+        self.counts, self.rows = self.told.split([len(COUNTS), batch])
+        self._judge = Compiled(_Verdict()) if compiled else _Verdict()
         self.returns = 0
         """How often training went back since the last update that was applied, or to the same checkpoint."""
 
@@ -75,15 +84,13 @@ class Guard:
             losses: of all of this rank's rows, [batch].
         """
         gradients = [p.grad for group in self._optimizer.param_groups for p in group["params"]]
-        bad = ~get_total_norm([each for each in gradients if each is not None]).isfinite()
-        self._found.copy_(bad)
+        norms = torch._foreach_norm([each for each in gradients if each is not None])  # pyright: ignore[reportPrivateImportUsage]
+        found, told = self._judge(self.told, self._scale, batch, losses, *norms)
+        self._found.copy_(found)
+        self.told.copy_(told)
         self._optimizer.step()
         if self._scaled:
-            bad &= self._scale <= 1
             torch._amp_update_scale_(self._scale, self._growth, self._found, GROWTH, BACKOFF, GROWTH_INTERVAL)  # pyright: ignore[reportPrivateImportUsage]
-        count, in_a_row, last = self.counts.unbind()
-        self.counts.copy_(torch.stack([count + bad, (in_a_row + 1) * bad, torch.where(bad, batch, last)]))
-        self.rows.copy_(torch.where(bad, ~losses.isfinite(), self.rows))
 
     def state_dict(self) -> dict[str, float]:
         """The numbers that a training goes on with."""
@@ -101,9 +108,24 @@ class Guard:
             self._scale.fill_(numbers["scale"])
             self._growth.fill_(int(numbers["_growth_tracker"]))
 
-    def told(self) -> torch.Tensor:
-        """The counts and the rows, int64 [3 + batch]."""
-        return torch.cat([self.counts, self.rows.long()])
+
+class _Verdict(nn.Module):
+    """Whether gradients are not finite, and what is told then: a module, for it is compiled."""
+
+    def forward(
+        self,
+        told: torch.Tensor,  # int64 [3 + batch], before
+        scale: torch.Tensor,  # float32 []
+        batch: torch.Tensor,  # its number, int64 []
+        losses: torch.Tensor,  # [batch]
+        *norms: torch.Tensor,  # of the gradients
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        found = ~torch.stack(norms).square().sum().isfinite()
+        bad = found & (scale <= 1)  # a larger one is to be halved
+        count, in_a_row, last = told[: len(COUNTS)].unbind()
+        counts = torch.stack([count + bad, (in_a_row + 1) * bad, torch.where(bad, batch, last)])
+        rows = torch.where(bad, ~losses.isfinite(), told[len(COUNTS) :])
+        return found, torch.cat([counts, rows])
 
 
 class Faults:
@@ -123,18 +145,14 @@ class Faults:
         settings = config.optimizer
         self._config, self._accelerator, self._guards, self._name = config, accelerator, guards, name
         self._updates = (settings.num_critic_steps, settings.num_generator_steps)
-        self._on_gpu = accelerator.device.type == "cuda"
-        shape = torch.stack([guard.told() for guard in guards]).shape
-        self._room = torch.empty(shape, dtype=torch.int64, pin_memory=self._on_gpu)
-        self._there = torch.cuda.Event() if self._on_gpu else None
-        self._begin_to_read()
-        self._counts = [count for count, *_ in self._read()]
+        self._read = self._begin_to_read()
+        self._counts = [count for count, *_ in self._read().tolist()]
         self._back_at = -1
 
     def several(self, step: int) -> bool:
         """Tell of the faults of the step before; whether `IN_A_ROW` steps were without an update."""
-        read = self._read()
-        self._begin_to_read()
+        read = self._read().tolist()
+        self._read = self._begin_to_read()
         for network, told, before in zip(NETWORKS, read, self._counts, strict=True):
             if told[0] > before:
                 self._tell(step - 1, network, told[0] - before, told[2], told[3:])
@@ -156,7 +174,7 @@ class Faults:
             guard.counts.copy_(counts)
             guard.counts[1] = 0
             guard.returns = returns + 1 if again else 1
-        self._begin_to_read()
+        self._read = self._begin_to_read()
         seen = f"Step {step:,}: {IN_A_ROW} steps in a row had losses or gradients that are not finite"
         if self._guards[0].returns > RETURNS:
             raise InputError(
@@ -166,19 +184,13 @@ class Faults:
         if self._accelerator.is_main_process:
             tqdm.write(f"{seen}. Back to the weights of step {found:,}, and on with other data.")
 
-    def count(self) -> int:
-        """All faults until now; the device is waited for."""
-        return sum(int(guard.counts[0]) for guard in self._guards)
+    def count(self) -> torch.Tensor:
+        """All faults until now, on the device, int64 []."""
+        first, second = self._guards
+        return first.counts[0] + second.counts[0]
 
-    def _begin_to_read(self) -> None:
-        self._room.copy_(torch.stack([guard.told() for guard in self._guards]), non_blocking=True)
-        if self._there:
-            self._there.record()
-
-    def _read(self) -> list[list[int]]:
-        if self._there:
-            self._there.synchronize()
-        return self._room.tolist()
+    def _begin_to_read(self) -> Callable[[], torch.Tensor]:
+        return later(torch.stack([guard.told for guard in self._guards]))
 
     def _tell(self, step: int, network: str, number: int, batch: int, rows: list[int]) -> None:
         """One line of rank 0 that names the samples of all ranks."""

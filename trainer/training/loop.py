@@ -28,7 +28,7 @@ from ...datasets.work.progress import TELLING, progress
 from ..config import Config
 from ..model.snapshot import Facts, Snapshot, best_snapshot, save_snapshot
 from ..run import CHECKPOINTS, SNAPSHOTS, step_name, steps_in
-from ..runtime.background import Background
+from ..runtime.background import Background, later
 from ..runtime.feed import feed
 from ..runtime.ranks import start
 from ..runtime.signals import Stopped, asked
@@ -73,7 +73,7 @@ def go_on(begun: Begun, run: Path, stepped: Callable[[], None]) -> int:
     training, state, step = begun.training, begun.state, begun.step
     config, accelerator = training.config, training.accelerator
     main, settings = accelerator.is_main_process, config.run
-    steps, tied, val = config.optimizer.steps, config.model.output == "tied", None
+    steps = config.optimizer.steps
     updates = config.optimizer.num_critic_steps + config.optimizer.num_generator_steps
     guards = (training.critic_guard, training.generator_guard)
     faults = Faults(config, accelerator, guards, partial(training.inputs.samples, config))
@@ -81,7 +81,6 @@ def go_on(begun: Begun, run: Path, stepped: Callable[[], None]) -> int:
     save = partial(
         save_checkpoint, run / CHECKPOINTS, identity=begun.identity, keep=settings.keep_checkpoints
     )
-    recent: list[torch.Tensor] = []  # metrics of this rank alone
     with (
         closing(training),
         closing(begun.stream),
@@ -89,17 +88,22 @@ def go_on(begun: Begun, run: Path, stepped: Callable[[], None]) -> int:
         progress(steps, "train", "steps", initial=step, shown=main, form=TELLING) as bar,
         Background() as background,
     ):
-        if votes(asked())[0]:
+        if votes(asked()):
             raise _stopped(step, config, main)
         batches = feed(waited, accelerator.device, begun.resident)
-        meter = Meter(training, waited, step)
+        log = Log(begun, Meter(training, waited, step), faults, tracker, bar)
         if main and not step:
             background.start(partial(save, 0, copied(state)))
         while step < steps:
-            set_learning_rate(training, step)
-            recent.append(train_step(training, batches, step * updates))
+            rate = set_learning_rate(training, step)
+            log.add(train_step(training, batches, step * updates))
             update_average(training, step)
             step += 1
+
+            # The metrics of the step before, read now that the device has the next one to do.
+            log.finish()
+            if begun.watch.signs and settings.stop_on_collapse:
+                break
 
             # What the device found in the step before. After several without an update it goes on with the
             # weights of the newest checkpoint and other data: the step, and so batches and noise, go on.
@@ -111,7 +115,7 @@ def go_on(begun: Begun, run: Path, stepped: Callable[[], None]) -> int:
                 faults.back(begun.load, step)
                 state.unlogged[:] = unlogged
             last = step == steps
-            stops = votes(asked())[0] and not last
+            stops = votes(asked()) and not last
             logs = step % settings.log_steps == 0 or last
             saves = step % settings.checkpoint_steps == 0 or last or stops
             to_write: list[Callable[[], None]] = []
@@ -119,24 +123,21 @@ def go_on(begun: Begun, run: Path, stepped: Callable[[], None]) -> int:
 
             # Once in a while: metrics, averaged over the ranks and the steps since the last time.
             if logs or saves:
-                state.unlogged.append(of_all_ranks(training, recent))
-                recent.clear()
+                log.gather()
             if logs:
-                metrics = log_metrics(begun, meter, faults, step, tracker)
-                bar.set_postfix_str(bar_text(metrics, val, begun.watch.signs, tied=tied), refresh=False)
-                state.unlogged.clear()
-                if begun.watch.signs and settings.stop_on_collapse and not last:
-                    break
+                log.begin(step, rate)
 
             # Once in a while: a snapshot, scored on held-out tuples by rank 0 while the others wait.
             if (step % settings.snapshot_steps == 0 or last) and tracker:
                 facts = score_snapshot(training, step, begun.held_out, tracker)
-                val = facts.scores.get("nll")
+                log.val = facts.scores.get("nll")
                 average = copy.deepcopy(training.average).cpu()
                 path = run / SNAPSHOTS / step_name(step)
                 to_write.append(partial(save_snapshot, path, facts, average, training.inputs.weights))
 
             # Once in a while: a checkpoint, which is whole on the disk before the next one is begun.
+            if saves:
+                log.finish()
             if saves and tracker:
                 to_write.append(tracker.sync)  # first: a run that goes on from there needs its metrics
                 to_write.append(partial(save, step, copied(state)))
@@ -182,31 +183,60 @@ def _stopped(step: int, config: Config, main: bool) -> Stopped:
     return Stopped(told if main else "")
 
 
-def of_all_ranks(training: Training, recent: list[torch.Tensor]) -> torch.Tensor:
-    """The metrics of some steps, averaged over the ranks, float32 [steps, metrics]."""
-    means = training.accelerator.reduce(torch.stack(recent), "mean")
-    assert isinstance(means, torch.Tensor)
-    return means
+class Log:
+    """The metrics of a training: averaged over ranks and steps, noted, watched, and shown.
 
-
-def log_metrics(
-    begun: Begun, meter: Meter, faults: Faults, step: int, tracker: Tracker | None
-) -> dict[str, float]:
-    """Average the losses of the last steps, and note them and how fast these steps were.
-
-    Those that are not finite are left out, and a metric of which nothing is left is NaN and not noted.
+    They are read when the device has the next step to do, so that it never waits for that.
     """
-    training, watch, unlogged = begun.training, begun.watch, begun.state.unlogged
-    losses = finite_mean(torch.cat([each.to(unlogged[-1].device) for each in unlogged]))
-    metrics: dict[str, float] = dict(zip(UPDATE_METRICS, losses.tolist(), strict=True))
-    metrics |= {"train/updates_left_out": faults.count()} | meter.read(step)
-    metrics["train/learning_rate"] = training.generator_optimizer.param_groups[0]["lr"].item()
-    if (sign := watch.look(step, metrics)) and training.accelerator.is_main_process:
-        tqdm.write(sign)
-    metrics["train/signs"] = len(watch.signs)
-    if tracker:
-        tracker.log(step, {name: value for name, value in metrics.items() if math.isfinite(value)})
-    return metrics
+
+    def __init__(self, begun: Begun, meter: Meter, faults: Faults, tracker: Tracker | None, bar: tqdm):
+        self.val: float | None = None  # the last score on the val split
+        self._begun, self._meter, self._faults = begun, meter, faults
+        self._tracker, self._bar = tracker, bar
+        self._recent: list[torch.Tensor] = []  # metrics of this rank alone
+        self._open: Callable[[], None] | None = None
+
+    def add(self, metrics: torch.Tensor) -> None:
+        """Take those of a step on this rank, float32 [metrics]."""
+        self._recent.append(metrics)
+
+    def gather(self) -> None:
+        """Average those of the last steps over the ranks; a checkpoint keeps them until they are noted."""
+        means = self._begun.training.accelerator.reduce(torch.stack(self._recent), "mean")
+        assert isinstance(means, torch.Tensor)
+        self._begun.state.unlogged.append(means)
+        self._recent.clear()
+
+    def begin(self, step: int, rate: float) -> None:
+        """Average what was gathered over the steps, and leave it on its way from the device.
+
+        What is not finite is left out, and a metric of which nothing is left is NaN and not noted.
+        """
+        unlogged = self._begun.state.unlogged
+        losses = finite_mean(torch.cat([each.to(unlogged[-1].device) for each in unlogged]))
+        unlogged.clear()
+        read = later(torch.cat([losses, self._faults.count()[None]]))
+        self._open = partial(self._note, step, rate, read, self._meter.read(step))
+
+    def finish(self) -> None:
+        """Note what is on its way."""
+        if self._open:
+            self._open()
+        self._open = None
+
+    def _note(
+        self, step: int, rate: float, read: Callable[[], torch.Tensor], speed: Callable[[], dict[str, float]]
+    ) -> None:
+        names, watch = (*UPDATE_METRICS, "train/updates_left_out"), self._begun.watch
+        metrics: dict[str, float] = dict(zip(names, read().tolist(), strict=True)) | speed()
+        metrics["train/learning_rate"] = rate
+        if (sign := watch.look(step, metrics)) and self._tracker:
+            tqdm.write(sign)
+        metrics["train/signs"] = len(watch.signs)
+        if self._tracker:
+            self._tracker.log(step, {name: value for name, value in metrics.items() if math.isfinite(value)})
+        tied = self._begun.training.config.model.output == "tied"
+        self._bar.set_postfix_str(bar_text(metrics, self.val, watch.signs, tied=tied), refresh=False)
 
 
 def score_snapshot(training: Training, step: int, held_out: HeldOut | None, tracker: Tracker) -> Facts:

@@ -27,6 +27,7 @@ from ...datasets.stream.stream import batches_per_epoch
 from ...datasets.work.progress import duration
 from ..config import Config
 from ..inputs import Inputs
+from ..runtime.background import later
 from ..runtime.captured import WARM_UP
 from ..runtime.ranks import precision
 from .objective import CriticLoss, GeneratorLoss, draw_fakes, frozen
@@ -118,28 +119,38 @@ class Meter:
         self._accelerator, self._batches, self._clock = training.accelerator, batches, clock
         self._step, self._began = step, clock()
 
-    def read(self, step: int) -> dict[str, float]:
-        """The metrics of speed, of the steps since the last reading; all ranks must ask."""
-        of_ranks = self._accelerator.gather(self._of_this_rank()[None])
-        assert isinstance(of_ranks, torch.Tensor)
-        waited, memory = of_ranks.amax(dim=0).tolist()  # which waits for the work on the device, too
+    def read(self, step: int) -> Callable[[], dict[str, float]]:
+        """Begin to read the metrics of speed, of the steps since the last reading; all ranks must.
+
+        What is returned waits until the device came to where this was called.
+        """
         now = self._clock()
         elapsed, self._began = now - self._began, now
         speed = (step - self._step) * self._tuples / elapsed
         self._step = step
-        metrics = {
-            "train/tuples_per_second": speed,
-            "train/utilisation": speed / self._fastest,
-            "train/data_wait": waited / elapsed,
-        }
-        return metrics | ({"train/device_memory_gib": memory / GIB} if memory else {})
+        read = later(self._of_all_ranks())
 
-    def _of_this_rank(self) -> torch.Tensor:
-        """Seconds that batches were waited for, and bytes of the device, float32 [2]."""
-        waited, self._batches.seconds = self._batches.seconds, 0.0
+        def metrics() -> dict[str, float]:
+            waited, memory = read().tolist()
+            told = {
+                "train/tuples_per_second": speed,
+                "train/utilisation": speed / self._fastest,
+                "train/data_wait": waited / elapsed,
+            }
+            return told | ({"train/device_memory_gib": memory / GIB} if memory else {})
+
+        return metrics
+
+    def _of_all_ranks(self) -> torch.Tensor:
+        """Seconds that batches were waited for, and bytes of the device, most of all ranks, float32 [2]."""
         device = self._accelerator.device
-        memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
-        return torch.tensor([waited, memory], dtype=torch.float32, device=device)
+        mine = torch.zeros(1, 2, device=device)
+        mine[0, 0].fill_(self._batches.seconds)  # there: a copy would be waited for
+        mine[0, 1].fill_(torch.cuda.max_memory_allocated() if device.type == "cuda" else 0)
+        self._batches.seconds = 0.0
+        of_ranks = self._accelerator.gather(mine)
+        assert isinstance(of_ranks, torch.Tensor)
+        return of_ranks.amax(dim=0)
 
 
 def bar_text(metrics: dict[str, float], val: float | None, signs: Sequence[str] = (), *, tied: bool) -> str:

@@ -171,7 +171,13 @@ def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
     # One for each: what overflows in the one network's gradients says nothing of the other's.
     batch = config.data.batch_size // accelerator.num_processes
     critic_guard, generator_guard = (
-        Guard(optimizer, device, batch=batch, scaled=precision(config) == torch.float16)
+        Guard(
+            optimizer,
+            device,
+            batch=batch,
+            scaled=precision(config) == torch.float16,
+            compiled=_compiles(config, device),
+        )
         for optimizer in (critic_optimizer, generator_optimizer)
     )
     update_by = partial(_update_by, config=config, accelerator=accelerator)
@@ -203,7 +209,7 @@ def _update_by(
 ) -> Update:
     """One Adam step on a batch, compiled and captured where that gains; `still` gets no gradients."""
     parts, on_gpu = config.run.accumulate, accelerator.device.type == "cuda"
-    if config.run.compile == "on" or (config.run.compile == "auto" and on_gpu):
+    if _compiles(config, accelerator.device):
         forward = Compiled(forward)
     stream = torch.cuda.Stream() if on_gpu and config.run.graphs == "auto" else None
     with torch.cuda.stream(stream):
@@ -226,6 +232,10 @@ def _update_by(
         return torch.stack(told).mean(dim=0)
 
     return Captured(update, stream) if stream else update
+
+
+def _compiles(config: Config, device: torch.device) -> bool:
+    return config.run.compile == "on" or (config.run.compile == "auto" and device.type == "cuda")
 
 
 def _adam(module: nn.Module, config: Config, device: torch.device) -> torch.optim.Optimizer:
@@ -252,13 +262,14 @@ def train_step(training: Training, batches: Iterator[Batch], number: int) -> tor
 
 
 @torch.no_grad()
-def set_learning_rate(training: Training, step: int) -> None:
-    """Linear decay from learning_rate to its share final_learning_rate."""
+def set_learning_rate(training: Training, step: int) -> float:
+    """Linear decay from learning_rate to its share final_learning_rate; that of this step."""
     settings = training.config.optimizer
-    scale = 1 - (1 - settings.final_learning_rate) * step / settings.steps
+    rate = settings.learning_rate * (1 - (1 - settings.final_learning_rate) * step / settings.steps)
     for optimizer in (training.generator_optimizer, training.critic_optimizer):
         for group in optimizer.param_groups:
-            group["lr"].fill_(settings.learning_rate * scale)
+            group["lr"].fill_(rate)
+    return rate
 
 
 @torch.no_grad()

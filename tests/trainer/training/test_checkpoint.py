@@ -269,7 +269,9 @@ def test_a_checkpoint_gives_back_metrics_that_were_not_logged_yet(tmp_path: Path
 def scaled(precision: str) -> TrainState:
     """A state with a guard, which scales losses in fp16 alone."""
     state = trained(1)
-    guard = Guard(state.optimizers["adam"], torch.device("cpu"), batch=1, scaled=precision == "fp16")
+    guard = Guard(
+        state.optimizers["adam"], torch.device("cpu"), batch=1, scaled=precision == "fp16", compiled=False
+    )
     return replace(state, others={"guard": guard})
 
 

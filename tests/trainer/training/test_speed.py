@@ -93,14 +93,14 @@ def test_the_speed_is_that_since_it_was_last_asked(monkeypatch: pytest.MonkeyPat
     clock.now += 2
     next(waited)
     clock.now = 8  # a checkpoint, say
-    assert read.read(80) == {
+    assert read.read(80)() == {
         "train/tuples_per_second": 250,
         "train/utilisation": 0.25,
         "train/data_wait": 0.25,
     }
     next(waited)
     clock.now = 16
-    again = read.read(100)
+    again = read.read(100)()
     assert (again["train/tuples_per_second"], again["train/data_wait"]) == (500, 0.5)
 
 
@@ -109,7 +109,7 @@ def test_the_rank_that_waits_most_is_told_and_the_one_that_takes_most(monkeypatc
     of_ranks = torch.tensor([[1, 2.0**30], [6, 0.0], [0, 3 * 2.0**30]])
     read = meter(monkeypatch, clock, Waited(iter(()), clock), of_ranks)
     clock.now = 10
-    metrics = read.read(71)
+    metrics = read.read(71)()
     assert metrics["train/data_wait"] == pytest.approx(0.6)
     assert metrics["train/device_memory_gib"] == 3
 

@@ -1,0 +1,44 @@
+"""Files of tensors. Nothing that is not finite is ever written."""
+
+import errno
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from ...datasets.errors import InputError
+
+
+def refuse_not_finite(tensors: Mapping[str, torch.Tensor], what: str) -> None:
+    """Raise InputError, with the name of the first tensor that holds NaN or infinity.
+
+    Args:
+        what: is to be written.
+    """
+    bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if bad:
+        raise InputError(
+            f"{what} is not written: {bad[0]} holds NaN or infinity ({len(bad)} of {len(tensors)} tensors). "
+            "What was written before is kept. Train into another --out with a lower --learning-rate."
+        )
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write a new safetensors file, with the permissions that any other file gets there.
+
+    Its library writes without the interpreter, which a training beside it needs all the time.
+
+    Raises:
+        OSError: it could not be written, for the reason that it has.
+    """
+    path.touch()
+    permissions = path.stat().st_mode
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
+    path.chmod(permissions)
