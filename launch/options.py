@@ -17,7 +17,13 @@ from ..trainer.config import DEFAULT, Config, recipes, resolve
 from ..trainer.sizes import ON_CPU
 
 WORDS = {True: "yes", False: "no"}
-NOT_SET = {"world_size": "any", "helpers": "as the cores allow", "init_from": "none"}
+NOT_SET = {
+    "world_size": "any",
+    "helpers": "as the cores allow",
+    "init_from": "none",
+    "deterministic_ranks": "off",
+    "keep_snapshots": "all",
+}
 
 
 def config_options(command: Callable) -> Callable:

@@ -28,6 +28,7 @@ CASES = {
     "exponential": {},
     "zero": {"weights": "exponential"},
     "parts": {"weights": "exponential", "accumulate": 2},
+    "in order": {"weights": "exponential", "deterministic_ranks": 4},  # last: it changes the process
 }
 RANKS = (1, 2, 4)
 WORKER = '''
@@ -83,14 +84,33 @@ for name, content in job["configs"].items():
 '''
 
 
-def config(weights: str, accumulate: int = 1) -> dict[str, Any]:
+STOPPED = """
+from emojigan.launch.cli import main
+from emojigan.trainer.training import loop
+
+step = loop.train_step
+done = []
+
+
+def counted(*given):
+    done.append(given)
+    return step(*given)
+
+
+loop.train_step = counted
+loop.asked = lambda: len(done) >= {steps}
+main()
+"""
+
+
+def config(weights: str, **run: int) -> dict[str, Any]:
     """One critic and one generator update a step; steps so short that the second sees the first weights."""
     return {
         "data": {"batch_size": 16},
         "model": TINY,
         "objective": {"weights": weights, "k": 10},
         "optimizer": {"num_critic_steps": 1, "learning_rate": 1e-12},
-        "run": {"precision": "float32", "accumulate": accumulate},
+        "run": {"precision": "float32", **run},
     }
 
 
@@ -149,6 +169,21 @@ def test_gradients_of_a_batch_in_parts_are_those_of_the_whole(trained, update: i
         assert (found - expected).norm() <= 1e-5 * expected.norm() + 1e-8
 
 
+@pytest.mark.parametrize("number", RANKS[1:])
+def test_gradients_in_order_are_the_same_bits_on_any_number_of_ranks(trained, number: int):
+    (one,) = trained["in order"][1]
+    for rank in trained["in order"][number]:
+        for mine, expected in zip(rank["gradients"], one["gradients"], strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(mine, expected, strict=True))
+
+
+@pytest.mark.parametrize("update", [0, 1], ids=["critic", "generator"])
+def test_gradients_in_order_are_those_of_the_whole(trained, update: int):
+    (whole,), (ordered,) = trained["exponential"][1], trained["in order"][1]
+    for expected, found in zip(whole["gradients"][update], ordered["gradients"][update], strict=True):
+        assert (found - expected).norm() <= 1e-5 * expected.norm() + 1e-8
+
+
 @pytest.mark.parametrize("case", ["exponential", "zero"])
 def test_skewed_weights_change_the_gradients(trained, case: str):
     """Else the tests above would say nothing about weights."""
@@ -204,6 +239,52 @@ def test_only_one_rank_tells_mlflow(run: Path, environment: dict[str, str]):
     assert runs[0].info.status == "FINISHED"
 
 
+@pytest.mark.soak
+def test_a_training_in_order_is_the_same_on_ranks_that_change_between_restarts(
+    shards: Path, vectors_file: Path, environment: dict[str, str], tmp_path: Path
+):
+    """In its weights, both optimizers and the metrics that no clock has a part in, bit for bit."""
+    options = [
+        "--batch-size",
+        "16",
+        "--steps",
+        "12",
+        "--log-steps",
+        "5",
+        "--checkpoint-steps",
+        "3",
+        "--deterministic-ranks",
+        "4",
+    ]
+    sizes = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
+    words = ["emojigan", "train", shards, "--vectors", vectors_file, *options, *sizes]
+    environment = {**environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def train(run: str, number: int, steps: int) -> None:
+        torchrun = ["torchrun", "--standalone", "--nproc_per_node", str(number), "--no-python"]
+        launcher = torchrun if number > 1 else []
+        # Of fewer steps it stops as one does that is told to.
+        program = STOPPED.format(steps=steps)
+        command = [sys.executable, "-c", program, *words[1:]] if steps < 12 else words
+        done = launch(*launcher, *command, "--out", tmp_path / run, environment=environment)
+        assert (done.returncode == 0) == (steps == 12), done.stderr
+
+    train("one", 1, 12)
+    for number, steps in ((4, 3), (1, 3), (2, 12)):
+        train("changing", number, steps)
+    name = "checkpoints/step-00000012/state.safetensors"
+    assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "changing" / name).read_bytes()
+    clock = ("time", "train/tuples_per_second", "train/utilisation", "train/data_wait")
+    losses = [
+        [
+            {key: value for key, value in json.loads(line).items() if key not in clock}
+            for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()
+        ]
+        for run in ("one", "changing")
+    ]
+    assert losses[0] == losses[1]
+
+
 def refused(shards: Path, vectors_file: Path, run: Path, *options: str) -> str:
     """The one line that `train` says instead of starting."""
     words = ["train", str(shards), "--vectors", str(vectors_file), "--out", str(run), *options]
@@ -249,6 +330,15 @@ def test_one_process_of_accelerate_may_be_on_a_cpu(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("ACCELERATE_DYNAMO_MODE", "default")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
     ranks.refuse_cpus_for_gpus()
+
+
+@pytest.mark.parametrize(
+    ("logical", "run"), [(3, {}), (512, {}), (2, {"accumulate": 2})], ids=["three", "too many", "parts"]
+)
+def test_ranks_that_cannot_be_in_order_are_refused(logical: int, run: dict):
+    message = f"--deterministic-ranks {logical} must be a power of two that 1 rank"
+    with pytest.raises(InputError, match=re.escape(message)):
+        ranks.check_fit(Config.model_validate({"run": {**run, "deterministic_ranks": logical}}), 1)
 
 
 @pytest.mark.parametrize(

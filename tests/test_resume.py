@@ -22,9 +22,9 @@ from emojigan.datasets.shards.manifest import read_manifest, write_manifest
 from emojigan.datasets.store.atomic import is_whole
 from emojigan.datasets.store.folder import LocalFolder
 from emojigan.launch.cli import main
+from emojigan.trainer.model.noise import uniform
 from emojigan.trainer.tracking.mlflow_run import run_id_of
 from emojigan.trainer.training import loop, step
-from emojigan.trainer.training.noise import uniform
 
 STEPS = 40
 OPTIONS = (

@@ -135,6 +135,12 @@ class RunConfig(Section):
         ge=1,
         description="Parts in which a rank takes its batch, one after the other, where memory is short.",
     )
+    deterministic_ranks: int | None = Field(
+        default=None,
+        ge=1,
+        description="Add up gradients so that training is the same, bit for bit, on any number of ranks that "
+        "divides this one, a power of two; slower.",
+    )
     init_from: str | None = Field(
         default=None,
         description="Run or snapshot whose networks a new training begins with; its sizes must be these.",
@@ -177,6 +183,9 @@ class RunConfig(Section):
     keep_checkpoints: int = Field(default=2, ge=1, description="How many checkpoints are kept: the last.")
     snapshot_steps: int = Field(
         default=200, ge=1, description="Steps between snapshots, scored on the val split."
+    )
+    keep_snapshots: int | None = Field(
+        default=None, ge=1, description="How many snapshots are kept: the last, and always the best."
     )
 
 

@@ -20,8 +20,8 @@ from ..config import Config
 from ..inputs import Inputs
 from ..model.augment import augment, normalise
 from ..model.networks import Classifier
+from ..model.noise import initial_weights, uniform
 from ..run import BASELINE
-from ..training.noise import initial_weights, uniform
 from ..validation import read_val, val_loss
 
 LEARNING_RATE = 1e-3

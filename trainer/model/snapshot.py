@@ -5,7 +5,9 @@ step-00000400/{generator.safetensors, vectors.safetensors, snapshot.json, SHA256
 
 import json
 import math
+import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from ...datasets.errors import InputError
 from ...datasets.store.atomic import creating_folder, is_whole
 from ...datasets.store.trouble import MISSING
 from ..config import ModelConfig
+from ..run import steps_in
 from .augment import normalise
 from .networks import Generator
 from .tensors import refuse_not_finite, write_tensors
@@ -92,8 +95,13 @@ class Snapshot:
         return total / total.sum(dim=1, keepdim=True)
 
 
-def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.ndarray) -> None:
+def save_snapshot(
+    path: Path, facts: Facts, generator: Generator, weights: np.ndarray, *, keep: int | None = None
+) -> None:
     """Write a snapshot as the folder `path`.
+
+    Args:
+        keep: how many are kept beside it, the last ones and it among them, and always the best; else all.
 
     Raises:
         InputError: a weight or a score is not finite; nothing is written.
@@ -108,6 +116,11 @@ def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.nd
         (temporary / FACTS).write_text(
             json.dumps(facts.__dict__, ensure_ascii=False, indent=1), encoding="utf-8"
         )
+    if keep:
+        paths = steps_in(path.parent)
+        with suppress(InputError):  # one is damaged: none is removed, and `evaluate` tells of it
+            for other in {*paths[:-keep]} - {best_snapshot(paths)}:
+                shutil.rmtree(other)
 
 
 def read_facts(path: Path) -> Facts:

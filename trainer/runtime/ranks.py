@@ -34,12 +34,23 @@ def start(config: Config) -> Accelerator:
         )
     check_fit(config, ranks)
     torch.backends.cudnn.allow_tf32 = config.run.precision == "tf32"
+    if config.run.deterministic_ranks:
+        torch.backends.cudnn.deterministic = True
+        torch.set_num_threads(1)  # how many threads there are rounds the sums of a CPU otherwise, too
     return accelerator
 
 
 def check_fit(config: Config, ranks: int) -> None:
     """Refuse batches that so many ranks cannot share, and a precision that this device has not."""
     batch_size, parts, asked = config.data.batch_size, config.run.accumulate, config.run.precision
+    logical = config.run.deterministic_ranks or ranks
+    if config.run.deterministic_ranks and (
+        logical & (logical - 1) or logical % ranks or batch_size % logical or parts > 1
+    ):
+        raise InputError(
+            f"--deterministic-ranks {logical} must be a power of two that {ranks} rank(s) divide and that "
+            f"divides --batch-size {batch_size}, without --accumulate."
+        )
     if batch_size % (ranks * parts):
         taken = f", in {parts} parts each (--accumulate)" if parts > 1 else ""
         raise InputError(f"--batch-size {batch_size} cannot be shared by {ranks} ranks{taken}.")

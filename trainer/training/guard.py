@@ -52,7 +52,7 @@ class Guard:
         scaled: bool,
         compiled: bool,
     ) -> None:
-        self._optimizer, self._scaled = optimizer, scaled
+        self.optimizer, self._scaled = optimizer, scaled
         self._scale = torch.tensor(SCALE if scaled else 1.0, dtype=torch.float32, device=device)
         self._growth = torch.zeros((), dtype=torch.int32, device=device)
         self._found = torch.zeros((), dtype=torch.float32, device=device)
@@ -83,12 +83,12 @@ class Guard:
             batch: its number, int64 [].
             losses: of all of this rank's rows, [batch].
         """
-        gradients = [p.grad for group in self._optimizer.param_groups for p in group["params"]]
+        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"]]
         norms = torch._foreach_norm([each for each in gradients if each is not None])  # pyright: ignore[reportPrivateImportUsage]
         found, told = self._judge(self.told, self._scale, batch, losses, *norms)
         self._found.copy_(found)
         self.told.copy_(told)
-        self._optimizer.step()
+        self.optimizer.step()
         if self._scaled:
             torch._amp_update_scale_(self._scale, self._growth, self._found, GROWTH, BACKOFF, GROWTH_INTERVAL)  # pyright: ignore[reportPrivateImportUsage]
 

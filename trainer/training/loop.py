@@ -133,7 +133,8 @@ def go_on(begun: Begun, run: Path, stepped: Callable[[], None]) -> int:
                 log.val = facts.scores.get("nll")
                 average = copy.deepcopy(training.average).cpu()
                 path = run / SNAPSHOTS / step_name(step)
-                to_write.append(partial(save_snapshot, path, facts, average, training.inputs.weights))
+                write = partial(save_snapshot, path, facts, average, training.inputs.weights)
+                to_write.append(partial(write, keep=settings.keep_snapshots))
 
             # Once in a while: a checkpoint, which is whole on the disk before the next one is begun.
             if saves:

@@ -3,13 +3,13 @@
 config + inputs ─► build ─► Training
 Training + batches ─► train_step (critic updates, generator updates) ─► metrics
 
-An update is one module from the batch as it is streamed to the loss, so that it can be compiled as a whole,
-and one function with the backward pass and Adam, so that it can be captured as a CUDA graph.
+What an update computes is one module from the batch as it is streamed to the loss, so that it can be compiled
+as a whole.
 """
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,12 +22,12 @@ from ..config import Config
 from ..inputs import Inputs
 from ..model.augment import augment, normalise
 from ..model.networks import Critic, Generator, make_critic
+from ..model.noise import initial_weights, normal, uniform
 from ..runtime.captured import Captured
-from ..runtime.compiled import Compiled
 from ..runtime.ranks import precision
 from .guard import Guard
-from .noise import initial_weights, normal, uniform
-from .objective import CriticLoss, GeneratorLoss, draw_fakes, frozen
+from .objective import CriticLoss, GeneratorLoss, draw_fakes
+from .update import Update, compiles, make_update
 
 UPDATE_METRICS = (
     "train/critic_loss",
@@ -38,10 +38,6 @@ UPDATE_METRICS = (
     "train/nll",
     "train/emojis_said",
 )
-
-Update = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""Images as streamed, emojis as positions in the manifest, place as `uniform` has it: its metrics,
-float32 [3] of a critic's, [4] of a generator's."""
 
 
 @dataclass(frozen=True)
@@ -176,11 +172,11 @@ def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
             device,
             batch=batch,
             scaled=precision(config) == torch.float16,
-            compiled=_compiles(config, device),
+            compiled=compiles(config, device),
         )
         for optimizer in (critic_optimizer, generator_optimizer)
     )
-    update_by = partial(_update_by, config=config, accelerator=accelerator)
+    update_by = partial(make_update, config=config, accelerator=accelerator)
 
     return Training(
         config=config,
@@ -189,53 +185,13 @@ def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
         generator=generator,
         critic=critic,
         average=average,
-        critic_update=update_by(of_critic, critic_optimizer, critic_guard, still=generator),
-        generator_update=update_by(of_generator, generator_optimizer, generator_guard, still=critic),
+        critic_update=update_by(of_critic, critic_guard, still=generator),
+        generator_update=update_by(of_generator, generator_guard, still=critic),
         critic_optimizer=critic_optimizer,
         generator_optimizer=generator_optimizer,
         critic_guard=critic_guard,
         generator_guard=generator_guard,
     )
-
-
-def _update_by(
-    forward: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    guard: Guard,
-    *,
-    still: nn.Module,
-    config: Config,
-    accelerator: Accelerator,
-) -> Update:
-    """One Adam step on a batch, compiled and captured where that gains; `still` gets no gradients."""
-    parts, on_gpu = config.run.accumulate, accelerator.device.type == "cuda"
-    if _compiles(config, accelerator.device):
-        forward = Compiled(forward)
-    stream = torch.cuda.Stream() if on_gpu and config.run.graphs == "auto" else None
-    with torch.cuda.stream(stream):
-        wrapped = accelerator.prepare_model(forward) if accelerator.num_processes > 1 else forward
-
-    def update(images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-        told, of_each = [], []
-        with frozen(still):
-            optimizer.zero_grad()
-            for part, taken in enumerate(zip(images.chunk(parts), emoji.chunk(parts), strict=True)):
-                number, row = place.unbind()
-                here = torch.stack([number, row + part * len(taken[1])])
-                # The ranks add up their gradients with those of the last part.
-                with nullcontext() if part + 1 == parts else accelerator.no_sync(wrapped):
-                    losses, metrics = wrapped(*taken, here)
-                    loss = guard.backward(losses, parts)
-                of_each.append(losses.detach())
-                told.append(torch.cat([loss[None], metrics]))
-        guard.step(place[0], torch.cat(of_each))
-        return torch.stack(told).mean(dim=0)
-
-    return Captured(update, stream) if stream else update
-
-
-def _compiles(config: Config, device: torch.device) -> bool:
-    return config.run.compile == "on" or (config.run.compile == "auto" and device.type == "cuda")
 
 
 def _adam(module: nn.Module, config: Config, device: torch.device) -> torch.optim.Optimizer:

@@ -19,9 +19,9 @@ from emojigan.datasets.stream.order import Order
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import names, stream
 from emojigan.launch.cli import main
+from emojigan.trainer.model.noise import uniform
 from emojigan.trainer.training import step
 from emojigan.trainer.training.guard import SCALE, Guard
-from emojigan.trainer.training.noise import uniform
 
 from ...conftest import TINY_NETWORKS
 
@@ -322,7 +322,7 @@ from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.runtime.ranks import start
 from emojigan.trainer.training import step
 from emojigan.trainer.training.guard import Faults
-from emojigan.trainer.training.noise import uniform
+from emojigan.trainer.model.noise import uniform
 
 job = json.loads(Path(sys.argv[1]).read_text())
 config = Config.model_validate(job["config"])

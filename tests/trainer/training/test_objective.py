@@ -24,9 +24,9 @@ from emojigan.trainer.model.networks import (
     Trunk,
     make_critic,
 )
+from emojigan.trainer.model.noise import normal, uniform
 from emojigan.trainer.runtime.ranks import start
 from emojigan.trainer.training import step
-from emojigan.trainer.training.noise import normal, uniform
 from emojigan.trainer.training.objective import CriticLoss, GeneratorLoss, draw_fakes, frozen
 from emojigan.trainer.training.step import Training, build, train_step
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from emojigan.trainer.training.noise import WORD, initial_weights, normal, philox, uniform
+from emojigan.trainer.model.noise import WORD, initial_weights, normal, philox, uniform
 
 BATCH, COLUMNS = 12, 6
 DRAWS = ("normal", "uniform")
