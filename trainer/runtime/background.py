@@ -30,6 +30,11 @@ class Background:
         self.wait()
         self._begun = self._thread.submit(_in_turn, work)
 
+    def look(self) -> None:
+        """Raise what was raised, if what was begun has ended; it is not waited for."""
+        if self._begun and self._begun.done():
+            self._begun.result()
+
     def wait(self) -> None:
         """Wait for what was begun, and raise what it raised."""
         if self._begun:

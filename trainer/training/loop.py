@@ -109,14 +109,12 @@ def go_on(begun: Begun, run: Path, stepped: Callable[[], None]) -> int:
             # weights of the newest checkpoint and other data: the step, and so batches and noise, go on.
             if faults.several(step):
                 background.wait()
-                accelerator.wait_for_everyone()
-                training.close()  # captured updates know the memory of what is replaced
-                unlogged = [*state.unlogged]
-                faults.back(begun.load, step)
-                state.unlogged[:] = unlogged
+                go_back(begun, faults, step)
+            background.look()
             last = step == steps
             stops = votes(asked()) and not last
             logs = step % settings.log_steps == 0 or last
+            scores = step % settings.snapshot_steps == 0 or last
             saves = step % settings.checkpoint_steps == 0 or last or stops
             to_write: list[Callable[[], None]] = []
             stepped()
@@ -126,19 +124,16 @@ def go_on(begun: Begun, run: Path, stepped: Callable[[], None]) -> int:
                 log.gather()
             if logs:
                 log.begin(step, rate)
+            if scores or saves:
+                log.finish()  # the device is waited for, as it is
 
             # Once in a while: a snapshot, scored on held-out tuples by rank 0 while the others wait.
-            if (step % settings.snapshot_steps == 0 or last) and tracker:
+            if scores and tracker:
                 facts = score_snapshot(training, step, begun.held_out, tracker)
                 log.val = facts.scores.get("nll")
-                average = copy.deepcopy(training.average).cpu()
-                path = run / SNAPSHOTS / step_name(step)
-                write = partial(save_snapshot, path, facts, average, training.inputs.weights)
-                to_write.append(partial(write, keep=settings.keep_snapshots))
+                to_write.append(snapshot(training, facts, run))
 
             # Once in a while: a checkpoint, which is whole on the disk before the next one is begun.
-            if saves:
-                log.finish()
             if saves and tracker:
                 to_write.append(tracker.sync)  # first: a run that goes on from there needs its metrics
                 to_write.append(partial(save, step, copied(state)))
@@ -153,6 +148,22 @@ def go_on(begun: Begun, run: Path, stepped: Callable[[], None]) -> int:
                 raise _stopped(step, config, main)
     faults.several(step + 1)  # tells of the last step
     return step
+
+
+def go_back(begun: Begun, faults: Faults, step: int) -> None:
+    """Take the weights of the newest checkpoint, which is whole by now; metrics not noted yet stay."""
+    begun.training.accelerator.wait_for_everyone()
+    begun.training.close()  # captured updates know the memory of what is replaced
+    unlogged = [*begun.state.unlogged]
+    faults.back(begun.load, step)
+    begun.state.unlogged[:] = unlogged
+
+
+def snapshot(training: Training, facts: Facts, run: Path) -> Callable[[], None]:
+    """What writes a snapshot of the averaged generator as it is now."""
+    average, path = copy.deepcopy(training.average).cpu(), run / SNAPSHOTS / step_name(facts.step)
+    weights, keep = training.inputs.weights, training.config.run.keep_snapshots
+    return partial(save_snapshot, path, facts, average, weights, keep=keep)
 
 
 def _tell_end(begun: Begun, step: int, run: Path) -> None:

@@ -1,5 +1,6 @@
 """Work in the background: in turn, finished however the block ends, and no error of it is lost."""
 
+import time
 from functools import partial
 from threading import Event, get_ident
 
@@ -40,6 +41,24 @@ def test_an_error_is_raised_by_the_next_start_and_nothing_is_done_after_it():
         background.start(fail, partial(done.append, 1))
         background.start(partial(done.append, 2))
     assert done == []
+
+
+def test_an_error_is_raised_by_a_look_at_work_that_has_ended():
+    with pytest.raises(Full), Background() as background:
+        background.look()
+        background.start(fail)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            background.look()
+    assert time.monotonic() < deadline
+
+
+def test_a_look_does_not_wait_for_the_work():
+    go_on = Event()
+    with Background() as background:
+        background.start(lambda: go_on.wait(10) and None)
+        background.look()
+        go_on.set()
 
 
 def test_an_error_of_the_last_work_is_raised_at_the_end():
