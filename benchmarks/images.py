@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 from emojigan.datasets.images.duplicates import NEAR, VALUES, fingerprints
 from emojigan.datasets.images.read import ImageError, read_image
 from emojigan.datasets.shards.encoding import ENCODERS
-from emojigan.datasets.worlds.make import draw, shoot
+from emojigan.datasets.worlds.demo import draw, shoot
 from emojigan.datasets.worlds.photographs import PHOTOGRAPHS, photograph
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "datasets" / "images"))
@@ -192,7 +192,7 @@ def tell_near_duplicates(posts: int = 600, copied: int = 100) -> None:
     found = fingerprints_of(encoded(shoot(post), quality=92) for post in world)
     copies = {name: apart(found[:copied], fingerprints_of(map(f, shots))) for name, f in COPIES.items()}
     one, other = np.triu_indices(posts, 1)
-    others, photo = apart(found[one], found[other]), np.array([post.photograph for post in world])
+    others, photo = apart(found[one], found[other]), np.array([post.group for post in world])
     same = photo[one] == photo[other]
     every = np.concatenate(list(copies.values()))
     result = {

@@ -30,7 +30,7 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
         "datasets/store datasets/work datasets/posts datasets/posts/formats datasets/images "
         "datasets/emojis datasets/shards datasets/build"
     ),
-    "datasets/worlds": "datasets/store datasets/work",
+    "datasets/worlds": "datasets/store datasets/work datasets/emojis",
     "trainer": (
         "datasets/store datasets/work datasets/emojis datasets/emojis/vectors datasets/shards datasets/stream"
     ),

@@ -23,7 +23,7 @@ from emojigan.datasets.images.duplicates import (
 )
 from emojigan.datasets.images.read import read_image
 from emojigan.datasets.shards.layout import SPLITS
-from emojigan.datasets.worlds.make import draw, shoot
+from emojigan.datasets.worlds.demo import draw, shoot
 
 from .posted_images import SCREENS, encoded, joined, squares
 

@@ -21,7 +21,7 @@ from emojigan.datasets.images.duplicates import VALUES, WIDTH, fingerprint, fing
 from emojigan.datasets.images.read import MAX_BYTES, ImageError, read_image
 from emojigan.datasets.images.tiff import _NEEDED
 from emojigan.datasets.shards.encoding import ENCODERS
-from emojigan.datasets.worlds.make import draw, shoot
+from emojigan.datasets.worlds.demo import draw, shoot
 
 from .hostile_images import encoded, gif_claiming, hostile_images, jpeg_claiming, png, with_segments
 

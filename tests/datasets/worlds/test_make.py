@@ -18,7 +18,8 @@ from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.post import Post
 from emojigan.datasets.posts.read import read_posts
 from emojigan.datasets.worlds import photographs
-from emojigan.datasets.worlds.make import draw, draw_emojis, make_world, shoot, systematic
+from emojigan.datasets.worlds.demo import demo_world, draw, draw_emojis, shoot, systematic
+from emojigan.datasets.worlds.make import make_world
 from emojigan.datasets.worlds.photographs import EMOJIS, PHOTOGRAPHS, photograph, truth
 from emojigan.launch.cli import main
 
@@ -28,7 +29,7 @@ POSTS, SEED = 20, 3
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("world") / "made"
-    make_world(out, posts=POSTS, seed=SEED, workers=1)
+    make_world(out, demo_world(POSTS, SEED), workers=1)
     return out
 
 
@@ -97,7 +98,7 @@ def test_captions_write_emojis_in_other_forms_and_in_runs():
 
 
 def test_photographs_are_posted_about_equally_often():
-    counts = Counter(post.photograph for post in draw(3000, SEED))
+    counts = Counter(post.group for post in draw(3000, SEED))
     assert counts.keys() == PHOTOGRAPHS.keys()
     assert max(counts.values()) < 2.5 * min(counts.values())
 
@@ -126,7 +127,7 @@ def test_truth_file_tells_options_distributions_and_photographs(made: Path):
     assert told["options"] == {"posts": POSTS, "seed": SEED}
     assert told["emojis"] == list(EMOJIS)
     assert told["photographs"] == {name: truth(name) for name in PHOTOGRAPHS}
-    assert told["posts"] == {post.id: post.photograph for post in draw(POSTS, SEED)}
+    assert told["posts"] == {post.id: post.group for post in draw(POSTS, SEED)}
 
 
 def test_pictures_are_colour_jpegs_of_640_to_1080_pixels(made: Path):
@@ -148,7 +149,7 @@ def test_every_photograph_opens_in_colour():
 
 
 def test_world_is_the_same_for_any_number_of_workers(made: Path, tmp_path: Path):
-    make_world(tmp_path / "again", posts=POSTS, seed=SEED, workers=2)
+    make_world(tmp_path / "again", demo_world(POSTS, SEED), workers=2)
     assert content(tmp_path / "again") == content(made)
 
 
@@ -161,7 +162,7 @@ def test_interrupted_world_goes_on_to_the_same_end(made: Path, tmp_path: Path):
         (out / name).write_bytes(whole[name])
     (out / "photos" / ".half.jpg.1.tmp").write_bytes(b"half")
     before = {name: (out / name).stat().st_mtime_ns for name in kept}
-    make_world(out, posts=POSTS, seed=SEED, workers=1)
+    make_world(out, demo_world(POSTS, SEED), workers=1)
     assert content(out) == whole
     assert {name: (out / name).stat().st_mtime_ns for name in kept} == before
 
@@ -169,8 +170,9 @@ def test_interrupted_world_goes_on_to_the_same_end(made: Path, tmp_path: Path):
 def test_killed_run_leaves_no_workers_behind(tmp_path: Path):
     code = f"""if __name__ == "__main__":
     from pathlib import Path
+    from emojigan.datasets.worlds.demo import demo_world
     from emojigan.datasets.worlds.make import make_world
-    make_world(Path({str(tmp_path / "world")!r}), posts=10_000, seed=0, workers=1)"""
+    make_world(Path({str(tmp_path / "world")!r}), demo_world(10_000, 0), workers=1)"""
     (tmp_path / "main.py").write_text(code)
     # The workers inherit the pipe: it ends only when the last of them has ended.
     with subprocess.Popen([sys.executable, tmp_path / "main.py"], stdout=subprocess.PIPE) as run:
@@ -183,7 +185,7 @@ def test_killed_run_leaves_no_workers_behind(tmp_path: Path):
 
 def test_complete_world_is_left_as_it_is(made: Path, capsys: pytest.CaptureFixture[str]):
     before = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
-    make_world(made, posts=POSTS, seed=SEED, workers=1)
+    make_world(made, demo_world(POSTS, SEED), workers=1)
     assert {path: path.stat().st_mtime_ns for path in made.rglob("*")} == before
     assert "nothing to do" in capsys.readouterr().err
 
@@ -191,13 +193,13 @@ def test_complete_world_is_left_as_it_is(made: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("options", [{"posts": POSTS + 1, "seed": SEED}, {"posts": POSTS, "seed": SEED + 1}])
 def test_world_of_other_options_is_refused(made: Path, options: dict[str, int]):
     with pytest.raises(InputError, match="choose another folder"):
-        make_world(made, workers=1, **options)
+        make_world(made, demo_world(**options), workers=1)
 
 
 def test_posts_of_somebody_else_are_left_alone(tmp_path: Path):
     (tmp_path / "posts.jsonl").write_text("{}")
     with pytest.raises(InputError, match="other posts"):
-        make_world(tmp_path, posts=POSTS, seed=SEED, workers=1)
+        make_world(tmp_path, demo_world(POSTS, SEED), workers=1)
     assert (tmp_path / "posts.jsonl").read_text() == "{}"
 
 
@@ -206,7 +208,7 @@ def test_missing_photographs_are_said_before_anything_is_written(
 ):
     monkeypatch.setattr(photographs, "find_spec", lambda package: None)
     with pytest.raises(InputError, match=r"pip install -e '\.\[demo\]'"):
-        make_world(tmp_path / "world", posts=POSTS, seed=SEED, workers=1)
+        make_world(tmp_path / "world", demo_world(POSTS, SEED), workers=1)
     assert not (tmp_path / "world").exists()
 
 
