@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -202,6 +203,37 @@ def test_only_one_rank_tells_mlflow(run: Path, environment: dict[str, str]):
     runs = client.search_runs(experiments, filter_string="attributes.run_name = 'two'")
     assert [each.info.run_id for each in runs] == [run_id_of(run)]
     assert runs[0].info.status == "FINISHED"
+
+
+def test_ranks_that_do_not_share_the_folder_of_the_run_are_refused_and_one_says_so(
+    shards: Path, vectors_file: Path, environment: dict[str, str], tmp_path: Path
+):
+    """As nodes have where --out is a disk of their own; here each has a working directory of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.getsockname()[1]), "WORLD_SIZE": "2"}
+    program = (
+        "from emojigan.trainer.runtime import ranks; from emojigan.launch.cli import main; "
+        "ranks.SEEN_WITHIN = 0.5; main()"
+    )
+    words = ["train", str(shards), "--vectors", str(vectors_file), "--out", "run", "--batch-size", "16"]
+    processes = []
+    for rank in ("0", "1"):
+        (tmp_path / rank).mkdir()
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *words],
+            cwd=tmp_path / rank,
+            env={**environment, **meet, "RANK": rank, "LOCAL_RANK": rank},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        processes.append(process)
+    said = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], said
+    first, other = (f"{socket.gethostname()}:{tmp_path / rank / 'run'}" for rank in ("0", "1"))
+    line = f"Error: What rank 0 writes in {first} is not seen in {other}. Put --out where all nodes see it.\n"
+    assert said == [line, ""]
+    assert not [*tmp_path.glob("*/run")]
 
 
 def refused(shards: Path, vectors_file: Path, run: Path, *options: str) -> str:
