@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from emojigan.launch.cli import main
 
 from .conftest import TINY_NETWORKS
-from .trainings import TORCHRUN, Case, ended, gone, ranks_of, wait
+from .trainings import TORCHRUN, Case, ended, gone, hears, metrics, ranks_of, wait
 
 STEPS = 100_000  # nobody waits for the last
 OPTIONS = [*TINY_NETWORKS, "--precision", "float32", "--steps", str(STEPS), "--snapshot-steps", str(STEPS)]
@@ -41,12 +41,6 @@ def test_a_signal_while_it_starts_ends_it_in_one_line_and_nothing_is_there(case:
     assert (code, output.count("\n")) == (75, 1), output
     assert output.startswith("stopped before the first step. Run the same command again")
     assert not case.run.exists()
-
-
-def hears(pid: int) -> bool:
-    """Whether a process has a handler of SIGUSR1."""
-    (caught,) = re.findall(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.M)
-    return bool(int(caught, 16) & 1 << signal.SIGUSR1 - 1)
 
 
 def test_one_rank_that_is_told_to_stop_stops_all_at_one_step_that_is_saved(case: Case):
@@ -128,7 +122,7 @@ def stop_once(case: Case, whom: str, rng: random.Random) -> None:
         assert code == (-number if (whom, number) == ("launcher", signal.SIGUSR1) else 1), output
     for step in said_stopped(output) or [before]:
         assert before <= step == case.checkpoint(), output
-    assert [line["step"] for line in case.metrics()] == [*range(1, case.checkpoint() + 1)]
+    assert [line["step"] for line in metrics(case.run)] == [*range(1, case.checkpoint() + 1)]
     assert case.status() == "KILLED" or (case.status() is None and not case.checkpoint())
 
 
@@ -147,4 +141,6 @@ def test_a_training_that_was_stopped_ends_like_one_that_was_not(case: Case, tmp_
     assert ended(stopped.begin())[0] == 0
     name = "checkpoints/step-00000300/state.safetensors"
     assert (stopped.run / name).read_bytes() == (whole.run / name).read_bytes()
-    assert stopped.metrics() == whole.metrics() and len(whole.metrics()) == 301  # one is of the val split
+    assert (
+        metrics(stopped.run) == metrics(whole.run) and len(metrics(whole.run)) == 301
+    )  # one is of the val split

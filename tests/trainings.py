@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -47,16 +49,6 @@ class Case:
         path = self.run / METRICS_FILE
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
-    def readings(self) -> list[dict[str, float]]:
-        """What the lines say."""
-        path = self.run / METRICS_FILE
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines]
-
-    def metrics(self) -> list[dict[str, float]]:
-        """The same without what a clock has a part in."""
-        return [{name: each[name] for name in each if name not in CLOCKS} for each in self.readings()]
-
     def checkpoint(self) -> int:
         """The step of the newest whole checkpoint."""
         whole = [path for path in (self.run / CHECKPOINTS).glob("step-*") if is_whole(path)]
@@ -65,31 +57,46 @@ class Case:
     def status(self) -> str | None:
         """What MLflow takes the run for; None where it knows of none."""
         run_id = run_id_of(self.run)
-        return self._client().get_run(run_id).info.status if run_id else None
+        return client_of(self.environment).get_run(run_id).info.status if run_id else None
 
-    def told(self) -> History:
-        """What MLflow has of the run, of which it must know one."""
-        client = self._client()
-        experiments = [each.experiment_id for each in client.search_experiments()]
-        (run,) = client.search_runs(experiments, filter_string=f"attributes.run_name = '{self.run.name}'")
-        assert run.info.run_id == run_id_of(self.run)
-        histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
-        return {
-            name: sorted((each.step, None if name in CLOCKS else each.value) for each in history)
-            for name, history in histories.items()
-        }
 
-    def to_tell(self) -> History:
-        """What MLflow must have in the end: every reading once."""
-        history: History = {}
-        for reading in self.readings():
-            for name in reading.keys() - {"step", "time"}:
-                value = None if name in CLOCKS else reading[name]
-                history.setdefault(name, []).append((int(reading["step"]), value))
-        return history
+def readings(run: Path) -> list[dict[str, float]]:
+    """What the lines of metrics say."""
+    path = run / METRICS_FILE
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
 
-    def _client(self) -> mlflow.MlflowClient:
-        return mlflow.MlflowClient(self.environment["MLFLOW_TRACKING_URI"])
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    """The same without what a clock has a part in."""
+    return [{name: each[name] for name in each if name not in CLOCKS} for each in readings(run)]
+
+
+def to_tell(run: Path) -> History:
+    """What MLflow must have in the end: every reading once."""
+    history: History = {}
+    for reading in readings(run):
+        for name in reading.keys() - {"step", "time"}:
+            value = None if name in CLOCKS else reading[name]
+            history.setdefault(name, []).append((int(reading["step"]), value))
+    return history
+
+
+def told(run: Path, environment: dict[str, str]) -> History:
+    """What MLflow has of a run; it must know one of this name."""
+    client = client_of(environment)
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    (found,) = client.search_runs(experiments, filter_string=f"attributes.run_name = '{run.name}'")
+    assert found.info.run_id == run_id_of(run)
+    histories = {name: client.get_metric_history(found.info.run_id, name) for name in found.data.metrics}
+    return {
+        name: sorted((each.step, None if name in CLOCKS else each.value) for each in history)
+        for name, history in histories.items()
+    }
+
+
+def client_of(environment: dict[str, str]) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(environment["MLFLOW_TRACKING_URI"])
 
 
 def wait(
@@ -117,6 +124,12 @@ def ranks_of(launcher: subprocess.Popen[str]) -> dict[int, int]:
                 variables = (path / "environ").read_bytes().split(b"\0")
                 found |= {int(each[5:]): int(path.name) for each in variables if each.startswith(b"RANK=")}
     return found
+
+
+def hears(pid: int) -> bool:
+    """Whether a process has a handler of SIGUSR1."""
+    (caught,) = re.findall(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.M)
+    return bool(int(caught, 16) & 1 << signal.SIGUSR1 - 1)
 
 
 def live(pids: list[int]) -> list[int]:
