@@ -1,15 +1,10 @@
 """A training that was killed and started again ends like one that was not; anything else is refused."""
 
-import json
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pytest
 import torch
@@ -23,8 +18,9 @@ from emojigan.datasets.store.atomic import is_whole
 from emojigan.datasets.store.folder import LocalFolder
 from emojigan.launch.cli import main
 from emojigan.trainer.model.noise import uniform
-from emojigan.trainer.tracking.mlflow_run import run_id_of
 from emojigan.trainer.training import loop, step
+
+from .trainings import Case, ended, metrics, to_tell, told, wait
 
 STEPS = 40
 OPTIONS = (
@@ -40,27 +36,12 @@ def command(shards: Path, vectors: Path, run: Path, *more: str) -> list[str]:
 # Of whole runs.
 
 
-def begin(words: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
-    program = [sys.executable, "-c", "from emojigan.launch.cli import main; main()"]
-    return subprocess.Popen(
-        [*program, *words],
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-
-
-def kill_when(words: list[str], environment: dict[str, str], reached: Callable[[], bool]) -> None:
+def kill_when(case: Case, reached: Callable[[], bool]) -> None:
     """Start training and kill it with signal 9 as soon as something has happened."""
-    process = begin(words, environment)
-    deadline = time.monotonic() + 60
-    while not reached():
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
-        time.sleep(0.001)
+    process = case.begin()
+    wait(reached, process, pause=0.001)
     process.kill()
-    process.communicate()
-    assert process.returncode == -9
+    assert ended(process)[0] == -9
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +49,8 @@ def uninterrupted(
     shards: Path, vectors_file: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     run = tmp_path_factory.mktemp("runs") / "uninterrupted"
-    process = begin(command(shards, vectors_file, run), environment)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
+    code, output = ended(Case(command(shards, vectors_file, run), run, environment).begin())
+    assert code == 0, output
     return run
 
 
@@ -80,22 +60,16 @@ def killed(
 ) -> Path:
     """A run that was killed before its first checkpoint, between two, and in the middle of saving one."""
     run = tmp_path_factory.mktemp("runs") / "killed"
-    words, metrics, checkpoints = (
-        command(shards, vectors_file, run),
-        run / "metrics.jsonl",
-        run / "checkpoints",
-    )
+    case, checkpoints = Case(command(shards, vectors_file, run), run, environment), run / "checkpoints"
     moments = (
-        lambda: metrics.exists() and metrics.read_bytes().count(b"\n") >= 1,
-        lambda: metrics.read_bytes().count(b"\n") >= 4,  # of step 12
+        lambda: case.lines() >= 1,
+        lambda: case.lines() >= 4,  # of step 12
         lambda: any(checkpoints.glob(".step-00000024.*.tmp")) or is_whole(checkpoints / "step-00000024"),
     )
     for reached in moments:
-        kill_when(words, environment, reached)
-    process = begin(words, environment)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    assert "resumed at step" in output
+        kill_when(case, reached)
+    code, output = ended(case.begin())
+    assert code == 0 and "resumed at step" in output, output
     return run
 
 
@@ -104,32 +78,16 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(uninter
     assert (killed / name).read_bytes() == (uninterrupted / name).read_bytes()
 
 
-def without_speed(line: dict[str, float]) -> dict[str, float]:
-    speed = ("time", "train/tuples_per_second", "train/utilisation", "train/data_wait")
-    return {name: value for name, value in line.items() if name not in speed}
-
-
 def test_a_killed_training_has_every_metric_once_in_order(uninterrupted: Path, killed: Path):
-    lines = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    lines = metrics(killed)
     assert [line["step"] for line in lines if "train/penalty" in line] == [*range(3, STEPS, 3), STEPS]
     assert [line["step"] for line in lines if "val/nll" in line] == [20, 40]
-    assert [without_speed(line) for line in lines] == [
-        without_speed(json.loads(line)) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()
-    ]
+    assert lines == metrics(uninterrupted)
 
 
 def test_a_killed_training_has_one_mlflow_run_with_every_metric_once(killed: Path, environment):
-    client = mlflow.MlflowClient(environment["MLFLOW_TRACKING_URI"])
-    experiments = [each.experiment_id for each in client.search_experiments()]
-    (run,) = client.search_runs(experiments, filter_string="attributes.run_name = 'killed'")
-    assert run.info.run_id == run_id_of(killed)
-    assert run.info.status == "FINISHED"
-    lines = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
-    for name in run.data.metrics:
-        history = client.get_metric_history(run.info.run_id, name)
-        assert sorted((each.step, each.value) for each in history) == [
-            (line["step"], line[name]) for line in lines if name in line
-        ]
+    assert told(killed, environment) == to_tell(killed)
+    assert Case([], killed, environment).status() == "FINISHED"
 
 
 def test_a_killed_training_leaves_two_checkpoints_and_nothing_half_written(killed: Path):

@@ -1,67 +1,24 @@
 """A training is stopped by signals, ends with its launcher, is the only one of its run. Real processes."""
 
-import contextlib
-import json
 import os
 import random
 import re
 import signal
-import subprocess
-import sys
+import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import mlflow
 import pytest
 from click.testing import CliRunner
 
-from emojigan.datasets.store.atomic import is_whole
 from emojigan.launch.cli import main
-from emojigan.trainer.tracking.mlflow_run import run_id_of
 
 from .conftest import TINY_NETWORKS
+from .trainings import TORCHRUN, Case, ended, gone, hears, metrics, ranks_of, wait
 
 STEPS = 100_000  # nobody waits for the last
 OPTIONS = [*TINY_NETWORKS, "--precision", "float32", "--steps", str(STEPS), "--snapshot-steps", str(STEPS)]
-PROGRAM = [sys.executable, "-c", "from emojigan.launch.cli import main; main()"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A training that is begun again and again."""
-
-    words: list[str]
-    run: Path
-    environment: dict[str, str]
-
-    def begin(self, *launcher: str) -> subprocess.Popen[str]:
-        program = [*launcher, "--no-python", *PROGRAM] if launcher else PROGRAM
-        return subprocess.Popen(
-            [*program, *self.words],
-            env=self.environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-
-    def lines(self) -> int:
-        """How many lines of metrics there are."""
-        path = self.run / "metrics.jsonl"
-        return path.read_bytes().count(b"\n") if path.exists() else 0
-
-    def checkpoint(self) -> int:
-        """The step of the newest whole checkpoint."""
-        whole = [path for path in (self.run / "checkpoints").glob("step-*") if is_whole(path)]
-        return max((int(path.name.removeprefix("step-")) for path in whole), default=0)
-
-    def status(self) -> str:
-        """What MLflow takes the run for."""
-        run_id = run_id_of(self.run)
-        assert run_id is not None
-        return mlflow.MlflowClient(self.environment["MLFLOW_TRACKING_URI"]).get_run(run_id).info.status
 
 
 @pytest.fixture
@@ -69,40 +26,6 @@ def case(shards: Path, vectors_file: Path, environment: dict[str, str], tmp_path
     run = tmp_path / "run"
     words = ["train", str(shards), "--vectors", str(vectors_file), "--out", str(run), *OPTIONS]
     return Case([*words, "--checkpoint-steps", str(STEPS)], run, environment)
-
-
-def wait(reached: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
-        time.sleep(0.01)
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """The exit code and what was said. Whoever still writes there is waited for, too."""
-    output, _ = process.communicate(timeout=60)
-    return process.returncode, output
-
-
-def ranks_of(launcher: subprocess.Popen[str]) -> dict[int, int]:
-    """The process ids of the ranks, by their numbers."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError):
-            if int((path / "stat").read_text().rsplit(")", 1)[1].split()[1]) == launcher.pid:
-                variables = (path / "environ").read_bytes().split(b"\0")
-                found |= {int(each[5:]): int(path.name) for each in variables if each.startswith(b"RANK=")}
-    return found
-
-
-def live(pids: list[int]) -> list[int]:
-    def state(pid: int) -> str:
-        try:
-            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except OSError:
-            return "gone"
-
-    return [pid for pid in pids if state(pid) not in ("gone", "Z")]
 
 
 def said_stopped(output: str) -> list[int]:
@@ -118,12 +41,6 @@ def test_a_signal_while_it_starts_ends_it_in_one_line_and_nothing_is_there(case:
     assert (code, output.count("\n")) == (75, 1), output
     assert output.startswith("stopped before the first step. Run the same command again")
     assert not case.run.exists()
-
-
-def hears(pid: int) -> bool:
-    """Whether a process has a handler of SIGUSR1."""
-    (caught,) = re.findall(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.M)
-    return bool(int(caught, 16) & 1 << signal.SIGUSR1 - 1)
 
 
 def test_one_rank_that_is_told_to_stop_stops_all_at_one_step_that_is_saved(case: Case):
@@ -149,13 +66,25 @@ def test_ranks_whose_launcher_dies_save_and_are_gone_in_five_seconds(case: Case,
     ranks = [*ranks_of(process).values()]
     assert len(ranks) == 2
     process.send_signal(number)  # torchrun does not pass on either
-    deadline = time.monotonic() + 5
-    while live(ranks):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    assert gone(ranks, seconds=5)
     code, output = ended(process)
     assert code == -number
     assert said_stopped(output) == [case.checkpoint()] and case.status() == "KILLED"
+
+
+@pytest.mark.parametrize("launcher", [TORCHRUN, pytest.param([], marks=pytest.mark.soak)], ids=len)
+def test_ctrl_c_stops_a_training_whose_mlflow_hangs(case: Case, launcher: list[str]):
+    """A terminal sends SIGINT to the launcher and to the ranks."""
+    with socket.create_server(("127.0.0.1", 0)) as hangs:
+        uri = f"http://127.0.0.1:{hangs.getsockname()[1]}"
+        process = replace(case, environment={**case.environment, "MLFLOW_TRACKING_URI": uri}).begin(
+            *launcher, as_of_a_terminal=True
+        )
+        wait(lambda: case.lines() >= 3, process)
+        os.killpg(process.pid, signal.SIGINT)
+        code, output = ended(process)
+    assert code == (1 if launcher else 75), output
+    assert said_stopped(output) == [case.checkpoint()] and case.checkpoint() >= 3
 
 
 @pytest.mark.soak
@@ -180,19 +109,21 @@ def stop_once(case: Case, whom: str, rng: random.Random) -> None:
         time.sleep(rng.uniform(0, 12))
     else:
         wait(lambda: case.lines() > lines + 2, process)
-    number = rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+    number = rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
     for pid in {"launcher": [process.pid], "one rank": ranks[-1:]}.get(whom, ranks):
         os.kill(pid, number)
     code, output = ended(process)
-    assert not live(ranks)
+    assert gone(ranks, seconds=1)
     assert len(re.findall("^stopped ", output, re.M)) == 1, output
     assert set(re.findall(r"exitcode  : (-?\d+)", output)) <= {"75"}, output
-    assert code == 75 if whom == "alone" else code != 0, output
-    if steps := said_stopped(output):
-        assert steps[0] >= before and steps[0] in (0, case.checkpoint())
-        assert case.status() == "KILLED"
-    else:
-        assert case.checkpoint() == before
+    if whom == "alone":
+        assert code == 75, output
+    else:  # SIGUSR1 ends torchrun, and the ranks notice that
+        assert code == (-number if (whom, number) == ("launcher", signal.SIGUSR1) else 1), output
+    for step in said_stopped(output) or [before]:
+        assert before <= step == case.checkpoint(), output
+    assert [line["step"] for line in metrics(case.run)] == [*range(1, case.checkpoint() + 1)]
+    assert case.status() == "KILLED" or (case.status() is None and not case.checkpoint())
 
 
 @pytest.mark.soak
@@ -210,12 +141,6 @@ def test_a_training_that_was_stopped_ends_like_one_that_was_not(case: Case, tmp_
     assert ended(stopped.begin())[0] == 0
     name = "checkpoints/step-00000300/state.safetensors"
     assert (stopped.run / name).read_bytes() == (whole.run / name).read_bytes()
-    losses = [read_losses(each.run / "metrics.jsonl") for each in (stopped, whole)]
-    assert losses[0] == losses[1] and len(losses[0]) == 301  # one is of the val split
-
-
-def read_losses(path: Path) -> list[dict[str, float]]:
-    """The metrics that no clock has a part in."""
-    speed = ("train/tuples_per_second", "train/utilisation", "train/data_wait")
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [{key: value for key, value in line.items() if key not in speed} for line in lines]
+    assert (
+        metrics(stopped.run) == metrics(whole.run) and len(metrics(whole.run)) == 301
+    )  # one is of the val split

@@ -10,6 +10,7 @@ runs/first/
   checkpoints/step-00000400/   the state to resume from: training/checkpoint.py
   snapshots/step-00000400/     weights to sample from: model/snapshot.py
   .lock                        there while it is trained: one training at a time; datasets/store/lock.py
+  .token                       there while the ranks of a start see whether all have this folder
   baseline/                    the classifier that it is compared with: evaluation/baselines.py
   evaluation.json              the scores of a snapshot on the test split
   report/index.html            the same for people
@@ -37,6 +38,7 @@ MLFLOW_RUN_ID = "mlflow_run_id"
 MLFLOW_KEY = "mlflow_key"
 CHECKPOINTS = "checkpoints"
 SNAPSHOTS = "snapshots"
+TOKEN = ".token"
 BASELINE = "baseline"
 EVALUATION = "evaluation.json"
 REPORT = "report"

@@ -1,16 +1,27 @@
 """The ranks of a training: how they start, on what, and that they begin alike."""
 
 import os
+import secrets
+import socket
+import time
 import warnings
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
 
 from ...datasets.errors import InputError
+from ...datasets.store.atomic import write_atomic
 from ..config import Config
+from ..run import TOKEN
 from .together import LONGER
+
+SEEN_WITHIN = 10.0  # seconds for a network disk to show on one machine what another wrote
+NAMED = 3  # places, in a message
+SHARED = "Put --out where all nodes see it."
 
 
 def start(config: Config) -> Accelerator:
@@ -73,6 +84,43 @@ def refuse_cpus_for_gpus() -> None:
     )
 
 
+def check_one_folder(accelerator: Accelerator, run: Path) -> None:
+    """Wait for the first rank, and refuse to begin where another has some other folder at the run's path.
+
+    Each goes on from the checkpoints that it finds there, and the first one alone writes them.
+    """
+    if accelerator.num_processes == 1:
+        return
+    main, path, token = accelerator.is_main_process, run.absolute() / TOKEN, secrets.token_hex()
+    if main:
+        write_atomic(path, token)
+    try:
+        written, *_ = gather_object([token])
+        place = f"{socket.gethostname()}:{path.parent}"
+        (_, first), *others = gather_object([(_comes_to_hold(path, written), place)])
+    finally:
+        if main:
+            path.unlink(missing_ok=True)
+    if unseen := sorted({other for seen, other in others if not seen}):
+        places = ", ".join(unseen[:NAMED]) + (", …" if len(unseen) > NAMED else "")
+        raise InputError(f"What rank 0 writes in {first} is not seen in {places}. {SHARED}")
+
+
+def _comes_to_hold(path: Path, content: str) -> bool:
+    """Whether a file of another machine is there with this content, now or in a little while."""
+    deadline = time.monotonic() + SEEN_WITHIN
+    while True:
+        with suppress(OSError):
+            # NFS looks anew at a folder that is opened; else it may remember that there was no such file.
+            for folder in (path.parents[1], path.parent):
+                os.close(os.open(folder, os.O_RDONLY))
+            if path.read_text(encoding="utf-8") == content:
+                return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+
+
 def check_same_start(accelerator: Accelerator, step: int, dataset: str) -> None:
     """Refuse to begin where ranks found different checkpoints or datasets: they would part ways.
 
@@ -84,7 +132,7 @@ def check_same_start(accelerator: Accelerator, step: int, dataset: str) -> None:
     assert isinstance(found, torch.Tensor)
     steps, datasets = (sorted(set(column.tolist())) for column in found.T)
     if len(steps) > 1:
-        raise InputError(f"The ranks found checkpoints of steps {steps}. Put --out where all nodes see it.")
+        raise InputError(f"The ranks found checkpoints of steps {steps}. {SHARED}")
     if len(datasets) > 1:
         raise InputError(
             "The ranks found different datasets: one changed meanwhile, or nodes have copies that differ. "

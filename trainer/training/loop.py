@@ -30,7 +30,7 @@ from ..model.snapshot import Facts, Snapshot, best_snapshot, save_snapshot
 from ..run import CHECKPOINTS, SNAPSHOTS, step_name, steps_in
 from ..runtime.background import Background, later
 from ..runtime.feed import feed
-from ..runtime.ranks import start
+from ..runtime.ranks import check_one_folder, start
 from ..runtime.signals import Stopped, asked
 from ..runtime.together import together
 from ..runtime.votes import Votes
@@ -55,7 +55,7 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         together(accelerator, config.run.timeout) as stepped,
         writing(LocalFolder(run), "emojigan train") if accelerator.is_main_process else nullcontext(),
     ):
-        accelerator.wait_for_everyone()  # the first rank writes there alone
+        check_one_folder(accelerator, run)
         begun = begin(accelerator, config, shards, vectors, run)
         step = go_on(begun, run, stepped)
         accelerator.wait_for_everyone()  # no rank ends well before the last checkpoint is whole
