@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from ...datasets.printable import printable
+from ...datasets.store.trouble import explained
 
 
 class Background:
@@ -48,7 +49,8 @@ class Background:
             if error is None:
                 raise
             if ours is not error:
-                tqdm.write(printable(f"{type(ours).__name__}: {ours}"), file=sys.stderr)
+                told = explained(ours, "background") if isinstance(ours, OSError) else ours
+                tqdm.write(printable(f"{type(ours).__name__}: {told}"), file=sys.stderr)
         finally:
             self._thread.shutdown()
 
