@@ -218,4 +218,7 @@ def read_losses(path: Path) -> list[dict[str, float]]:
     """The metrics that no clock has a part in."""
     speed = ("train/tuples_per_second", "train/utilisation", "train/data_wait")
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [{key: value for key, value in line.items() if key not in speed} for line in lines]
+    return [
+        {key: value for key, value in line.items() if key not in speed and not key.startswith("system/")}
+        for line in lines
+    ]
