@@ -49,8 +49,9 @@ class Background:
             if error is None:
                 raise
             if ours is not error:
-                told = explained(ours, "background") if isinstance(ours, OSError) else ours
-                tqdm.write(printable(f"{type(ours).__name__}: {told}"), file=sys.stderr)
+                of_disk = isinstance(ours, OSError)
+                told = explained(ours, "writing") if of_disk else f"{type(ours).__name__}: {ours}"
+                tqdm.write(printable(told), file=sys.stderr)
         finally:
             self._thread.shutdown()
 
