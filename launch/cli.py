@@ -86,8 +86,9 @@ class LazyGroup(click.Group):
         except BrokenPipeError:
             raise  # the reader went away, `| head`: click ends quietly
         except OSError as error:
-            said = error.strerror or str(error) or type(error).__name__
-            raise UserError(f"{error.filename or ctx.invoked_subcommand}: {said}.") from error
+            from ..datasets.store.trouble import explained
+
+            raise UserError(explained(error, ctx.invoked_subcommand)) from error
         except Exception as error:
             if type(error).__module__ != "mlflow.exceptions":
                 raise

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,3 +119,14 @@ def ceph(ceph_gateway: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Itera
     S3FileSystem.clear_instance_cache()  # of clients of another server
     yield ceph_gateway
     S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own of 1.5 MB."""
+    (tmp_path / "disk").mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", tmp_path / "disk"])
+    if mounted.returncode:
+        pytest.skip("mounting needs root")
+    yield tmp_path / "disk"
+    subprocess.run(["umount", "--lazy", tmp_path / "disk"], check=True)  # maps may keep it busy

@@ -36,7 +36,7 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
     ),
     "trainer/model": "datasets/store datasets/emojis trainer",
     "trainer/runtime": "datasets/store datasets/work datasets/stream trainer",
-    "trainer/tracking": "datasets/store trainer",
+    "trainer/tracking": "datasets/store trainer trainer/runtime",
     "trainer/training": (
         "datasets/store datasets/work datasets/stream trainer trainer/model trainer/runtime trainer/tracking"
     ),

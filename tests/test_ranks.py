@@ -234,6 +234,12 @@ def test_only_one_rank_writes_metrics(run: Path):
     assert [line["step"] for line in lines if "train/penalty" in line] == [1, 2, 3]
 
 
+def test_one_rank_of_a_node_looks_at_it(run: Path):
+    first = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
+    assert 0 < first["system/system_memory_usage_percentage"] < 100
+    assert len([name for name in first if name.startswith("system/")]) == 3
+
+
 def test_only_one_rank_tells_mlflow(run: Path, environment: dict[str, str]):
     client = mlflow.MlflowClient(environment["MLFLOW_TRACKING_URI"])
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]

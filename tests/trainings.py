@@ -21,7 +21,7 @@ PROGRAM = [sys.executable, "-c", "from emojigan.launch.cli import main; main()"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 History = dict[str, list[tuple[int, float | None]]]
 """Steps and values of each metric, without the values of those in which a clock has a part."""
-CLOCKS = ("time", "train/tuples_per_second", "train/utilisation", "train/data_wait")
+CLOCKS = ("time", "train/tuples_per_second", "train/utilisation", "train/data_wait", "system/")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def readings(run: Path) -> list[dict[str, float]]:
 
 def metrics(run: Path) -> list[dict[str, float]]:
     """The same without what a clock has a part in."""
-    return [{name: each[name] for name in each if name not in CLOCKS} for each in readings(run)]
+    return [{name: each[name] for name in each if not name.startswith(CLOCKS)} for each in readings(run)]
 
 
 def to_tell(run: Path) -> History:
@@ -77,7 +77,7 @@ def to_tell(run: Path) -> History:
     history: History = {}
     for reading in readings(run):
         for name in reading.keys() - {"step", "time"}:
-            value = None if name in CLOCKS else reading[name]
+            value = None if name.startswith(CLOCKS) else reading[name]
             history.setdefault(name, []).append((int(reading["step"]), value))
     return history
 
@@ -90,7 +90,7 @@ def told(run: Path, environment: dict[str, str]) -> History:
     assert found.info.run_id == run_id_of(run)
     histories = {name: client.get_metric_history(found.info.run_id, name) for name in found.data.metrics}
     return {
-        name: sorted((each.step, None if name in CLOCKS else each.value) for each in history)
+        name: sorted((each.step, None if name.startswith(CLOCKS) else each.value) for each in history)
         for name, history in histories.items()
     }
 

@@ -11,6 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..datasets.errors import InputError
+from ..datasets.store.atomic import telling_where
+from ..datasets.store.trouble import MISSING
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT = "default"  # a recipe whose file repeats the defaults of the fields below
@@ -264,10 +266,11 @@ def _read_sections(path: Path) -> dict[str, dict[str, Any]]:
         InputError: it cannot be read, or has no sections.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        with telling_where(path):
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file.") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (*MISSING, ValueError, yaml.YAMLError) as error:
         raise InputError(
             f"{path}: not a YAML file that can be read: {str(error).splitlines()[0]}."
         ) from error

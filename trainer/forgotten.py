@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..datasets.errors import InputError
-from ..datasets.store.atomic import write_atomic
+from ..datasets.store.atomic import telling_where, write_atomic
 from .run import FORGOTTEN
 
 TAG = "emojigan.forgotten"  # of a run in MLflow, and of a version of a registered model
@@ -74,7 +74,8 @@ def read_mark(run: Path) -> Mark | None:
     """
     path = run / FORGOTTEN
     try:
-        return Mark.from_json(path.read_text(encoding="utf-8"))
+        with telling_where(path):
+            return Mark.from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:

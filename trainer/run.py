@@ -17,8 +17,8 @@ runs/first/
 """
 
 import json
+import os
 import re
-import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -26,8 +26,9 @@ import yaml
 
 from ..datasets.errors import InputError
 from ..datasets.shards.manifest import Manifest
-from ..datasets.store.atomic import write_atomic
+from ..datasets.store.atomic import remove_folder, telling_where, write_atomic
 from ..datasets.store.folder import Folder, open_folder
+from ..datasets.store.trouble import MISSING
 from .config import Config, read_config
 
 CONFIG = "config.yaml"
@@ -91,8 +92,15 @@ def step_name(step: int) -> str:
 
 
 def steps_in(folder: Path) -> list[Path]:
-    """The folders of checkpoints or snapshots, the earliest first; other names are not theirs."""
-    found = (path for path in folder.glob("step-*") if STEP_NAME.fullmatch(path.name))
+    """The folders of checkpoints or snapshots, the earliest first; other names are not theirs.
+
+    Raises:
+        OSError: the folder is there and cannot be read: it is not taken for an empty one.
+    """
+    try:
+        found = [folder / name for name in os.listdir(folder) if STEP_NAME.fullmatch(name)]
+    except MISSING:
+        return []
     return sorted(path for path in found if path.is_dir() and not path.is_symlink())
 
 
@@ -136,8 +144,9 @@ def read_origin(run: Path) -> Origin | None:
 
 def _read_inputs(run: Path) -> dict:
     try:
-        content = json.loads((run / INPUTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        with telling_where(run / INPUTS):
+            content = json.loads((run / INPUTS).read_text(encoding="utf-8"))
+    except (*MISSING, ValueError) as error:
         raise _damaged(run) from error
     if not isinstance(content, dict):
         raise _damaged(run)
@@ -155,4 +164,4 @@ def remove_later_snapshots(run: Path, step: int) -> None:
     """
     for path in steps_in(run / SNAPSHOTS):
         if path.name > step_name(step):
-            shutil.rmtree(path)
+            remove_folder(path)

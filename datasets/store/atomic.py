@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .trouble import FULL, MISSING
+from .trouble import BROKEN, FULL, MISSING
 
 SUMS = "SHA256SUMS"
 
 
 @contextmanager
 def telling_where(path: Path) -> Iterator[None]:
-    """Give `path` to the error of a full disk: write and fsync do not say which file it was."""
+    """Give `path` to the error of a full or broken disk: read, write and fsync do not say whose it is."""
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in FULL or (error.errno in BROKEN and error.filename is None):
             error.filename = str(path)
         raise
 
@@ -64,7 +64,7 @@ def create(path: Path, content: bytes | str) -> bool:
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, as 64 hexadecimal digits."""
-    with open(path, "rb") as file:
+    with telling_where(path), open(path, "rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
@@ -80,7 +80,7 @@ def creating_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # by a process that was killed
-        shutil.rmtree(left)
+        remove_folder(left)
     temporary.mkdir()
     try:
         with telling_where(path):
@@ -91,11 +91,20 @@ def creating_folder(path: Path) -> Iterator[Path]:
             for name in (*names, SUMS, "."):
                 _sync(temporary / name)
             if path.exists():
-                shutil.rmtree(path)
+                remove_folder(path)
             os.rename(temporary, path)
             _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it. An OSError names it, and not a part of the name of a file."""
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def is_whole(folder: Path) -> bool:
@@ -105,7 +114,8 @@ def is_whole(folder: Path) -> bool:
         OSError: a file is there and cannot be read: what is in it is not known.
     """
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        with telling_where(folder / SUMS):
+            lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
         sums = {line[66:]: line[:64] for line in lines}
         names = {file.name for file in folder.iterdir()} - {SUMS}
         return sums.keys() == names and all(sha256(folder / name) == sums[name] for name in names)

@@ -9,7 +9,6 @@ protocols.
 
 import errno
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -21,7 +20,7 @@ from typing import Protocol
 import fsspec
 
 from ..errors import InputError
-from .atomic import create, replacing, telling_where, write_atomic
+from .atomic import create, remove_folder, replacing, telling_where, write_atomic
 from .trouble import FULL
 
 SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "http", "https", "memory")
@@ -164,7 +163,7 @@ class LocalFolder:
 
     def remove_folder(self, name: str) -> None:
         if (self.path / _checked(name)).exists():
-            shutil.rmtree(self.path / name)
+            remove_folder(self.path / name)
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from io import FileIO
 from pathlib import Path
-from typing import IO
 
 from ..errors import InputError
+from .atomic import telling_where
 from .folder import Folder, StoreFolder
 from .trouble import patiently, tell
 
@@ -90,7 +91,7 @@ def _locked(path: Path, writer: str, wait: bool) -> Iterator[None]:
     while True:
         path.mkdir(parents=True, exist_ok=True)
         try:
-            file = open(path / LOCK, "a+", encoding="utf-8")  # noqa: SIM115, closed below
+            file = open(path / LOCK, "a+b", buffering=0)  # noqa: SIM115, closed below
         except FileNotFoundError:
             continue  # the writer before us took away the folder, which it had made
         with file:
@@ -107,9 +108,9 @@ def _locked(path: Path, writer: str, wait: bool) -> Iterator[None]:
                 return
             if not _is_at(file.fileno(), path / LOCK):
                 continue  # the writer before us took the file away after we had opened it
-            file.truncate(0)
-            file.write(writer)
-            file.flush()
+            with telling_where(path / LOCK):
+                file.truncate(0)
+                file.write(writer.encode())
             try:
                 yield
             finally:
@@ -120,12 +121,12 @@ def _locked(path: Path, writer: str, wait: bool) -> Iterator[None]:
             return
 
 
-def _who(file: IO[str]) -> str:
+def _who(file: FileIO) -> str:
     """Who has the lock, as he writes a moment after he has got it."""
     for _ in range(10):
         file.seek(0)
         if writer := file.read():
-            return writer
+            return writer.decode()
         time.sleep(0.05)
     return "another process"
 

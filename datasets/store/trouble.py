@@ -20,8 +20,10 @@ T = TypeVar("T")
 WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds, before the second try, the third, …
 MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # the OSErrors that are no trouble
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # of the disk that is written to
+BROKEN = (errno.EIO, errno.ESTALE)  # of any disk
 _ADVICE = {
-    **dict.fromkeys(FULL, "Free space there, or use another place (--cache, or TMPDIR)."),
+    **dict.fromkeys(FULL, "Free space there, or use another place (--out, --cache, or TMPDIR)."),
+    errno.EROFS: "Make it writable, or use another place (--out, --cache, or TMPDIR).",
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "Raise the limit of open files (ulimit -n)."),
 }
 _told: set[str] = set()
@@ -46,8 +48,17 @@ def patiently(attempt: Callable[[], T], place: object) -> T:
     try:
         return attempt()
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, "Mend that, and run the same command again.")
-        raise InputError(f"{_cause(error, place)}. {advice}") from error
+        raise InputError(explained(error, place)) from error
+
+
+def explained(error: OSError, place: object) -> str:
+    """A line that says what is wrong and what to do.
+
+    Args:
+        place: of an error that does not name its file.
+    """
+    advice = _ADVICE.get(error.errno or 0, "Mend that, and run the same command again.")
+    return f"{_cause(error, place)}. {advice}"
 
 
 def tell(message: str) -> None:

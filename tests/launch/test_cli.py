@@ -110,9 +110,20 @@ def test_bad_input_is_one_line_and_exits_with_2(tmp_path: Path):
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (PermissionError("Forbidden"), "train: Forbidden."),  # as s3fs raises it
-        (TimeoutError(), "train: TimeoutError."),
-        (OSError(5, "Input/output error", "/there"), "/there: Input/output error."),
+        (
+            PermissionError("Forbidden"),
+            "train: Forbidden. Mend that, and run the same command again.",
+        ),  # as s3fs raises it
+        (TimeoutError(), "train: TimeoutError. Mend that, and run the same command again."),
+        (
+            OSError(5, "Input/output error", "/there"),
+            "/there: Input/output error. Mend that, and run the same command again.",
+        ),
+        (
+            OSError(30, "Read-only file system", "/there"),
+            "/there: Read-only file system. Make it writable, or use another place (--out, --cache, or "
+            "TMPDIR).",
+        ),
     ],
 )
 def test_what_a_disk_or_a_store_refuses_is_told_whatever_the_error_says(monkeypatch, error, told):

@@ -13,6 +13,9 @@ from emojigan.launch.cli import main
 from emojigan.trainer.config import Config
 from emojigan.trainer.inputs import Inputs, read_inputs
 from emojigan.trainer.model.snapshot import best_snapshot, read_facts
+from emojigan.trainer.tracking.mlflow_run import run_id_of
+from emojigan.trainer.tracking.server import mlflow_client
+from emojigan.trainer.tracking.tracker import SIGNS
 from emojigan.trainer.watch import Watch
 
 from ..conftest import TINY_NETWORKS
@@ -41,6 +44,7 @@ def test_a_learning_rate_at_which_it_diverges_is_told_once(train, tmp_path: Path
     assert result.output.count("it diverges: the critic tells real from drawn emojis by") == 1
     assert "DIVERGES" in result.output  # in the bar
     assert signs(tmp_path / "run")[5] >= 1
+    assert "diverges" in mlflow_client().get_run(run_id_of(tmp_path / "run") or "").data.tags[SIGNS]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch.nn.functional import one_hot
 
 from ...datasets.emojis.weights import undo
@@ -24,7 +23,7 @@ from ..config import ModelConfig
 from ..run import steps_in
 from .augment import normalise
 from .networks import Generator
-from .tensors import refuse_not_finite, write_tensors
+from .tensors import read_tensors, refuse_not_finite, write_tensors
 
 GENERATOR, VECTORS, FACTS = "generator.safetensors", "vectors.safetensors", "snapshot.json"
 CHUNK = 256  # images sampled at a time
@@ -145,9 +144,9 @@ def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
     if not is_whole(path):
         raise InputError(f"{path} is not a whole snapshot. Run `emojigan train` to make one.")
     facts = read_facts(path)
-    tensors = load_file(path / VECTORS)
+    tensors = read_tensors(path / VECTORS)
     generator = Generator(ModelConfig(**facts.model), tensors["vectors"], facts.image_size)
-    generator.load_state_dict(load_file(path / GENERATOR))
+    generator.load_state_dict(read_tensors(path / GENERATOR))
     return Snapshot(facts, generator.eval().to(device), tensors["weights"].numpy())
 
 

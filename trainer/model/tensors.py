@@ -1,15 +1,17 @@
 """Files of tensors. Nothing that is not finite is ever written."""
 
 import errno
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 
 from ...datasets.errors import InputError
+from ...datasets.store.atomic import telling_where
 
 
 def refuse_not_finite(tensors: Mapping[str, torch.Tensor], what: str) -> None:
@@ -26,6 +28,20 @@ def refuse_not_finite(tensors: Mapping[str, torch.Tensor], what: str) -> None:
         )
 
 
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file.
+
+    Its library would map the file: for it one that cannot be opened is one that is not there, and one whose
+    disk breaks later ends the process.
+
+    Raises:
+        SafetensorError: it is damaged.
+        OSError: it cannot be read, for the reason that it has.
+    """
+    with telling_where(path):
+        return load(path.read_bytes())
+
+
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Write a new safetensors file, with the permissions that any other file gets there.
 
@@ -39,6 +55,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     try:
         save_file(dict(tensors), path)
     except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
+        told = re.search(r"os error (\d+)", str(error))
+        number = int(told[1]) if told else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
     path.chmod(permissions)

@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from ...datasets.printable import printable
+from ...datasets.store.trouble import explained
 
 
 class Background:
@@ -53,7 +54,9 @@ class Background:
             if error is None:
                 raise
             if ours is not error:
-                tqdm.write(printable(f"{type(ours).__name__}: {ours}"), file=sys.stderr)
+                of_disk = isinstance(ours, OSError)
+                told = explained(ours, "writing") if of_disk else f"{type(ours).__name__}: {ours}"
+                tqdm.write(printable(told), file=sys.stderr)
         finally:
             self._thread.shutdown()
 

@@ -25,6 +25,7 @@ from accelerate import Accelerator
 from torch.distributed import distributed_c10d
 
 from ...datasets.errors import InputError
+from ...datasets.store.trouble import explained
 from ...datasets.work.progress import duration
 from .signals import STOPPED, STOPPED_EARLY, Ended, Stopped, stops_by_agreement
 
@@ -126,7 +127,8 @@ class _Watch:
         if self.rank:
             time.sleep(BEAT)  # what all refuse, the first one says
         if isinstance(error, InputError | OSError):
-            return Words(self.rank, REFUSED, f"Error: {error}"), []
+            told = explained(error, "train") if isinstance(error, OSError) else error
+            return Words(self.rank, REFUSED, f"Error: {told}"), []
         return Words(self.rank, 1, f"{type(error).__name__}: {error}"), []
 
     def _say(self, words: Words) -> Words:

@@ -11,6 +11,7 @@ times, which are those of the file.
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from ...datasets.printable import printable
 from ..run import METRICS_FILE
 from .about import About, of_this_start
 from .metrics_file import Reading, read_from
-from .mlflow_run import last_steps, open_run
+from .mlflow_run import last_steps, open_run, page_of
 from .server import cause, database, import_mlflow, mlflow_client, named, tracking_uri
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ MOST = 1000  # metrics that a call takes
 class Delivery:
     """The thread; made by `tracking`."""
 
-    def __init__(self, run: Path, about: About, *, begins: bool) -> None:
+    def __init__(self, run: Path, about: About, tags: Mapping[str, str], *, begins: bool) -> None:
         self.ready = threading.Event()  # nothing is left to be done that would slow the first steps down
         self._run, self._about, self._begins = run, about, begins
+        self._tags, self._tagged = tags, dict(tags)
         self._path = run / METRICS_FILE
         self._address = tracking_uri()
         self._undated = int(self._path.stat().st_mtime * 1000)  # the time of lines that tell none
@@ -86,9 +88,15 @@ class Delivery:
     def _deliver(self, status: str | None) -> None:
         """Send what is new, and the status of the training where it has ended."""
         client = self._client()
+        from mlflow.entities import RunTag
+
         if self._run_id is None:
             self._start = self._start or of_this_start()
-            self._run_id = open_run(self._run, client, self._about, self._start, begins=self._begins)
+            opened = open_run(self._run, client, self._about, self._start, begins=self._begins)
+            self._run_id = opened.run_id
+            if page := page_of(self._address, opened):
+                tqdm.write(page)
+                sys.stdout.flush()  # into a log, now
         if self._known is None:
             self._known = last_steps(client, self._run_id)
         while True:
@@ -99,6 +107,9 @@ class Delivery:
             for first in range(0, len(metrics), MOST):
                 client.log_batch(self._run_id, metrics=metrics[first : first + MOST])
             self._position = position
+        if (tags := {**self._tags}) != self._tagged:
+            client.log_batch(self._run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+            self._tagged = tags
         if status:
             client.set_terminated(self._run_id, status)
 

@@ -51,8 +51,10 @@ class MetricsFile:
     def append(self, step: int, metrics: dict[str, float]) -> None:
         """Write a line."""
         line = json.dumps({"step": step, "time": time.time_ns() // 1_000_000, **metrics}) + "\n"
+        rest = line.encode()
         with telling_where(self._path):
-            self._file.write(line.encode())
+            while rest:  # a disk that is nearly full takes a part
+                rest = rest[self._file.write(rest) :]
 
     def sync(self) -> None:
         """See that what was written outlasts a loss of power."""
@@ -61,15 +63,16 @@ class MetricsFile:
 
     def close(self) -> None:
         """Close it, synced."""
-        self.sync()
-        self._file.close()
+        with self._file:
+            self.sync()
 
 
 def cut(path: Path, step: int) -> int:
     """Leave the lines of steps up to `step`; return how many were dropped because they are damaged."""
     if not path.exists():
         return 0
-    lines = path.read_bytes().splitlines(keepends=True)
+    with telling_where(path):
+        lines = path.read_bytes().splitlines(keepends=True)
     readings = [Reading.of(line) for line in lines]
     kept = [line for line, each in zip(lines, readings, strict=True) if each and each.step <= step]
     if len(kept) < len(lines):

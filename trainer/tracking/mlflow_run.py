@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...datasets.errors import InputError
+from ...datasets.printable import printable
 from ...datasets.store.atomic import create, write_atomic
 from ..config import RunConfig
 from ..forgotten import TAG
@@ -21,7 +22,7 @@ from .server import cause, mlflow_client, named, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Run, RunInfo
 
 EXPERIMENT = "emojigan"
 KEY_TAG = "emojigan.run"
@@ -48,8 +49,10 @@ def needed_run_id(run: Path) -> str:
     )
 
 
-def open_run(run: Path, client: "MlflowClient", about: About, start: dict[str, str], *, begins: bool) -> str:
-    """Find or begin the MLflow run of a folder, and tell it what is true of this start. -> its id
+def open_run(
+    run: Path, client: "MlflowClient", about: About, start: dict[str, str], *, begins: bool
+) -> "RunInfo":
+    """Find or begin the MLflow run of a folder, and tell it what is true of this start.
 
     It may be called again after it failed in any part, and tells everything once.
 
@@ -82,7 +85,15 @@ def open_run(run: Path, client: "MlflowClient", about: About, start: dict[str, s
     training = InputTag("mlflow.data.context", "training")
     client.log_inputs(run_id, [DatasetInput(dataset, [training])])
     write_atomic(run / MLFLOW_RUN_ID, run_id + "\n")
-    return run_id
+    return found.info
+
+
+def page_of(address: str, info: "RunInfo") -> str | None:
+    """Where people see an MLflow run, without the password of the address; None where that is no server."""
+    if not address.startswith("http"):
+        return None
+    page = f"{address.rstrip('/')}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
+    return f"MLflow: {printable(page).replace('***@', '')}"
 
 
 def last_steps(client: "MlflowClient", run_id: str) -> dict[str, int]:

@@ -9,7 +9,7 @@ program died.
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ...datasets.printable import printable
@@ -21,12 +21,15 @@ from .metrics_file import MetricsFile, cut
 START_WITHIN = 15.0  # seconds, for MLflow to be imported and its database, but no server, to be opened
 PATIENCE = 60.0  # seconds at the end of a training, for what is not delivered
 HASTE = 3.0  # the same where it ends early
+SIGNS = "emojigan.signs"  # a tag: what the watch saw, such as "diverges, collapses"
 
 
 class Tracker:
     """Writes metrics; made by `tracking`."""
 
     def __init__(self, run: Path) -> None:
+        self.tags: dict[str, str] = {}
+        """What MLflow is told of this training beside its metrics; it may change at any time."""
         run.mkdir(parents=True, exist_ok=True)
         self._file = MetricsFile(run / METRICS_FILE)
 
@@ -53,14 +56,15 @@ def tracking(run: Path, about: About, *, resumed_at: int) -> Iterator[Tracker]:
     if damaged := cut(path, resumed_at):
         print(printable(f"{path}: {damaged} damaged line(s) are dropped."), file=sys.stderr)
     tracker = Tracker(run)
-    delivery = Delivery(run, about, begins=resumed_at == 0)
+    delivery = Delivery(run, about, tracker.tags, begins=resumed_at == 0)
+    status = "FAILED"
     try:
-        delivery.ready.wait(START_WITHIN)
-        yield tracker
-    except BaseException as error:
-        tracker.close()
-        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        delivery.end("KILLED" if stopped else "FAILED", HASTE)
+        with closing(tracker):
+            delivery.ready.wait(START_WITHIN)
+            yield tracker
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
         raise
-    tracker.close()
-    delivery.end("FINISHED", PATIENCE)
+    finally:
+        delivery.end(status, PATIENCE if status == "FINISHED" else HASTE)

@@ -7,7 +7,6 @@ There is no random state in it: noise and order depend on the step alone.
 """
 
 import json
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,15 +14,14 @@ from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from ...datasets.errors import InputError
 from ...datasets.printable import printable
-from ...datasets.store.atomic import creating_folder, is_whole
+from ...datasets.store.atomic import creating_folder, is_whole, remove_folder, telling_where
 from ...datasets.store.trouble import MISSING
 from ..config import Config
 from ..model.snapshot import GENERATOR
-from ..model.tensors import refuse_not_finite, write_tensors
+from ..model.tensors import read_tensors, refuse_not_finite, write_tensors
 from ..run import CHECKPOINTS, step_name, steps_in
 from .guard import as_numbers
 
@@ -117,7 +115,7 @@ def save_checkpoint(
         (temporary / FACTS).write_text(content, encoding="utf-8")
     kept = [each for each in steps_in(folder) if each <= path][-keep:]
     for other in {*steps_in(folder), *folder.glob(".step-*.tmp")} - {*kept}:
-        shutil.rmtree(other)
+        remove_folder(other)
 
 
 def load_checkpoint(
@@ -166,7 +164,7 @@ def warm_start(source: Path, state: TrainState) -> None:
         InputError: there is none, or its networks have other sizes.
     """
     if (source / GENERATOR).exists():
-        generator = load_file(source / GENERATOR)
+        generator = read_tensors(source / GENERATOR)
         networks = {"generator": generator, "average": generator}
     else:
         path = next((each for each in steps_in(source / CHECKPOINTS)[::-1] if is_whole(each)), None)
@@ -185,8 +183,9 @@ def warm_start(source: Path, state: TrainState) -> None:
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], int, dict]:
     """The tensors of a checkpoint, its step, and the identity of its training."""
     try:
-        content = json.loads((path / FACTS).read_text(encoding="utf-8"))
-        tensors, saved = load_file(path / STATE), {**content["identity"]}
+        with telling_where(path / FACTS):
+            content = json.loads((path / FACTS).read_text(encoding="utf-8"))
+        tensors, saved = read_tensors(path / STATE), {**content["identity"]}
         if step_name(content["step"]) != path.name:
             raise ValueError(f"step {content['step']}")
         if not {"dataset", "config"} <= saved.keys() or "steps" not in saved["config"]["optimizer"]:

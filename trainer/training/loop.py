@@ -34,7 +34,8 @@ from ..runtime.ranks import check_one_folder, start
 from ..runtime.signals import Stopped, asked
 from ..runtime.together import together
 from ..runtime.votes import Votes
-from ..tracking.tracker import Tracker, tracking
+from ..tracking.system import System
+from ..tracking.tracker import SIGNS, Tracker, tracking
 from ..validation import VAL_SAMPLES, val_loss
 from .begin import Begun, begin
 from .checkpoint import copied, save_checkpoint
@@ -205,6 +206,7 @@ class Log:
         self.val: float | None = None  # the last score on the val split
         self._begun, self._meter, self._faults = begun, meter, faults
         self._tracker, self._bar = tracker, bar
+        self._system = System(begun.training.accelerator)
         self._recent: list[torch.Tensor] = []  # metrics of this rank alone
         self._open: Callable[[], None] | None = None
 
@@ -228,7 +230,7 @@ class Log:
         losses = finite_mean(torch.cat([each.to(unlogged[-1].device) for each in unlogged]))
         unlogged.clear()
         read = later(torch.cat([losses, self._faults.count()[None]]))
-        self._open = partial(self._note, step, rate, read, self._meter.read(step))
+        self._open = partial(self._note, step, rate, read, self._meter.read(step), self._system.read())
 
     def finish(self) -> None:
         """Note what is on its way."""
@@ -237,13 +239,19 @@ class Log:
         self._open = None
 
     def _note(
-        self, step: int, rate: float, read: Callable[[], torch.Tensor], speed: Callable[[], dict[str, float]]
+        self,
+        step: int,
+        rate: float,
+        read: Callable[[], torch.Tensor],
+        speed: Callable[[], dict[str, float]],
+        system: Callable[[], dict[str, float]],
     ) -> None:
         names, watch = (*UPDATE_METRICS, "train/updates_left_out"), self._begun.watch
-        metrics: dict[str, float] = dict(zip(names, read().tolist(), strict=True)) | speed()
+        metrics: dict[str, float] = dict(zip(names, read().tolist(), strict=True)) | speed() | system()
         metrics["train/learning_rate"] = rate
         if (sign := watch.look(step, metrics)) and self._tracker:
             tqdm.write(sign)
+            self._tracker.tags[SIGNS] = ", ".join(watch.signs)
         metrics["train/signs"] = len(watch.signs)
         if self._tracker:
             self._tracker.log(step, {name: value for name, value in metrics.items() if math.isfinite(value)})

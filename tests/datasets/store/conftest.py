@@ -1,8 +1,7 @@
-"""A store and a disk of their own, for tests that stop them, and fill them."""
+"""A store of their own, for tests that stop it."""
 
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -29,14 +28,3 @@ def store(own_server: tuple[subprocess.Popen, dict[str, str]]) -> Iterator[dict[
         for name, value in own_server[1].items():
             patch.setenv(name, value)
         yield own_server[1]
-
-
-@pytest.fixture
-def disk(tmp_path) -> Iterator[Path]:
-    """A disk of its own of 1.5 MB."""
-    (tmp_path / "disk").mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", tmp_path / "disk"])
-    if mounted.returncode:
-        pytest.skip("mounting needs root")
-    yield tmp_path / "disk"
-    subprocess.run(["umount", "--lazy", tmp_path / "disk"], check=True)  # maps may keep it busy

@@ -166,6 +166,9 @@ def test_a_training_notes_how_fast_it_is(invoke, tmp_path: Path):
         assert 0 < line["train/utilisation"] < 1
         assert 0 <= line["train/data_wait"] < 1
         assert ("train/device_memory_gib" in line) == torch.cuda.is_available()
+    looked = [line for line in lines if "system/cpu_utilization_percentage" in line]
+    assert [line["step"] for line in looked] == [2]  # and again 10 s later
+    assert 0 <= looked[0]["system/cpu_utilization_percentage"] <= 100
 
 
 @pytest.mark.parametrize("every", ["2", "4"], ids=["one before the last", "the last"])
@@ -176,7 +179,8 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training_in_one_line(
     (tmp_path / "run" / "checkpoints").write_text("a file, where a folder is to be")
     result = invoke(*FEW, "--checkpoint-steps", every)
     assert result.exit_code == 2 and "trained to" not in result.stdout
-    assert result.stderr.splitlines()[-1] == f"Error: {tmp_path}/run/checkpoints: File exists."
+    told = "File exists. Mend that, and run the same command again."
+    assert result.stderr.splitlines()[-1] == f"Error: {tmp_path}/run/checkpoints: {told}"
     client = mlflow.MlflowClient(environment["MLFLOW_TRACKING_URI"])
     assert client.get_run(run_id_of(tmp_path / "run") or "").info.status == "FAILED"
 

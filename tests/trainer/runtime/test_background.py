@@ -80,4 +80,4 @@ def test_beside_another_error_one_of_the_work_is_told(capsys: pytest.CaptureFixt
     with pytest.raises(KeyboardInterrupt), Background() as background:
         background.start(fail)
         raise KeyboardInterrupt
-    assert capsys.readouterr().err == "Full: no space\n"
+    assert capsys.readouterr().err == "writing: no space. Mend that, and run the same command again.\n"

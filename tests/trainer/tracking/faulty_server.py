@@ -2,17 +2,22 @@
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import pytest
 
 PAGE = b"<html><body><h1>Down for maintenance</h1></body></html>"
 ERROR = b'{"error_code": "INTERNAL_ERROR", "message": "no"}'
@@ -34,17 +39,21 @@ def free_port() -> int:
 
 
 class MlflowServer:
-    """A process group of its own, of which a test is free to stop, kill and start it again."""
+    """A process group of its own, of which a test is free to stop, kill and start it again.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        store: the address of its database.
+    """
+
+    def __init__(self, folder: Path, store: str) -> None:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
-        self._folder = folder
+        self._folder, self._store = folder, store
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        store = f"sqlite:///{self._folder / 'server.db'}"
-        words = ["--backend-store-uri", store, "--artifacts-destination", str(self._folder / "artifacts")]
+        artifacts = str(self._folder / "artifacts")
+        words = ["--backend-store-uri", self._store, "--artifacts-destination", artifacts]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", *words, "--port", str(self.port), "--workers", "1"],
             env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
@@ -72,8 +81,8 @@ class MlflowServer:
 
 
 @contextmanager
-def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
-    server = MlflowServer(folder)
+def mlflow_server(folder: Path, store: str = "") -> Iterator[MlflowServer]:
+    server = MlflowServer(folder, store or f"sqlite:///{folder / 'server.db'}")
     server.start()
     try:
         yield server
@@ -81,8 +90,34 @@ def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
         server.kill()
 
 
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server that only this machine reaches; yields the address of its database."""
+    programs = [*Path("/usr/lib/postgresql").glob("*/bin/initdb")] or [shutil.which("initdb")]
+    if programs[-1] is None:
+        pytest.skip("PostgreSQL is missing: apt-get install postgresql")
+    programs = Path(programs[-1]).parent
+    user = "postgres" if os.getuid() == 0 else None  # it does not run as root
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+        if user:
+            shutil.chown(folder, user)
+        begin = partial(subprocess.Popen, user=user, cwd=folder, stdout=subprocess.DEVNULL)
+        words = ["--pgdata", f"{folder}/data", "--username", "mlflow", "--auth", "trust", "--no-sync"]
+        assert begin([programs / "initdb", *words]).wait() == 0
+        words = ["-D", f"{folder}/data", "-k", folder, "-c", "listen_addresses="]
+        with begin([programs / "postgres", *words], stderr=subprocess.DEVNULL) as server:
+            try:
+                is_ready = [programs / "pg_isready", "--host", folder, "--username", "mlflow", "--quiet"]
+                while begin(is_ready).wait():
+                    assert server.poll() is None
+                    time.sleep(0.1)
+                yield f"postgresql+psycopg2://mlflow@/postgres?host={folder}"
+            finally:
+                server.send_signal(signal.SIGQUIT)
+
+
 class Proxy(ThreadingHTTPServer):
-    """Passes requests on, or has the fault that it is given.
+    """Passes requests on, after a while, or has the fault that it is given.
 
     `loses answers` passes them on, and closes the connection before the answer.
     """
@@ -93,6 +128,7 @@ class Proxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target = target
         self.fault = ""
+        self.delay = 0.0  # seconds
         self.asked = 0
         self.address = f"http://ann:s3cret@127.0.0.1:{self.server_port}"
 
@@ -127,6 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             while self.server.fault == fault:
                 time.sleep(0.01)
         elif fault != "closes":
+            time.sleep(self.server.delay)
             status, kind, content = self._pass_on(body)
             if fault != "loses answers":
                 self._answer(status, kind, content)

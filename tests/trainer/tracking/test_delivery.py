@@ -1,13 +1,18 @@
 """Whatever a real MLflow server does, the training goes on, and in the end MLflow has every metric once."""
 
 import json
+import os
 import random
+import re
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from itertools import count
 from pathlib import Path
 
 import mlflow
@@ -19,16 +24,20 @@ from emojigan.trainer.tracking.mlflow_run import run_id_of
 from emojigan.trainer.tracking.server import mlflow_client
 from emojigan.trainer.tracking.tracker import tracking
 
-from .faulty_server import FAULTS, MlflowServer, Proxy, mlflow_server, proxy
+from ...conftest import TINY_NETWORKS
+from .faulty_server import FAULTS, MlflowServer, Proxy, free_port, mlflow_server, postgresql, proxy
 
 ABOUT = About({"k": "10"}, {"dataset": "abc"}, "A training of a test.", "/data/shards", "5" * 64, 300)
 FOREVER = 10_000.0  # seconds: who waits so long does not end
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    with mlflow_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MlflowServer]:
+    with ExitStack() as stack:
+        store = stack.enter_context(postgresql()) if request.param == "postgresql" else ""
+        yield stack.enter_context(mlflow_server(tmp_path_factory.mktemp("server"), store))
 
 
 @pytest.fixture
@@ -41,7 +50,7 @@ def between(server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
         monkeypatch.setattr(delivery, "SEND_EVERY", 0.01)
         monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.01)
         yield running
-        running.fault = ""
+        running.fault, running.delay = "", 0
         for thread in threading.enumerate():  # of a training that gave it up: it would end with its process
             if thread.name == "mlflow":
                 thread.join()
@@ -70,19 +79,19 @@ def until(holds: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def in_file(run: Path) -> list[tuple[int, float]]:
+def in_file(run: Path, name: str = "loss") -> list[tuple[int, float]]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [(line["step"], line["loss"]) for line in lines]
+    return [(line["step"], line[name]) for line in lines if name in line]
 
 
-def in_mlflow(run: Path, server: MlflowServer) -> list[tuple[int, float]]:
+def in_mlflow(run: Path, server: MlflowServer, name: str = "loss") -> list[tuple[int, float]]:
     """Those of the only run of this folder."""
     client = mlflow.MlflowClient(server.address)
     key = (run / "mlflow_key").read_text().strip()
     experiments = [each.experiment_id for each in client.search_experiments()]
     (found,) = client.search_runs(experiments, f"tags.`emojigan.run` = '{key}'")
     assert found.info.run_id == run_id_of(run)
-    return [(each.step, each.value) for each in client.get_metric_history(found.info.run_id, "loss")]
+    return [(each.step, each.value) for each in client.get_metric_history(found.info.run_id, name)]
 
 
 def status(run: Path, server: MlflowServer) -> str:
@@ -110,7 +119,9 @@ def test_each_fault_and_its_end_are_told_in_a_line_and_every_metric_arrives_once
     assert in_mlflow(run, server) == in_file(run) == [(n, n / 2) for n in range(1, 2 * len(FAULTS) + 1)]
     assert status(run, server) == "FINISHED"
     lines = told().splitlines()
-    assert capfd.readouterr() == ("", "")
+    page = rf"MLflow: http://127.0.0.1:{between.server_port}/#/experiments/\d+/runs/{run_id_of(run)}\n"
+    out, err = capfd.readouterr()
+    assert re.fullmatch(page, out) and not err  # it is told once
     assert all(line.startswith(f"MLflow at http://***@127.0.0.1:{between.server_port} ") for line in lines)
     assert [line.endswith(" answers again.") for line in lines] == [False, True] * (2 * len(FAULTS))
 
@@ -155,11 +166,14 @@ def test_an_interrupt_does_not_wait_for_a_server_either(
         raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("fault", [*FAULTS, "absent"])
 def test_a_run_that_ended_without_a_server_is_delivered_when_it_is_started_again(
-    run: Path, server: MlflowServer, between: Proxy, monkeypatch: pytest.MonkeyPatch
+    run: Path, server: MlflowServer, between: Proxy, fault: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(tracker, "PATIENCE", 0.1)
-    between.fault = "closes"
+    between.fault = fault
+    if fault == "absent":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     with tracking(run, ABOUT, resumed_at=0) as tracked:
         for step in range(1, 6):
             tracked.log(step, {"loss": step / 2})
@@ -173,6 +187,25 @@ def test_a_run_that_ended_without_a_server_is_delivered_when_it_is_started_again
     with tracking(run, ABOUT, resumed_at=5):
         pass
     assert in_mlflow(run, server) == in_file(run) == [(step, step / 2) for step in range(1, 6)]
+    assert status(run, server) == "FINISHED"
+
+
+@pytest.mark.parametrize("delay", [0.3, 1.5], ids=["within", "beyond the patience of the client"])
+def test_a_server_whose_answers_are_late_gets_every_metric_once(
+    run: Path, server: MlflowServer, between: Proxy, delay: float, tmp_path: Path
+):
+    """What was given up arrives all the same, maybe later than what is sent after it."""
+    with telling(tmp_path) as told, tracking(run, ABOUT, resumed_at=0) as tracker:
+        tracker.log(1, {"loss": 0.5})
+        until(lambda: run_id_of(run) and in_mlflow(run, server))
+        between.delay = delay
+        for step in range(2, 20):
+            tracker.log(step, {"loss": step / 2})
+            time.sleep(delay / 16)
+        until(lambda: "does not answer" in told() or delay < 1)
+        between.delay = 0
+    time.sleep(delay)  # for what is on its way
+    assert in_mlflow(run, server) == in_file(run) == [(step, step / 2) for step in range(1, 20)]
     assert status(run, server) == "FINISHED"
 
 
@@ -254,4 +287,59 @@ def test_a_server_that_is_killed_and_started_again_gets_every_metric_once(
             time.sleep(0.01)
     attacker.join()
     assert in_mlflow(run, server) == in_file(run)
+    assert status(run, server) == "FINISHED"
+
+
+EAGER = """
+from emojigan.launch.cli import main
+from emojigan.trainer.tracking import delivery
+delivery.SEND_EVERY = delivery.LONGEST_PAUSE = 0.2
+main()
+"""
+
+
+def attacks(server: MlflowServer, between: Proxy) -> Iterator[None]:
+    """One thing after another that servers do, for ever; yields when all is well again."""
+    for turn in count():
+        kind = ("killed", "frozen", "slow", *FAULTS)[turn % (3 + len(FAULTS))]
+        if kind == "killed":
+            server.kill()
+            server.start()
+        elif kind == "frozen":
+            server.signal(signal.SIGSTOP)
+            time.sleep(3)
+            server.signal(signal.SIGCONT)
+        elif kind == "slow":
+            between.delay = 2.5
+            time.sleep(6)
+            between.delay = 0
+        else:
+            between.fault = kind
+            time.sleep(1)
+            between.fault = ""
+        yield
+
+
+@pytest.mark.soak
+def test_a_training_whose_server_is_killed_frozen_slow_and_refuses_has_every_metric_there_once(
+    server: MlflowServer, between: Proxy, run: Path, shards: Path, vectors_file: Path
+):
+    words = ["train", str(shards), "--vectors", str(vectors_file), "--out", str(run), *TINY_NETWORKS]
+    with subprocess.Popen(
+        [sys.executable, "-c", EAGER, *words, "--steps", "2000", "--snapshot-steps", "500"],
+        env={**os.environ, "MLFLOW_HTTP_REQUEST_TIMEOUT": "2", "OMP_NUM_THREADS": "1"},
+        text=True,
+        stderr=subprocess.PIPE,
+    ) as process:
+        bad_days = attacks(server, between)
+        while process.poll() is None:
+            next(bad_days)
+            time.sleep(1)
+        assert process.returncode == 0 and process.stderr
+        lines = [line for line in process.stderr if line.startswith("MLflow at ")]
+    assert [line.endswith(" answers again.\n") for line in lines] == [False, True] * (len(lines) // 2)
+    assert len(lines) > 4 and "s3cret" not in "".join(lines)
+    for name in ("train/nll", "val/nll"):
+        assert in_mlflow(run, server, name) == in_file(run, name)
+    assert len(in_file(run, "train/nll")) == 2000
     assert status(run, server) == "FINISHED"

@@ -19,7 +19,7 @@ from emojigan.trainer.tracking.about import About, of_this_start
 from emojigan.trainer.tracking.delivery import Delivery
 from emojigan.trainer.tracking.mlflow_run import log_evaluation, run_id_of
 from emojigan.trainer.tracking.server import mlflow_client
-from emojigan.trainer.tracking.tracker import Tracker, tracking
+from emojigan.trainer.tracking.tracker import SIGNS, Tracker, tracking
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +145,11 @@ def test_mlflow_has_parameters_and_tags(run: Path, client: mlflow.MlflowClient):
     assert of(run, client).data.params == {"k": "10"}
     assert of(run, client).data.tags["dataset"] == "abc"
     assert of(run, client).info.run_name == "run"
+
+
+def test_what_a_training_says_of_itself_is_a_tag(run: Path, client: mlflow.MlflowClient):
+    track(run, range(1, 2), lambda tracker: tracker.tags.update({SIGNS: "diverges"}))
+    assert of(run, client).data.tags["emojigan.signs"] == "diverges"
 
 
 def test_metrics_are_sent_while_training(

@@ -203,6 +203,10 @@ def test_after_three_steps_in_a_row_it_goes_back_and_on_with_other_data(train, t
     assert result.output.count("Back to the weights of step 8, and on with other data.") == 1
     assert is_whole(tmp_path / "run/checkpoints/step-00000024")
     assert list(lines(tmp_path / "run", "train/updates_left_out").items())[-1] == (24, 4 * 2)
+    content = (tmp_path / "run/metrics.jsonl").read_text()
+    assert [content.count(f'"step": {step},') for step in range(1, 24)] == [
+        1
+    ] * 23  # the last has a score, too
     assert holds_only_numbers(tmp_path / "run")
 
 
