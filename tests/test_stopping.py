@@ -72,7 +72,9 @@ def test_ranks_whose_launcher_dies_save_and_are_gone_in_five_seconds(case: Case,
     assert said_stopped(output) == [case.checkpoint()] and case.status() == "KILLED"
 
 
-@pytest.mark.parametrize("launcher", [TORCHRUN, pytest.param([], marks=pytest.mark.soak)], ids=len)
+@pytest.mark.parametrize(
+    "launcher", [[], pytest.param(TORCHRUN, marks=pytest.mark.soak)], ids=["alone", "two ranks"]
+)
 def test_ctrl_c_stops_a_training_whose_mlflow_hangs(case: Case, launcher: list[str]):
     """A terminal sends SIGINT to the launcher and to the ranks."""
     with socket.create_server(("127.0.0.1", 0)) as hangs:
