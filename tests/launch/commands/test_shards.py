@@ -282,7 +282,9 @@ def test_a_disk_that_takes_no_more_is_told_with_the_place(posts_folder, tmp_path
         [sys.executable, "-c", limited, *words, "--workers", workers], capture_output=True, text=True
     )
     last = done.stderr.splitlines()[-1]
-    assert (done.returncode, last) == (2, f"Error: {tmp_path}/out/.build/000000.members: File too large.")
+    advice = "Free space there, or use another place (--out, --cache, or TMPDIR)."
+    told = f"Error: {tmp_path}/out/.build/000000.members: File too large. {advice}"
+    assert (done.returncode, last) == (2, told)
     assert not list((tmp_path / "out").rglob("*.tmp"))
 
 
