@@ -5,8 +5,7 @@ step-00000400/{generator.safetensors, vectors.safetensors, snapshot.json, SHA256
 
 import json
 import math
-import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,9 @@ from torch.nn.functional import one_hot
 
 from ...datasets.emojis.weights import undo
 from ...datasets.errors import InputError
-from ...datasets.store.atomic import creating_folder, is_whole
+from ...datasets.store.atomic import creating_folder, is_whole, remove_folder
 from ...datasets.store.trouble import MISSING
 from ..config import ModelConfig
-from ..run import steps_in
 from .augment import normalise
 from .networks import Generator
 from .tensors import read_tensors, refuse_not_finite, write_tensors
@@ -94,13 +92,8 @@ class Snapshot:
         return total / total.sum(dim=1, keepdim=True)
 
 
-def save_snapshot(
-    path: Path, facts: Facts, generator: Generator, weights: np.ndarray, *, keep: int | None = None
-) -> None:
+def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.ndarray) -> None:
     """Write a snapshot as the folder `path`.
-
-    Args:
-        keep: how many are kept beside it, the last ones and it among them, and always the best; else all.
 
     Raises:
         InputError: a weight or a score is not finite; nothing is written.
@@ -115,11 +108,13 @@ def save_snapshot(
         (temporary / FACTS).write_text(
             json.dumps(facts.__dict__, ensure_ascii=False, indent=1), encoding="utf-8"
         )
-    if keep:
-        paths = steps_in(path.parent)
-        with suppress(InputError):  # one is damaged: none is removed, and `evaluate` tells of it
-            for other in {*paths[:-keep]} - {best_snapshot(paths)}:
-                shutil.rmtree(other)
+
+
+def keep_snapshots(paths: Sequence[Path], last: int) -> None:
+    """Remove all of some snapshots, in the order of their steps, but the best and the `last` ones."""
+    with suppress(InputError):  # one is damaged: none is removed, and `evaluate` tells of it
+        for other in {*paths[:-last]} - {best_snapshot(paths)}:
+            remove_folder(other)
 
 
 def read_facts(path: Path) -> Facts:

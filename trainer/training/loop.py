@@ -26,7 +26,7 @@ from ...datasets.store.lock import writing
 from ...datasets.stream.held_out import HeldOut
 from ...datasets.work.progress import TELLING, progress
 from ..config import Config
-from ..model.snapshot import Facts, Snapshot, best_snapshot, save_snapshot
+from ..model.snapshot import Facts, Snapshot, best_snapshot, keep_snapshots, save_snapshot
 from ..run import CHECKPOINTS, SNAPSHOTS, step_name, steps_in
 from ..runtime.background import Background, later
 from ..runtime.feed import feed
@@ -162,9 +162,14 @@ def go_back(begun: Begun, faults: Faults, step: int) -> None:
 
 def snapshot(training: Training, facts: Facts, run: Path) -> Callable[[], None]:
     """What writes a snapshot of the averaged generator as it is now."""
-    average, path = copy.deepcopy(training.average).cpu(), run / SNAPSHOTS / step_name(facts.step)
-    weights, keep = training.inputs.weights, training.config.run.keep_snapshots
-    return partial(save_snapshot, path, facts, average, weights, keep=keep)
+    average, weights = copy.deepcopy(training.average).cpu(), training.inputs.weights
+
+    def write() -> None:
+        save_snapshot(run / SNAPSHOTS / step_name(facts.step), facts, average, weights)
+        if last := training.config.run.keep_snapshots:
+            keep_snapshots(steps_in(run / SNAPSHOTS), last)
+
+    return write
 
 
 def _tell_end(begun: Begun, step: int, run: Path) -> None:

@@ -13,7 +13,14 @@ from emojigan.datasets.errors import InputError
 from emojigan.trainer.config import resolve
 from emojigan.trainer.model.augment import normalise
 from emojigan.trainer.model.networks import Generator
-from emojigan.trainer.model.snapshot import Facts, Snapshot, best_snapshot, load_snapshot, save_snapshot
+from emojigan.trainer.model.snapshot import (
+    Facts,
+    Snapshot,
+    best_snapshot,
+    keep_snapshots,
+    load_snapshot,
+    save_snapshot,
+)
 from emojigan.trainer.run import SNAPSHOTS, step_name, steps_in
 
 RECIPES = ("default", "paper")
@@ -71,19 +78,15 @@ def test_a_loaded_snapshot_says_what_the_saved_one_said(tmp_path: Path):
 
 def test_of_many_snapshots_the_last_are_kept_and_the_best(tmp_path: Path):
     for step, nll in enumerate((3.0, 1.0, 2.5, 2.0, 1.5)):
-        each = make(step=step, nll=nll)
-        path = tmp_path / SNAPSHOTS / step_name(step)
-        save_snapshot(path, each.facts, each.generator, each.weights, keep=2)
+        save(tmp_path, make(step=step, nll=nll))
+        keep_snapshots(steps_in(tmp_path / SNAPSHOTS), 2)
     assert [path.name for path in steps_in(tmp_path / SNAPSHOTS)] == [step_name(step) for step in (1, 3, 4)]
 
 
 def test_beside_a_damaged_snapshot_none_is_removed(tmp_path: Path):
-    damaged = save(tmp_path, make(step=1))
+    damaged, *_ = [save(tmp_path, make(step=step)) for step in (1, 2, 3)]
     (damaged / "snapshot.json").write_text("{", encoding="utf-8")
-    for step in (2, 3):
-        each = make(step=step)
-        path = tmp_path / SNAPSHOTS / step_name(step)
-        save_snapshot(path, each.facts, each.generator, each.weights, keep=1)
+    keep_snapshots(steps_in(tmp_path / SNAPSHOTS), 1)
     assert len(steps_in(tmp_path / SNAPSHOTS)) == 3
 
 
