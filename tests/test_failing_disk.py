@@ -1,7 +1,6 @@
 """Whatever operation on a run's folder fails, its training ends in a line, and goes on when it is mended."""
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ import pytest
 
 from .conftest import TINY_NETWORKS
 from .failing_disk import CHANGES, LOOKS, READS, WRITES, Ended, Fault, Forks, forks
+from .trainings import metrics
 
 STEPS = 4
 OPTIONS = f"--precision float32 --steps {STEPS} --checkpoint-steps 2 --snapshot-steps {STEPS}".split()
@@ -23,7 +23,6 @@ FAULTS = {
     "full": Fault(CHANGES | WRITES, number=errno.ENOSPC, lasts=True),
     "read-only": Fault(CHANGES | WRITES, number=errno.EROFS, lasts=True),
 }
-WITHOUT_CLOCK = ("train/tuples_per_second", "train/utilisation", "train/data_wait", "time")
 
 
 @dataclass(frozen=True)
@@ -75,13 +74,8 @@ def ends_with_a_line(ended: Ended, run: Path) -> None:
 
 def content(run: Path) -> dict[str, object]:
     """The weights, and the metrics that no clock has a part in."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    metrics = [
-        {key: value for key, value in line.items() if key not in WITHOUT_CLOCK and key[:7] != "system/"}
-        for line in lines
-    ]
     files = [*run.glob(f"*/step-{STEPS:08d}/*.safetensors")]
-    return {"metrics": metrics, **{str(path.relative_to(run)): path.read_bytes() for path in files}}
+    return {"metrics": metrics(run), **{str(path.relative_to(run)): path.read_bytes() for path in files}}
 
 
 @pytest.fixture(scope="module")
