@@ -140,8 +140,8 @@ class RunConfig(Section):
     deterministic_ranks: int | None = Field(
         default=None,
         ge=1,
-        description="Add up gradients so that training is the same, bit for bit, on any number of ranks that "
-        "divides this one, a power of two; slower.",
+        description="Add up gradients so that training is the same, bit for bit, on any number of CPU ranks "
+        "that divides this one, a power of two; slower.",
     )
     init_from: str | None = Field(
         default=None,

@@ -23,6 +23,7 @@ FEW, ENOUGH = 1 / 2, 2 / 3
 """Of the entropy of the data's emojis. A generator whose own falls below the first, after it was above the
 second or after the first tenth of the steps, has collapsed; one that begins may say few."""
 BEGINNING = 0.1  # of the steps
+SIGNS = ("diverges", "drifts", "collapses")
 
 
 class Watch:
@@ -75,9 +76,10 @@ class Watch:
         return f"Step {step:,}: " + "; ".join(line for _, line in new) + "." if new else None
 
     def state_dict(self) -> dict[str, float]:
-        """The number that a training goes on with."""
-        return {"said_enough": float(self._said_enough)}
+        """The numbers that a training goes on with."""
+        return {"said_enough": float(self._said_enough)} | {sign: 1.0 for sign in self._told}
 
     def load_state_dict(self, numbers: Mapping[str, float]) -> None:
-        """Go on with it."""
+        """Go on with them."""
         self._said_enough = bool(numbers["said_enough"])
+        self._told = [sign for sign in SIGNS if sign in numbers]

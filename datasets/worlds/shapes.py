@@ -2,8 +2,8 @@
 
 Options ─► shapes ─► World: one shape in one colour is a class, and each class has moods of its own
 
-A post and its picture depend on the seed and the post's number alone. How the classes react depends on the
-seed and the options that say so, not on the number of posts: a larger world has the same truth.
+How the classes react depends on the seed and the options that say so, not on the number of posts: a larger
+world has the same truth, and begins with the same posts, of other accounts.
 """
 
 from collections.abc import Iterator

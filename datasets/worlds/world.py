@@ -27,7 +27,7 @@ class World:
     options: Mapping[str, Any]  # that the same world is made with again
     posts: Iterable[WorldPost]
     shoot: Callable[[WorldPost], Image.Image]  # the picture of a post, RGB; by the post alone
-    emojis: tuple[str, ...]  # all that may be said
+    emojis: tuple[str, ...]  # the vocabulary
     probabilities: Mapping[str, Mapping[str, float]]  # group → emoji → p
     reactions: Mapping[str, Reactions] = field(default_factory=dict)  # group → what one person writes
     held_out: tuple[str, ...] = ()  # emojis that would be said, and that no post has

@@ -124,3 +124,13 @@ def test_a_resumed_training_knows_that_it_said_enough_before(inputs: Inputs):
     watch.look(10, SANE)
     resumed.load_state_dict(watch.state_dict())
     assert "collapses" in str(resumed.look(11, few))
+
+
+def test_what_was_seen_is_known_after_a_resume_and_not_told_again(inputs: Inputs):
+    few = SANE | {"train/emojis_said": 1.2}
+    watch, resumed = Watch(Config(), inputs, rows=16), Watch(Config(), inputs, rows=16)
+    watch.look(10, SANE)
+    watch.look(11, few)
+    resumed.load_state_dict(watch.state_dict())
+    assert resumed.signs == watch.signs == ("collapses",)
+    assert resumed.look(12, few) is None

@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 
 from ...datasets.emojis.weights import undo
 from ...datasets.errors import InputError
-from ...datasets.store.atomic import creating_folder, is_whole, remove_folder
+from ...datasets.store.atomic import creating_folder, is_whole, remove_folder, telling_where
 from ...datasets.store.trouble import MISSING
 from ..config import ModelConfig
 from .augment import normalise
@@ -110,11 +110,19 @@ def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.nd
         )
 
 
-def keep_snapshots(paths: Sequence[Path], last: int) -> None:
-    """Remove all of some snapshots, in the order of their steps, but the best and the `last` ones."""
+def keep_snapshots(paths: Sequence[Path], last: int, checkpoints: Sequence[Path]) -> None:
+    """Remove all of some snapshots, in the order of their steps, but the best and the `last` ones.
+
+    Args:
+        checkpoints: a training that is killed goes on from the last of them, and loses later snapshots: the
+            best of the others is kept, too.
+    """
     with suppress(InputError):  # one is damaged: none is removed, and `evaluate` tells of it
-        for other in {*paths[:-last]} - {best_snapshot(paths)}:
-            remove_folder(other)
+        sure = [path for path in paths if checkpoints and path.name <= checkpoints[-1].name]
+        for other in {*paths[:-last]} - {best_snapshot(paths), best_snapshot(sure)}:
+            other.rename(other.with_name(f".{other.name}.tmp"))  # else it may be left damaged
+        for left in paths[-1].parent.glob(".step-*.tmp"):
+            remove_folder(left)
 
 
 def read_facts(path: Path) -> Facts:
@@ -124,7 +132,8 @@ def read_facts(path: Path) -> Facts:
         InputError: nothing that can be read.
     """
     try:
-        content = json.loads((path / FACTS).read_text(encoding="utf-8"))
+        with telling_where(path / FACTS):
+            content = json.loads((path / FACTS).read_text(encoding="utf-8"))
         return Facts(**{**content, "vocabulary": tuple(content["vocabulary"])})
     except (*MISSING, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} is damaged. Remove it, and the best other snapshot is taken.") from error

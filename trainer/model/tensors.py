@@ -1,4 +1,4 @@
-"""Files of tensors. Nothing that is not finite is ever written."""
+"""Files of tensors, and what refuses those that are not finite."""
 
 import errno
 import os
@@ -58,4 +58,5 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         told = re.search(r"os error (\d+)", str(error))
         number = int(told[1]) if told else errno.EIO
         raise OSError(number, os.strerror(number), str(path)) from error
-    path.chmod(permissions)
+    if path.stat().st_mode != permissions:  # some disks have none
+        path.chmod(permissions)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ...datasets.errors import InputError
 from ...datasets.printable import printable
+from ...datasets.store.atomic import telling_where
 from ...datasets.store.folder import Folder
 from ...datasets.stream.held_out import HeldOut
 from ...datasets.stream.quarantine import Quarantined
@@ -142,7 +143,7 @@ def note_quarantined(path: Path, quarantined: Quarantined) -> None:
     what = f"{quarantined.shard} {quarantined.key or '(all of it)'}: {quarantined.reason}"
     tqdm.write(printable(f"quarantined: {what}"), file=sys.stderr)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
+    with telling_where(path), open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(quarantined), ensure_ascii=False) + "\n")
 
 

@@ -103,8 +103,6 @@ def go_on(begun: Begun, run: Path, stepped: Callable[[], None]) -> int:
 
             # The metrics of the step before, read now that the device has the next one to do.
             log.finish()
-            if begun.watch.signs and settings.stop_on_collapse:
-                break
 
             # What the device found in the step before. After several without an update it goes on with the
             # weights of the newest checkpoint and other data: the step, and so batches and noise, go on.
@@ -127,6 +125,8 @@ def go_on(begun: Begun, run: Path, stepped: Callable[[], None]) -> int:
                 log.begin(step, rate)
             if scores or saves:
                 log.finish()  # the device is waited for, as it is
+            if begun.watch.signs and settings.stop_on_collapse and not last:
+                break
 
             # Once in a while: a snapshot, scored on held-out tuples by rank 0 while the others wait.
             if scores and tracker:
@@ -167,7 +167,7 @@ def snapshot(training: Training, facts: Facts, run: Path) -> Callable[[], None]:
     def write() -> None:
         save_snapshot(run / SNAPSHOTS / step_name(facts.step), facts, average, weights)
         if last := training.config.run.keep_snapshots:
-            keep_snapshots(steps_in(run / SNAPSHOTS), last)
+            keep_snapshots(steps_in(run / SNAPSHOTS), last, steps_in(run / CHECKPOINTS)[-1:])
 
     return write
 
@@ -214,6 +214,7 @@ class Log:
         self._system = System(begun.training.accelerator)
         self._recent: list[torch.Tensor] = []  # metrics of this rank alone
         self._open: Callable[[], None] | None = None
+        self._tag_signs()
 
     def add(self, metrics: torch.Tensor) -> None:
         """Take those of a step on this rank, float32 [metrics]."""
@@ -256,12 +257,16 @@ class Log:
         metrics["train/learning_rate"] = rate
         if (sign := watch.look(step, metrics)) and self._tracker:
             tqdm.write(sign)
-            self._tracker.tags[SIGNS] = ", ".join(watch.signs)
+        self._tag_signs()
         metrics["train/signs"] = len(watch.signs)
         if self._tracker:
             self._tracker.log(step, {name: value for name, value in metrics.items() if math.isfinite(value)})
         tied = self._begun.training.config.model.output == "tied"
         self._bar.set_postfix_str(bar_text(metrics, self.val, watch.signs, tied=tied), refresh=False)
+
+    def _tag_signs(self) -> None:
+        if self._tracker and (signs := self._begun.watch.signs):
+            self._tracker.tags[SIGNS] = ", ".join(signs)
 
 
 def score_snapshot(training: Training, step: int, held_out: HeldOut | None, tracker: Tracker) -> Facts:

@@ -21,7 +21,7 @@ from emojigan.trainer.model.snapshot import (
     load_snapshot,
     save_snapshot,
 )
-from emojigan.trainer.run import SNAPSHOTS, step_name, steps_in
+from emojigan.trainer.run import CHECKPOINTS, SNAPSHOTS, step_name, steps_in
 
 RECIPES = ("default", "paper")
 SIZE, VOCABULARY = 32, ("😍", "😂", "🔥", "🐶", "🌊")
@@ -76,18 +76,37 @@ def test_a_loaded_snapshot_says_what_the_saved_one_said(tmp_path: Path):
     assert torch.equal(loaded.generator.vectors, snapshot.generator.vectors)
 
 
+def kept(run: Path, last: int, *checkpoints: int) -> list[str]:
+    """What is there after the last snapshot."""
+    saved = [run / CHECKPOINTS / step_name(step) for step in checkpoints]
+    keep_snapshots(steps_in(run / SNAPSHOTS), last, saved)
+    return [path.name for path in (run / SNAPSHOTS).iterdir()]
+
+
 def test_of_many_snapshots_the_last_are_kept_and_the_best(tmp_path: Path):
     for step, nll in enumerate((3.0, 1.0, 2.5, 2.0, 1.5)):
         save(tmp_path, make(step=step, nll=nll))
-        keep_snapshots(steps_in(tmp_path / SNAPSHOTS), 2)
-    assert [path.name for path in steps_in(tmp_path / SNAPSHOTS)] == [step_name(step) for step in (1, 3, 4)]
+        kept(tmp_path, 2)
+    assert sorted(kept(tmp_path, 2)) == [step_name(step) for step in (1, 3, 4)]
+
+
+def test_the_best_is_kept_of_those_that_a_killed_training_keeps(tmp_path: Path):
+    for step, nll in enumerate((3.0, 2.0, 2.5, 1.0, 1.5)):
+        save(tmp_path, make(step=step, nll=nll))
+    assert sorted(kept(tmp_path, 1, 0, 2)) == [step_name(step) for step in (1, 3, 4)]
+
+
+def test_what_was_left_in_the_middle_of_a_removal_is_removed(tmp_path: Path):
+    for step in (1, 2):
+        save(tmp_path, make(step=step))
+    (tmp_path / SNAPSHOTS / f".{step_name(0)}.tmp").mkdir()
+    assert kept(tmp_path, 1) == [step_name(2)]
 
 
 def test_beside_a_damaged_snapshot_none_is_removed(tmp_path: Path):
     damaged, *_ = [save(tmp_path, make(step=step)) for step in (1, 2, 3)]
     (damaged / "snapshot.json").write_text("{", encoding="utf-8")
-    keep_snapshots(steps_in(tmp_path / SNAPSHOTS), 1)
-    assert len(steps_in(tmp_path / SNAPSHOTS)) == 3
+    assert len(kept(tmp_path, 1)) == 3
 
 
 @pytest.mark.parametrize("raw", [True, False])
