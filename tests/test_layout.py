@@ -42,7 +42,7 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
     ),
     "trainer/evaluation": (
         "datasets/store datasets/work datasets/emojis datasets/emojis/vectors "
-        "datasets/stream datasets/worlds trainer trainer/model trainer/training"
+        "datasets/stream datasets/worlds trainer trainer/model"
     ),
     "trainer/serving": (
         "datasets/store datasets/posts datasets/images datasets/emojis datasets/shards trainer trainer/model "

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
 
 from ...datasets.store.atomic import creating_folder, is_whole
 from ...datasets.stream.reader import Batch
@@ -21,6 +20,7 @@ from ..inputs import Inputs
 from ..model.augment import augment, normalise
 from ..model.networks import Classifier
 from ..model.noise import initial_weights, uniform
+from ..model.tensors import read_tensors, write_tensors
 from ..run import BASELINE
 from ..validation import read_val, val_loss
 
@@ -55,9 +55,9 @@ def train_classifier(config: Config, inputs: Inputs, run: Path, steps: int) -> C
     if not (is_whole(folder) and json.loads((folder / "recipe.json").read_text()) == asdict(made_from)):
         weights = _fit(classifier, config, inputs, steps)
         with creating_folder(folder) as temporary:
-            (temporary / "classifier.safetensors").write_bytes(save(weights))
+            write_tensors(temporary / "classifier.safetensors", weights)
             (temporary / "recipe.json").write_text(json.dumps(asdict(made_from), indent=1))
-    classifier.load_state_dict(load_file(folder / "classifier.safetensors"))
+    classifier.load_state_dict(read_tensors(folder / "classifier.safetensors"))
     return classifier.eval()
 
 
