@@ -19,6 +19,7 @@ class HeldOut:
     posts: tuple[str, ...]  # [images], the first post of each
     image: np.ndarray  # int64 [tuples], row of the image
     emojis: tuple[str, ...]  # [tuples], canonical
+    reaction: np.ndarray  # int64 [tuples], which post's under which image: ascending from 0
 
 
 def read_split(split: Split, max_images: int) -> HeldOut:
@@ -32,6 +33,7 @@ def read_split(split: Split, max_images: int) -> HeldOut:
     posts: list[str] = []
     image: list[int] = []
     emojis: list[str] = []
+    post: list[int] = []
     for number, entry in enumerate(split.shards):
         first = len(posts)
         try:
@@ -50,7 +52,10 @@ def read_split(split: Split, max_images: int) -> HeldOut:
         rows = np.flatnonzero(index.image < len(pixels) - first)
         image += (index.image[rows].astype(np.int64) + first).tolist()
         emojis += [index.emojis[emoji] for emoji in index.emoji[rows]]
+        post += index.post[rows].tolist()
         if len(posts) == max_images:
             break
     images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
-    return HeldOut(images, tuple(posts), np.array(image, np.int64), tuple(emojis))
+    others = np.diff(np.array([image, post], np.int64)).any(axis=0)  # than the tuple before
+    reaction = np.concatenate([[0], np.cumsum(others)])[: len(image)]
+    return HeldOut(images, tuple(posts), np.array(image, np.int64), tuple(emojis), reaction)

@@ -63,19 +63,47 @@ class Snapshot:
         Returns:
             float64 [n, V], rows sum to 1.
         """
-        device = next(self.generator.parameters()).device
-        noise = torch.Generator().manual_seed(seed)
-        latent = torch.randn(num_samples, self.generator.latent_dim, generator=noise).to(device)
+        device, latent = self._device, self._latents(num_samples, seed)
         rows = [self._rows(chunk.to(device), latent) for chunk in images.split(CHUNK)]
         distribution = torch.cat(rows).cpu().numpy()
         return distribution if raw else undo(distribution, self.weights)
 
     @torch.inference_mode()
+    def by_latent(self, images: torch.Tensor, *, num_samples: int, seed: int) -> np.ndarray:
+        """q(emoji | image, z) of each of `num_samples` latents, the same for all images.
+
+        Under one latent the emojis of a reaction are independent: its probability is the mean over the
+        latents of their product. The shift of the training's weights is left in; the output must be tied.
+
+        Args:
+            images: uint8 [n, 3, size, size].
+
+        Returns:
+            float32 [n, num_samples, V].
+        """
+        assert self.facts.model["output"] == "tied"
+        latent = self._latents(num_samples, seed)
+        rows = []
+        for chunk in images.split(CHUNK):
+            features = self.generator.trunk(normalise(chunk.to(self._device)))[:, None]
+            pairs = features.expand(-1, num_samples, -1), latent.expand(len(chunk), -1, -1)
+            rows.append(self.generator.log_probabilities(self.generator.head(*pairs)).exp().cpu())
+        return torch.cat(rows).numpy()
+
+    @torch.inference_mode()
     def features(self, images: torch.Tensor) -> np.ndarray:
         """What the trunk sees in uint8 images [n, 3, size, size], float32 [n, feature_dim]."""
-        device = next(self.generator.parameters()).device
-        chunks = [self.generator.trunk(normalise(chunk.to(device))) for chunk in images.split(CHUNK)]
+        chunks = [self.generator.trunk(normalise(chunk.to(self._device))) for chunk in images.split(CHUNK)]
         return torch.cat(chunks).cpu().numpy()
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.generator.parameters()).device
+
+    def _latents(self, number: int, seed: int) -> torch.Tensor:
+        """float32 [number, latent_dim]"""
+        noise = torch.Generator().manual_seed(seed)
+        return torch.randn(number, self.generator.latent_dim, generator=noise).to(self._device)
 
     def _rows(self, images: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         """float64 [images, V]; the latents are shared by the images, the trunk by the latents."""

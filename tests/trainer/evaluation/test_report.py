@@ -211,7 +211,11 @@ def test_the_table_of_the_terminal_is_aligned():
 def test_the_tuples_that_no_model_can_get_right_are_told():
     """`shards stats` counts fewer tuples of the test split, and a reader must learn why."""
     held_out = HeldOut(
-        torch.zeros(2, 3, 4, 4, dtype=torch.uint8), ("a", "b"), np.array([0, 1, 1]), tuple("😍😂🦄")
+        images=torch.zeros(2, 3, 4, 4, dtype=torch.uint8),
+        posts=("a", "b"),
+        image=np.array([0, 1, 1]),
+        emojis=tuple("😍😂🦄"),
+        reaction=np.array([0, 1, 1]),
     )
     scene = Scene(held_out, tuple("😍😂🦄"), np.arange(3), np.zeros((3, 3)), None, None)
     text = held_out_text(scene, tuple("😍😂"))

@@ -159,6 +159,14 @@ def test_a_tied_answer_is_the_mean_of_q_over_the_latents():
     assert np.allclose(ask(snapshot, raw=True), torch.stack(q).mean(0).numpy(), atol=1e-6)
 
 
+def test_the_answer_is_the_mean_of_those_of_its_latents():
+    snapshot = make()
+    of_each = snapshot.by_latent(images(300), num_samples=7, seed=3)
+    whole = snapshot.distribution(images(300), num_samples=7, seed=3, raw=True)
+    assert of_each.shape == (300, 7, len(VOCABULARY))
+    np.testing.assert_allclose(of_each.mean(axis=1), whole, atol=1e-6)
+
+
 def test_a_free_answer_counts_the_nearest_emojis():
     snapshot = make("paper")
     latents = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
