@@ -3,9 +3,9 @@
     begin ─► (train_step ─► average ─► metrics, and now and then a snapshot and a checkpoint) × steps
     copies of both ─► written in the background
 
-Accelerate gives the device, DistributedDataParallel and the collectives. The data are not loaded by
-it, because its loaders would deal the ranks other shares of a batch than our order does; and the state is not
-saved by it, because what it saves is half there when it is killed meanwhile.
+Accelerate gives the device, the ranks and the collectives. The data are not loaded by it, because its loaders
+would deal the ranks other shares of a batch than our order does; and the state is not saved by it, because
+what it saves is half there when it is killed meanwhile.
 """
 
 import copy

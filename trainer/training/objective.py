@@ -5,8 +5,7 @@
 
 each term weighted by its sample's w and divided by the batch. The penalty needs gradients by the emoji
 vector alone, so the image trunk runs once and is shared by x, x̂ and x̃, and the head tells them in closed
-form, in float32. A loss is a module because DistributedDataParallel synchronises what its
-own forward computes: sub-modules called from outside would silently not be.
+form, in float32.
 """
 
 from collections.abc import Iterator

@@ -117,12 +117,14 @@ class _CriticForward(nn.Module):
 
     def forward(
         self, images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[tuple[torch.Tensor], torch.Tensor]:
         generator, tied, sight = self._others
         seen = sight.see(images, emoji, place)
         with sight.autocast():
             fake = draw_fakes(generator, tied, seen.images, seen.latent, seen.pick)
-            return self.loss.of_each(seen.images, generator.vectors[seen.emoji], fake, seen.mix, seen.weight)
+            real = generator.vectors[seen.emoji]
+            losses, metrics = self.loss.of_each(seen.images, real, fake, seen.mix, seen.weight)
+        return (losses,), metrics
 
 
 class _GeneratorForward(nn.Module):
@@ -135,11 +137,12 @@ class _GeneratorForward(nn.Module):
 
     def forward(
         self, images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[tuple[torch.Tensor], torch.Tensor]:
         critic, sight = self._others
         seen = sight.see(images, emoji, place)
         with sight.autocast():
-            return self.loss.of_each(critic, seen.images, seen.emoji, seen.latent, seen.weight)
+            losses, metrics = self.loss.of_each(critic, seen.images, seen.emoji, seen.latent, seen.weight)
+        return (losses,), metrics
 
 
 def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
@@ -185,8 +188,8 @@ def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
         generator=generator,
         critic=critic,
         average=average,
-        critic_update=update_by(of_critic, critic_guard, still=generator),
-        generator_update=update_by(of_generator, generator_guard, still=critic),
+        critic_update=update_by(of_critic, [critic_guard], still=[generator]),
+        generator_update=update_by(of_generator, [generator_guard], still=[critic]),
         critic_optimizer=critic_optimizer,
         generator_optimizer=generator_optimizer,
         critic_guard=critic_guard,

@@ -21,7 +21,7 @@ from emojigan.datasets.stream.stream import names, stream
 from emojigan.launch.cli import main
 from emojigan.trainer.model.noise import uniform
 from emojigan.trainer.training import step
-from emojigan.trainer.training.guard import SCALE, Guard
+from emojigan.trainer.training.guard import SCALE, Guard, backward
 
 from ...conftest import TINY_NETWORKS
 
@@ -51,11 +51,10 @@ def update(
     change: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> None:
     """One on batch `number`, maybe with changed gradients of the bias."""
-    optimizer.zero_grad()
     images = torch.randn(BATCH, 3, generator=torch.Generator().manual_seed(number))
     losses = weight * network(images)[:, 0]
     hook = network.bias.register_hook(change) if change else None
-    guard.backward(losses, 1)
+    backward([guard], [losses], 1)
     guard.step(torch.tensor(number), losses.detach())
     if hook:
         hook.remove()
