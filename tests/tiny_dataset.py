@@ -50,7 +50,18 @@ def write_dataset(folder: Path, sizes: Sequence[int], encoding: str = "npy") -> 
         digest, index_digest = (hashlib.sha256(each).hexdigest() for each in (content, rows))
         tuples = sum(len(emojis_of(image)) for image in range(first, first + size))
         shards.append(
-            ShardEntry(name, index_name(name), "train", size, tuples, len(content), digest, index_digest)
+            ShardEntry(
+                name=name,
+                index=index_name(name),
+                split="train",
+                images=size,
+                tuples=tuples,
+                bytes=len(content),
+                sha256=digest,
+                index_sha256=index_digest,
+                outside=0,
+                reactions=size,
+            )
         )
         first += size
     manifest = Manifest(SIZE, encoding, "tiny", {}, dict.fromkeys(EMOJIS, 1), {}, {}, tuple(shards))

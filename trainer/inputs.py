@@ -93,7 +93,7 @@ class Inputs:
 
     def samples(self, config: Config, number: int, rows: list[int]) -> list[str]:
         """What some rows of global batch `number` are: shards, and names in them."""
-        order = Order(config.optimizer.seed, self.train.tuples, config.data.window, config.data.lanes)
+        order = Order(config.optimizer.seed, self.train.sizes, config.data.window, config.data.lanes)
         return names(self.train, order, config.data.batch_size, number, rows)
 
 

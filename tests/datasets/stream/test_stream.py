@@ -88,7 +88,7 @@ def test_starting_at_a_batch_equals_skipping_those_before(train, start):
 
 
 def test_batches_are_what_the_order_says_and_the_tar_holds(train):
-    order, content = Order(SEED, train.tuples, WINDOW), stored(train)
+    order, content = Order(SEED, train.sizes, WINDOW), stored(train)
     per_epoch = batches_per_epoch(train, BATCH)
     for number, batch in enumerate(batches(train, 2 * per_epoch)):
         epoch, batch_in_epoch = divmod(number, per_epoch)
