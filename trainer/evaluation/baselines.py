@@ -81,7 +81,7 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
                 images = augment(images, uniform(settings.seed, place, len(images), 5))
             else:
                 images = normalise(images)
-            log_q = classifier(images).gather(1, inputs.ids[batch.emoji].to(device)[:, None])
+            log_q = classifier(images).gather(1, inputs.ids[batch.emoji].clamp(min=0).to(device)[:, None])
             known = (inputs.tuple_weights[batch.emoji] > 0).to(device)
             loss = -(log_q.squeeze(1) * known).mean()
             optimizer.zero_grad()

@@ -165,7 +165,7 @@ class Faults:
     ) -> None:
         settings = config.optimizer
         self._config, self._accelerator, self._guards, self._name = config, accelerator, guards, name
-        self._updates = (settings.num_critic_steps, settings.num_generator_steps)
+        self._updates = (settings.num_critic_steps, config.generator_updates)
         self._read = self._begin_to_read()
         self._counts = [count for count, *_ in self._read().tolist()]
         self._back_at = -1

@@ -27,7 +27,7 @@ from .objective import frozen
 
 Update = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """Images as streamed, emojis as positions in the manifest, place as `uniform` has it: its metrics, float32
-[metrics], of which the first is the loss of the first network."""
+[metrics]."""
 Gradients = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[list[torch.Tensor], torch.Tensor]]
 """Of the same: those of all ranks, in the guards; the losses of the rows here, [batch] for each network, and
 the metrics."""
@@ -84,7 +84,7 @@ def _in_one(forward: nn.Module, guards: Sequence[Guard], accelerator: Accelerato
             losses, metrics = forward(*part)
             backward(guards, losses, share, more=bool(of_parts))
             of_parts.append([each.detach() for each in losses])
-            told.append(_told(losses, metrics))
+            told.append(metrics)
         if accelerator.num_processes > 1:
             for guard in guards:
                 torch.distributed.all_reduce(guard.gradients)
@@ -107,8 +107,7 @@ def _in_order(
             losses, metrics = forward(*part)
             backward(guards, losses, 1 / logical)
             of_parts.append([each.detach() for each in losses])
-            told = _told(losses, metrics) / logical
-            sums.append(torch.cat([*(guard.gradients for guard in guards), told]))
+            sums.append(torch.cat([*(guard.gradients for guard in guards), metrics / logical]))
         of_ranks = accelerator.gather(in_pairs(torch.stack(sums))[None])
         assert isinstance(of_ranks, torch.Tensor)
         total = in_pairs(of_ranks)
@@ -128,10 +127,6 @@ def in_pairs(terms: torch.Tensor) -> torch.Tensor:
     while len(terms) > 1:
         terms = terms[::2] + terms[1::2]
     return terms[0]
-
-
-def _told(losses: Sequence[torch.Tensor], metrics: torch.Tensor) -> torch.Tensor:
-    return torch.cat([losses[0].detach().mean()[None], metrics])
 
 
 def _joined(of_parts: list[list[torch.Tensor]]) -> list[torch.Tensor]:
