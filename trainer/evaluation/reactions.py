@@ -61,8 +61,7 @@ REACTION_METRICS = (
         "latent_information",
         "Use of the latent",
         "higher",
-        "What a latent tells of an emoji, in nats: 0 if it is ignored. The truth's own value is the one to "
-        "expect.",
+        "What a latent tells of an emoji, in nats: 0 if it is ignored. More than the truth has is no better.",
     ),
 )
 """Every metric of reactions, in the order in which tables show them."""
@@ -222,8 +221,8 @@ def pair_tv(q: Floats, share: Floats, pairs: Pairs) -> float:
     """½ Σ |P(e₁, e₂ | y) − Q(e₁, e₂ | y)|, in [0, 1], of one image.
 
     Q = Σ_k share_k q_k q_kᵀ, the chance of a pair of draws, given that the two differ: its diagonal is left
-    out and the rest scaled to 1, for P is of distinct emojis. What Q has on pairs that P has not is counted in
-    one sum, so that no [V, V] is made.
+    out and the rest scaled to 1, for P is of distinct emojis. What Q has on pairs that P has not comes as one
+    number, so that no [V, V] is made.
 
     Args:
         q: [K, V], of each latent.
@@ -290,7 +289,9 @@ def judge(
         for row, (q, share) in enumerate(zip(answers.q, answers.share, strict=True)):
             if pairs := pairs_of(first + row):
                 tv[row] = pair_tv(np.hstack([q, never]), share, pairs)
-        by_image.append({"pair_tv": tv, "latent_information": latent_information(answers)})
+        by_image.append({"pair_tv": tv})
+        if answers.q.shape[1] > 1:
+            by_image[-1]["latent_information"] = latent_information(answers)
         first += len(answers.q)
     return ReactionValues(joined(by_reaction), joined(by_image))
 
