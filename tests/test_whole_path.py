@@ -60,8 +60,27 @@ def test_evaluation_names_both_baselines_and_the_floor(run: Path) -> None:
     for column in ("EmojiGAN", "Softmax classifier", "Marginal", "Truth itself"):
         assert column in table
     scores = json.loads((run / "evaluation.json").read_text())
-    assert set(scores["scores"]) == {"EmojiGAN", "Softmax classifier", "Marginal"}
+    assert set(scores["scores"]) == {"EmojiGAN", "Softmax classifier", "Co-occurrence", "Marginal"}
     assert scores["floor"]["tv"] == 0
+
+
+def test_every_score_has_an_interval_and_a_word_beside_the_classifier(run: Path) -> None:
+    """But what is no mean over posts, and what a classifier does not have."""
+    told = json.loads((run / "evaluation.json").read_text())
+    scores, intervals = told["scores"]["EmojiGAN"], told["intervals"]["EmojiGAN"]
+    assert {"tv", "nll", "reaction_nll", "completion_nll", "completion_top5"} <= set(intervals)
+    assert set(scores) - set(intervals) == {"pooled_tv"}
+    assert all(low <= scores[key] <= high for key, (low, high) in ends(intervals).items() if key != "tv_50")
+    beside = told["beside"]["Softmax classifier"]
+    assert set(intervals) - set(beside) == {"latent_information"}
+    for each in beside.values():
+        low, high = each["difference"]["low"], each["difference"]["high"]
+        assert each["word"] == ("better" if high < 0 else "worse" if low > 0 else "level")
+    assert set(told["beside"]["Co-occurrence"]) < set(beside)
+
+
+def ends(intervals: dict[str, dict[str, float]]) -> dict[str, tuple[float, float]]:
+    return {key: (each["low"], each["high"]) for key, each in intervals.items()}
 
 
 def test_the_report_says_how_the_posts_were_split(run: Path) -> None:
@@ -87,7 +106,12 @@ def test_report_and_scores_are_in_the_mlflow_run(run: Path) -> None:
         "report/fig3.png",
         "report/fig4.png",
     }
-    assert client.get_run(run_id).data.metrics["test/tv"] > 0
+    data = client.get_run(run_id).data
+    assert data.metrics["test/tv_low"] <= data.metrics["test/tv"] <= data.metrics["test/tv_high"]
+    assert data.metrics["test/tv_floor"] == 0 < data.metrics["test/reaction_nll"]
+    told = [each.split(": ") for each in data.tags["emojigan.beside_classifier"].split("; ")]
+    assert {word for word, _ in told} <= {"better", "level", "worse"}
+    assert {"nll", "reaction_nll"} <= {key for _, keys in told for key in keys.split(", ")}
     assert client.get_run(run_id).info.status == "FINISHED"
 
 
