@@ -97,6 +97,30 @@ def test_evaluation_without_a_truth_has_proper_scores_only(run: Path) -> None:
     assert "tv" not in scores["scores"]["EmojiGAN"]
 
 
+def test_a_free_output_has_scores_of_tuples_alone(shards: Path, vectors_file: Path, tmp_path: Path) -> None:
+    few = ["--recipe", "paper", "--steps", 2, "--batch-size", 8, *TINY.split()[4:]]
+    emojigan("train", shards, "--vectors", vectors_file, "--out", tmp_path / "run", *few)
+    assert "A free output does not say" in emojigan("evaluate", tmp_path / "run", "--baseline-steps", "4")
+    scores = json.loads((tmp_path / "run" / "evaluation.json").read_text())["scores"]
+    assert "nll" in scores["EmojiGAN"] and "reaction_nll" not in scores["EmojiGAN"]
+    assert "reaction_nll" in scores["Softmax classifier"]
+
+
+def test_posts_of_one_emoji_have_no_reactions_to_measure(
+    posts_folder: Path, vectors_file: Path, tmp_path: Path
+) -> None:
+    lines = [json.loads(line) for line in (posts_folder / "posts.jsonl").read_text("utf-8").splitlines()]
+    single = [json.dumps({**line, "text": line["text"].split()[-1]}) for line in lines]
+    (tmp_path / "posts.jsonl").write_text("\n".join(single), encoding="utf-8")
+    shutil.copytree(posts_folder / "images", tmp_path / "images")
+    emojigan("shards", "build", tmp_path / "posts.jsonl", "--out", tmp_path / "shards", "--workers", 1)
+    few = ["--steps", 2, "--batch-size", 8, *TINY.split()[4:]]
+    emojigan("train", tmp_path / "shards", "--vectors", vectors_file, "--out", tmp_path / "run", *few)
+    told = emojigan("evaluate", tmp_path / "run", "--baseline-steps", "4")
+    assert "held-out reactions has two emojis: there is nothing whole to measure." in told
+    assert "Gain over independence" not in told and "Co-occurrence" not in told
+
+
 def test_report_and_scores_are_in_the_mlflow_run(run: Path) -> None:
     client, run_id = mlflow_client(), run_id_of(run)
     assert run_id

@@ -238,7 +238,7 @@ def how_to_read(report: Report) -> str:
     if others:
         told += (
             f" The word at another model's score says what {own.label} is beside it: better or worse if the "
-            "95 % interval of their difference leaves 0 out, else level. It is of this one training."
+            "95 % interval of their difference leaves 0 out, else level. All is of this one training."
         )
     return told
 
@@ -306,7 +306,7 @@ def _render(report: Report) -> str:
 
 
 def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
+    return "–" if math.isnan(value) else f"{round(value, 3) + 0.0:.3f}"  # never -0.000
 
 
 def _data_uri(pixels: NDArray[np.uint8], side: int) -> str:

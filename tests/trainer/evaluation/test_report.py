@@ -220,8 +220,8 @@ def test_the_page_says_how_the_posts_were_split(html: str):
 def test_better_and_worse_are_told_by_intervals_alone(html: str):
     before = html.partition("Fig. 2.")[0]
     assert "<b>" not in before and "*" not in format_tables(report())
-    assert before.count('<small class="better">better</small>') == len(METRICS)
-    assert before.count('<small class="level">level</small>') == len(METRICS)
+    assert before.count('<small class="better">EmojiGAN better</small>') == len(METRICS)
+    assert before.count('<small class="level">EmojiGAN level</small>') == len(METRICS)
     assert before.count("<small>[0.090, 0.110]</small>") == len(METRICS)
     assert Page(html).text.count("the 95 % interval, posts drawn again 1,000 times") == 1
 
@@ -262,6 +262,7 @@ def test_the_table_of_the_terminal_is_aligned():
         "Negative log-likelihood ↓    12.500  [12.490, 12.510]             –         1.700",
     ]
     assert "Truth" not in format_table(table(METRICS, models, None))
+    assert "-0.000" not in format_table(table(METRICS, [judged("EmojiGAN", {"tv": -1e-9})], None))
 
 
 def test_the_tuples_that_no_model_can_get_right_are_told():
