@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from emojigan.datasets.shards.layout import SPLITS
 from emojigan.datasets.shards.manifest import read_manifest
 from emojigan.datasets.store.folder import LocalFolder
+from emojigan.datasets.worlds.reactions import Mood, Reactions
 from emojigan.launch.cli import main
 from emojigan.trainer.serving import registry
 from emojigan.trainer.tracking.mlflow_run import run_id_of
@@ -60,7 +61,7 @@ def test_evaluation_names_both_baselines_and_the_floor(run: Path) -> None:
     for column in ("EmojiGAN", "Softmax classifier", "Marginal", "Truth itself"):
         assert column in table
     scores = json.loads((run / "evaluation.json").read_text())
-    assert set(scores["scores"]) == {"EmojiGAN", "Softmax classifier", "Co-occurrence", "Marginal"}
+    assert set(scores["scores"]) == {"EmojiGAN", "Softmax classifier", "Co-occurrence model", "Marginal"}
     assert scores["floor"]["tv"] == 0
 
 
@@ -76,7 +77,7 @@ def test_every_score_has_an_interval_and_a_word_beside_the_classifier(run: Path)
     for each in beside.values():
         low, high = each["difference"]["low"], each["difference"]["high"]
         assert each["word"] == ("better" if high < 0 else "worse" if low > 0 else "level")
-    assert set(told["beside"]["Co-occurrence"]) < set(beside)
+    assert set(told["beside"]["Co-occurrence model"]) < set(beside)
 
 
 def ends(intervals: dict[str, dict[str, float]]) -> dict[str, tuple[float, float]]:
@@ -106,6 +107,37 @@ def test_a_free_output_has_scores_of_tuples_alone(shards: Path, vectors_file: Pa
     assert "reaction_nll" in scores["Softmax classifier"]
 
 
+def test_where_reactions_are_known_pairs_are_judged(run: Path, posts_folder: Path, tmp_path: Path) -> None:
+    """Of two kinds of pictures, of which one has no pairs; and an emoji that is in no post is left out."""
+    lines = [json.loads(line) for line in (posts_folder / "posts.jsonl").read_text("utf-8").splitlines()]
+    emojis = sorted({e for line in lines for e in line["text"].split()[1:]})
+    halves = [{emoji: 1 / len(half) for emoji in half} for half in (emojis[:4], emojis[4:])]
+    moods = [Mood(0.75, {**halves[0], "🦄": 1.0}), Mood(0.25, halves[1])]
+    moods[0] = Mood(0.75, {emoji: p / 2 for emoji, p in moods[0].p.items()})
+    meant = {
+        "two": Reactions(tuple(moods), (0.5, 0.5)),
+        "one": Reactions((Mood(1.0, {emojis[0]: 1.0}),), (1.0,)),
+    }
+    truth = {
+        "posts": {line["id"]: ("two", "one")[number % 5 == 0] for number, line in enumerate(lines)},
+        "photographs": {group: each.without("🦄").tuples() for group, each in meant.items()},
+        "reactions": {group: each.to_json() for group, each in meant.items()},
+        "held_out": ["🦄"],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    kept = (run / "evaluation.json").read_bytes()
+    emojigan("evaluate", run, "--truth", tmp_path / "truth.json", "--baseline-steps", "40")
+    told = json.loads((run / "evaluation.json").read_text())
+    (run / "evaluation.json").write_bytes(kept)
+    floor, independent = told["floor"], told["scores"]["Independent truth"]
+    assert floor["pair_tv"] == pytest.approx(0, abs=1e-12)  # moods of equal chances
+    differ, within = 1 - (0.75**2 + 0.25**2) / 4, (0.75**2 + 0.25**2) * 3 / 4  # of independent pairs
+    assert independent["pair_tv"] == pytest.approx(1 - within / differ)
+    interval = told["intervals"]["Independent truth"]["pair_tv"]
+    assert [*interval.values()] == pytest.approx([1 - within / differ] * 2)
+    assert independent["reaction_gain"] == 0 < floor["latent_information"]
+
+
 def test_posts_of_one_emoji_have_no_reactions_to_measure(
     posts_folder: Path, vectors_file: Path, tmp_path: Path
 ) -> None:
@@ -118,7 +150,7 @@ def test_posts_of_one_emoji_have_no_reactions_to_measure(
     emojigan("train", tmp_path / "shards", "--vectors", vectors_file, "--out", tmp_path / "run", *few)
     told = emojigan("evaluate", tmp_path / "run", "--baseline-steps", "4")
     assert "held-out reactions has two emojis: there is nothing whole to measure." in told
-    assert "Gain over independence" not in told and "Co-occurrence" not in told
+    assert "Gain over independence" not in told and "Co-occurrence model" not in told
 
 
 def test_report_and_scores_are_in_the_mlflow_run(run: Path) -> None:

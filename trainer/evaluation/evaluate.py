@@ -214,7 +214,7 @@ def _candidates(
     if scene.has_pairs:
         lifts = choose_lift(count_pairs(inputs), classifier, read_val(inputs), inputs)
         yield Candidate(
-            "Co-occurrence",
+            "Co-occurrence model",
             "The classifier; after the first emoji, times how much oftener than by chance two come together, "
             "whatever the image.",
             None,
@@ -229,8 +229,9 @@ def _candidates(
     )
     if scene.truth is not None and scene.reactions and scene.has_pairs:
         yield Candidate(
-            "Independence",
-            "The true distribution of single emojis, as if those of a reaction were independent.",
+            "Independent truth",
+            "The true distribution of single emojis, as if those of a reaction were independent: about as "
+            "far as a classifier can come.",
             None,
             _reactions(_alone(scene.truth[scene.first_tuple]), scene),
         )

@@ -9,7 +9,7 @@ Evaluation ─► make_report ─► Report (scores, Embedding, Bars, Examples, 
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -252,16 +252,21 @@ def verdict(report: Report) -> str:
         key, start = "energy_score", "Energy score on held-out images, where lower is better"
     values = [f"{_in_sentence(each.label)} {each.scores[key]:.2f}" for each in (first, *others)]
     sentences = f"{start}: {', '.join(values)}."
-    if others:
-        beside = []
-        for other in others:
-            words = [other.beside[metric.key].word for metric in METRICS if metric.key in other.beside]
-            beside.append(
-                f"better than the {_in_sentence(other.label)} on {words.count('better')} of {len(words)} "
+    for start, metrics in ((first.label, METRICS), ("Of whole reactions it", REACTION_METRICS)):
+        if beside := [*_beside(report.models, metrics)]:
+            sentences += f" {start} is {'; '.join(beside)}; else they are level."
+    return f"{sentences} Split {report.split}."
+
+
+def _beside(models: Sequence[Judged], metrics: Sequence[Metric]) -> Iterator[str]:
+    """On how many of some metrics the first model is better than each other, and on how many worse."""
+    for model in models:
+        words = [model.beside[metric.key].word for metric in metrics if metric.key in model.beside]
+        if words:
+            yield (
+                f"better than the {_in_sentence(model.label)} on {words.count('better')} of {len(words)} "
                 f"metrics, worse on {words.count('worse')}"
             )
-        sentences += f" {first.label} is {'; '.join(beside)}; else they are level."
-    return f"{sentences} Split {report.split}."
 
 
 def _in_sentence(label: str) -> str:

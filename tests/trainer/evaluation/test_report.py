@@ -85,7 +85,7 @@ def with_reactions(shown: Report) -> Report:
     keys = [metric.key for metric in REACTION_METRICS]
     others = [replace(each, scores=each.scores | dict.fromkeys(keys, 0.7)) for each in shown.models]
     words = dict.fromkeys(keys, "worse")
-    only = judged("Co-occurrence", dict.fromkeys(keys, 0.6), **words)
+    only = judged("Co-occurrence model", dict.fromkeys(keys, 0.6), **words)
     return replace(shown, models=(*others, only), about_reactions="9 held-out reactions, 4 of them of more.")
 
 
@@ -230,9 +230,18 @@ def test_reactions_have_a_table_of_their_own(tmp_path: Path):
     page = Page(write_report(with_reactions(report()), tmp_path).read_text("utf-8"))
     tuples, reactions = page.text.partition("Fig. 2.")[0].split("Does it know what goes together?")
     assert "Co-occurrence" not in tuples and "Brier score" in tuples
-    for told in ("Co-occurrence", "what Co-occurrence is", "Gain over independence", "0.600", "of more."):
+    for told in (
+        "Co-occurrence",
+        "what Co-occurrence model is",
+        "Gain over independence",
+        "0.600",
+        "of more.",
+    ):
         assert told in reactions
     assert "what Marginal is" in tuples and "what Marginal is" not in reactions
+    assert (
+        "Of whole reactions it is better than the co-occurrence model on 0 of 7 metrics, worse on 7" in tuples
+    )
     assert "Brier score" not in reactions and "Gain over independence" not in tuples
 
 
@@ -247,7 +256,7 @@ def test_a_model_without_reactions_stands_in_the_table_without_scores(tmp_path: 
     first, *others = shown.models
     shown = replace(shown, models=(replace(first, scores={"nll": 0.1}), *others))
     lines = format_table(table(REACTION_METRICS, shown.models, None)).splitlines()
-    assert lines[0].split() == ["EmojiGAN", "Softmax", "classifier", "Marginal", "Co-occurrence"]
+    assert lines[0].split() == ["EmojiGAN", "Softmax", "classifier", "Marginal", "Co-occurrence", "model"]
     assert all(" – " in line for line in lines[1:])
 
 
