@@ -25,10 +25,10 @@ TOP = (1, 5)  # guesses at the second emoji of a reaction
 REACTION_METRICS = (
     Metric(
         "reaction_nll",
-        "Negative log-likelihood of a reaction",
+        "NLL of a reaction",
         "lower",
-        "Surprise, in nats, at all that one person wrote under an image, emoji after emoji; 0.1 % is set "
-        "aside for emojis never seen.",
+        "Negative log-likelihood: surprise, in nats, at all that one person wrote under an image, emoji after "
+        "emoji; 0.1 % is set aside for emojis never seen.",
     ),
     Metric(
         "reaction_gain",
@@ -38,7 +38,7 @@ REACTION_METRICS = (
     ),
     Metric(
         "completion_nll",
-        "Negative log-likelihood of the rest",
+        "NLL of the rest",
         "lower",
         "Surprise at what follows the first emoji of a reaction, in nats per emoji.",
     ),
