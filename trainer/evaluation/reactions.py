@@ -27,8 +27,8 @@ REACTION_METRICS = (
         "reaction_nll",
         "NLL of a reaction",
         "lower",
-        "Negative log-likelihood: surprise, in nats, at all that one person wrote under an image, emoji after "
-        "emoji; 0.1 % is set aside for emojis never seen.",
+        "Negative log-likelihood: surprise, in nats, at all that one person wrote under an image, emoji "
+        "after emoji; 0.1 % is set aside for emojis never seen.",
     ),
     Metric(
         "reaction_gain",
