@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from ..run import SNAPSHOTS, read_beginning, read_origin, steps_in
 from ..validation import read_val
 from . import metrics
 from .baselines import choose_lift, classify, count_pairs, judge_chain, marginal, train_classifier
-from .bootstrap import Comparison, Interval, Resamples, compare
+from .bootstrap import Comparison, Interval, Resamples, Word, compare
 from .figures import MAX_POINTS
 from .metrics import METRICS, Floats
 from .reactions import REACTION_METRICS, Answers, ReactionValues, judge
@@ -97,10 +98,8 @@ class Evaluation:
     def tags(self) -> dict[str, str]:
         """In which metrics the model is better, level and worse than the classifier; for MLflow."""
         (beside,) = (model.beside for model in self.models if model.label == CLASSIFIER)
-        words = {each.word: "" for each in beside.values()}
-        for word in words:
-            words[word] = ", ".join(key for key, each in beside.items() if each.word == word)
-        return {TAG: "; ".join(f"{word}: {words[word]}" for word in sorted(words))}
+        keys = {word: [key for key in beside if beside[key].word == word] for word in get_args(Word)}
+        return {TAG: "; ".join(f"{word}: {', '.join(keys[word])}" for word in keys if keys[word])}
 
     def to_json(self) -> str:
         """The scores, how sure they are, and what was scored."""

@@ -64,10 +64,9 @@ class Scene:
     def moods_of(self, images: range) -> Answers:
         """What the truth would answer, were each mood a latent. The reactions must be known."""
         most = max(len(each.moods) for each in self.reactions.values())
-        answers = [moods(self.reactions[self._group_of(each)], self.support, most) for each in images]
-        return Answers(
-            *(np.concatenate(parts) for parts in zip(*((a.q, a.share) for a in answers), strict=True))
-        )
+        of_each = [moods(self.reactions[self._group_of(image)], self.support, most) for image in images]
+        q, share = (np.concatenate(parts) for parts in ([a.q for a in of_each], [a.share for a in of_each]))
+        return Answers(q, share)
 
     def _group_of(self, image: int) -> int:
         assert self.groups is not None
@@ -93,7 +92,7 @@ def set_scene(inputs: Inputs, vector_file: Path, truth: Truth | None) -> Scene:
     position = {emoji: number for number, emoji in enumerate(support)}
     observed = np.array([position[emoji] for emoji in held_out.emojis], np.int64)
     p = groups = None
-    reactions = {}
+    reactions: dict[int, Reactions] = {}
     if truth:
         posts = [held_out.posts[row] for row in held_out.image]
         if missing := next((post for post in posts if post not in truth.groups), None):
@@ -103,8 +102,9 @@ def set_scene(inputs: Inputs, vector_file: Path, truth: Truth | None) -> Scene:
         for row, name in enumerate(names):
             for emoji, probability in truth.probabilities[name].items():
                 table[row, position[emoji]] = probability
-            if name in truth.reactions:
-                reactions[row] = truth.reactions[name].without(truth.held_out)
+        if set(names) <= truth.reactions.keys():
+            said = [truth.reactions[name].without(truth.held_out) for name in names]
+            reactions = dict(enumerate(said))
         p = table[groups]
     return Scene(held_out, support, observed, _distance(vector_file, support), p, groups, reactions)
 
