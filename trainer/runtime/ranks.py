@@ -20,9 +20,9 @@ from ..run import TOKEN
 from .together import LONGER
 
 TURN = 1e-4
-"""Seconds after which a thread of Python's lets another one have the interpreter. A step hands it over at each of
-its many calls, and where a thread delivers metrics or makes batches, gets it back after a turn: with Python's
-own 5 ms, 60 small operations took 640 ms beside a busy thread, with this 11 ms, and alone 0.1."""
+"""Seconds after which a thread of Python's lets another one have the interpreter. A step hands it over at
+each of its many calls, and where a thread delivers metrics or makes batches, gets it back after a turn: with
+Python's own 5 ms, 60 small operations took 640 ms beside a busy thread, with this 11 ms, and alone 0.1."""
 SEEN_WITHIN = 10.0  # seconds for a network disk to show on one machine what another wrote
 NAMED = 3  # places, in a message
 SHARED = "Put --out where all nodes see it."
