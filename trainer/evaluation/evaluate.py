@@ -21,7 +21,7 @@ from ..run import SNAPSHOTS, read_beginning, read_origin, steps_in
 from . import metrics
 from .baselines import classify, marginal, train_classifier
 from .figures import MAX_POINTS
-from .readings import choose
+from .readings import Readings, find_readings
 from .scene import Scene, set_scene, spread
 
 NUM_LATENTS = 50  # for each image
@@ -50,7 +50,7 @@ class Evaluation:
     floor: dict[str, float] | None  # what the truth itself scores, where it is known
     features: np.ndarray  # float32 [images, feature_dim], of the first MAX_POINTS images
     split: str  # how the dataset was split, and what that makes of the scores
-    readings: int | None  # of a picture at most, as the val split supports; None where it has none
+    readings: Readings | None
 
     @property
     def scores(self) -> dict[str, dict[str, float]]:
@@ -60,7 +60,7 @@ class Evaluation:
     def to_json(self) -> str:
         """The scores, and what was scored."""
         content = {"snapshot": self.snapshot, "scores": self.scores, "floor": self.floor}
-        content |= {"readings": self.readings}
+        content |= {"readings": self.readings.most if self.readings else None}
         return json.dumps(content, indent=1) + "\n"
 
 
@@ -127,7 +127,7 @@ def evaluate(
         floor=floor,
         features=snapshot.features(images[:MAX_POINTS]),
         split=inputs.train.manifest.split_text,
-        readings=choose(snapshot, inputs),
+        readings=find_readings(snapshot, inputs, scene),
     )
 
 

@@ -1,27 +1,81 @@
 """How many readings a snapshot has, by the posts of the val split; and those of some held-out images.
 
-val split ─► choose ─► how many ─┬─► evaluation.json ─► the registered model
-                                 └─► shown ─► the readings of some images ─► the report
+val split ─► how many ─┬─► evaluation.json ─► the registered model
+                       └─► the readings of some images ─► the report
 """
 
 from collections import defaultdict
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from ..inputs import Inputs
-from ..model.readings import LATENTS, latents_of, supported
+from ..model.readings import LATENTS, Mixture, group, latents_of, stable, supported
 from ..model.snapshot import Snapshot
 from ..validation import read_val
+from .scene import Scene, tuples_of_some
 
 CHOOSING = 300  # images with a reaction of several emojis
+CARDS = 8  # images that are shown
+TOP = 5  # emojis of a reading
+
+
+@dataclass(frozen=True)
+class Line:
+    """A reading: its share of the people, and its likeliest emojis with their probabilities."""
+
+    share: float
+    emojis: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Card:
+    """An image and its readings, of which there may be none."""
+
+    image: np.ndarray  # uint8 [H, W, 3]
+    caption: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What an evaluation knows of the readings of a snapshot."""
+
+    most: int  # of a picture, as held-out posts support
+    cards: tuple[Card, ...]
+
+
+def find_readings(snapshot: Snapshot, inputs: Inputs, scene: Scene) -> Readings | None:
+    """The number of readings that a picture has at most, and the readings of some images.
+
+    None where there is no telling: of a free output, whose latents say one emoji each, and where the val
+    split is forgotten.
+    """
+    most = choose(snapshot, inputs)
+    if most is None:
+        return None
+    images = scene.held_out.image[tuples_of_some(scene, CARDS)].tolist()
+    pixels = scene.held_out.images[torch.tensor(images)]
+    draws = (latents_of(snapshot, pixels, number=LATENTS, seed=seed) for seed in (0, 1))
+    found = [stable(*(group(each, most) for each in both)) for both in zip(*draws, strict=True)]
+    cards = [
+        Card(picture.permute(1, 2, 0).numpy(), f"post {scene.held_out.posts[image]}", _lines(each, snapshot))
+        for picture, image, each in zip(pixels, images, found, strict=True)
+    ]
+    return Readings(most, tuple(cards))
+
+
+def _lines(readings: Mixture, snapshot: Snapshot) -> tuple[Line, ...]:
+    likeliest = np.argsort(-readings.p, axis=1, kind="stable")[:, :TOP]
+    return tuple(
+        Line(share, tuple((snapshot.facts.vocabulary[e], float(p[e])) for e in row))
+        for share, p, row in zip(readings.share.tolist(), readings.p, likeliest.tolist(), strict=True)
+    )
 
 
 def choose(snapshot: Snapshot, inputs: Inputs) -> int | None:
-    """How many readings a picture has at most, as the posts of the val split support.
-
-    None where there is no telling: of a free output, whose latents are single emojis, and where the val split
-    is forgotten.
-    """
+    """How many readings a picture has at most: as many as the reactions of the val split support."""
     held_out = read_val(inputs) if snapshot.is_tied else None
     if held_out is None:
         return None

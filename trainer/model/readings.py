@@ -19,6 +19,7 @@ LATENTS = 128  # of a picture, to group
 MOST = 6  # readings of a picture
 SAME = 0.05  # Jensen–Shannon divergence in nats: distributions that are nearer say the same
 SHARES = 0.2  # a share of 128 random latents is off by less than half of that, as a rule
+NEXT_TO_NOTHING = 0.01  # nats a reaction
 LEAST = 1e-9  # probability: an emoji that rounding took from a latent must not cost infinity
 CHUNK = 16  # pictures at a time: their latents are large
 
@@ -138,7 +139,8 @@ def supported(pictures: Iterable[tuple[Mixture, Sequence[Sequence[int]]]]) -> in
 
     Latents are replaced by 1 to MOST parts; the likelihood of an image's reactions is averaged over the
     images. A number is as good as the best where its mean is behind by no more than one standard error of
-    the difference (the rule of L. Breiman et al., Classification and Regression Trees, 1984, section 3.4.3).
+    the difference (the rule of L. Breiman et al., Classification and Regression Trees, 1984, section 3.4.3),
+    or by next to nothing.
 
     Args:
         pictures: the latents of each, at least MOST, and the reactions under it, as in `log_probability`:
@@ -154,7 +156,7 @@ def supported(pictures: Iterable[tuple[Mixture, Sequence[Sequence[int]]]]) -> in
     best = likelihood.mean(axis=0).argmax()
     behind = likelihood[:, [best]] - likelihood
     error = behind.std(axis=0, ddof=1) / np.sqrt(len(behind))
-    return 1 + int((behind.mean(axis=0) <= error).argmax())
+    return 1 + int((behind.mean(axis=0) <= np.maximum(error, NEXT_TO_NOTHING)).argmax())
 
 
 def divergences(one: np.ndarray, other: np.ndarray) -> np.ndarray:
