@@ -88,9 +88,8 @@ def _echo_bars(emojis: list[dict]) -> None:
 
 def _echo_readings(readings: list[dict]) -> None:
     """A line for each: its share of the people, and its likeliest emojis."""
+    if not readings:
+        click.echo("  no readings: two draws of latents have nothing in common")
     for reading in readings:
         emojis = "  ".join(f"{row['emoji']} {row['p']:.0%}" for row in reading["emojis"][:LEADING])
         click.echo(printable(f"  {reading['share']:>4.0%} see it as {emojis}"))
-    rest = 1 - sum(reading["share"] for reading in readings)
-    if rest > 0.005:
-        click.echo(f"  {rest:>4.0%} are not shown: two draws of latents fall into different groups")

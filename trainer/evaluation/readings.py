@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..inputs import Inputs
-from ..model.readings import LATENTS, Mixture, group, latents_of, stable, supported
+from ..model.readings import LATENTS, Mixture, latents_of, readings, supported
 from ..model.snapshot import Snapshot
 from ..validation import read_val
 from .scene import Scene, tuples_of_some
@@ -58,7 +58,7 @@ def find_readings(snapshot: Snapshot, inputs: Inputs, scene: Scene) -> Readings 
     images = scene.held_out.image[tuples_of_some(scene, CARDS)].tolist()
     pixels = scene.held_out.images[torch.tensor(images)]
     draws = (latents_of(snapshot, pixels, number=LATENTS, seed=seed) for seed in (0, 1))
-    found = [stable(*(group(each, most) for each in both)) for both in zip(*draws, strict=True)]
+    found = [readings(*both, most) for both in zip(*draws, strict=True)]
     cards = [
         Card(picture.permute(1, 2, 0).numpy(), f"post {scene.held_out.posts[image]}", _lines(each, snapshot))
         for picture, image, each in zip(pixels, images, found, strict=True)
@@ -66,11 +66,11 @@ def find_readings(snapshot: Snapshot, inputs: Inputs, scene: Scene) -> Readings 
     return Readings(most, tuple(cards))
 
 
-def _lines(readings: Mixture, snapshot: Snapshot) -> tuple[Line, ...]:
-    likeliest = np.argsort(-readings.p, axis=1, kind="stable")[:, :TOP]
+def _lines(found: Mixture, snapshot: Snapshot) -> tuple[Line, ...]:
+    likeliest = np.argsort(-found.p, axis=1, kind="stable")[:, :TOP]
     return tuple(
         Line(share, tuple((snapshot.facts.vocabulary[e], float(p[e])) for e in row))
-        for share, p, row in zip(readings.share.tolist(), readings.p, likeliest.tolist(), strict=True)
+        for share, p, row in zip(found.share.tolist(), found.p, likeliest.tolist(), strict=True)
     )
 
 

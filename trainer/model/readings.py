@@ -1,6 +1,6 @@
 """Kinds of reactions to one picture: its latents in groups; and what people add to emojis that are there.
 
-    q(emoji | image, z) of K latents ─► Mixture ─┬─► group ─► a Mixture of few parts ─► stable: the readings
+    q(emoji | image, z) of K latents ─► Mixture ─┬─► coarser ─► a Mixture of few parts ─► readings
                                                  └─► completion ─► p(next emoji | image, emojis so far)
 
 How many groups there are is decided on held-out posts, once for a snapshot: `supported`.
@@ -19,7 +19,7 @@ LATENTS = 128  # of a picture, to group
 MOST = 6  # readings of a picture
 SAME = 0.05  # Jensen–Shannon divergence in nats: distributions that are nearer say the same
 SHARES = 0.2  # a share of 128 random latents is off by less than half of that, as a rule
-NEXT_TO_NOTHING = 0.01  # nats a reaction
+NEXT_TO_NOTHING = 0.02  # nats a reaction
 LEAST = 1e-9  # probability: an emoji that rounding took from a latent must not cost infinity
 CHUNK = 16  # pictures at a time: their latents are large
 
@@ -104,9 +104,21 @@ def coarser(mixture: Mixture, most: int) -> Iterator[Mixture]:
         lost[np.minimum(kept, others), np.maximum(kept, others)] = cost
 
 
-def group(mixture: Mixture, most: int) -> Mixture:
-    """At most `most` parts, of which no two say the same; the largest first."""
-    parts = next(coarser(mixture, most))
+def readings(one: Mixture, other: Mixture, most: int) -> Mixture:
+    """The parts that two draws of latents both have, as the mean of both; the largest first.
+
+    As many as the draws agree on, up to `most`; of which no two say the same. Their shares sum to 1. If the
+    draws do not even agree on the whole, there are none.
+    """
+    for both in zip(coarser(one, most), coarser(other, most), strict=True):
+        agreed = _agreed(*map(_distinct, both))
+        if agreed is not None:
+            return _mixture(agreed)
+    return _mixture(np.zeros((0, one.p.shape[1])))
+
+
+def _distinct(parts: Mixture) -> Mixture:
+    """Those that say the same become one."""
     while len(parts.share) > 1:
         apart = divergences(parts.p, parts.p) + np.diag(np.full(len(parts.p), np.inf))
         one, other = divmod(int(apart.argmin()), len(apart))
@@ -118,20 +130,16 @@ def group(mixture: Mixture, most: int) -> Mixture:
     return parts
 
 
-def stable(one: Mixture, other: Mixture) -> Mixture:
-    """The readings that two draws of latents both have, as the mean of both; none may be left.
-
-    Their shares sum to what part of the people they are.
-    """
+def _agreed(one: Mixture, other: Mixture) -> np.ndarray | None:
+    """The mean of p(k, e) of parts that are the same in both, each matched with the nearest; else None."""
     apart = divergences(one.p, other.p)
     apart[np.abs(one.share[:, None] - other.share) > SHARES] = np.inf
     found = []
-    while apart.size and apart.min() < SAME:
-        row, column = divmod(int(apart.argmin()), apart.shape[1])
-        both = one.share[row] * one.p[row] + other.share[column] * other.p[column]
-        found.append(both / 2)
+    while len(one.share) == len(other.share) and apart.min() < SAME:
+        row, column = divmod(int(apart.argmin()), len(apart))
+        found.append((one.share[row] * one.p[row] + other.share[column] * other.p[column]) / 2)
         apart[row], apart[:, column] = np.inf, np.inf
-    return _mixture(np.array(found).reshape(-1, one.p.shape[1]))
+    return np.array(found) if len(found) == len(one.share) else None
 
 
 def supported(pictures: Iterable[tuple[Mixture, Sequence[Sequence[int]]]]) -> int:

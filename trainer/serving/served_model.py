@@ -25,9 +25,8 @@ from emojigan.trainer.model.readings import (  # pyright: ignore[reportMissingIm
     LATENTS,
     Mixture,
     completion,
-    group,
     latents_of,
-    stable,
+    readings,
 )
 from emojigan.trainer.model.snapshot import load_snapshot  # pyright: ignore[reportMissingImports]
 
@@ -68,7 +67,7 @@ class EmojiGAN(PythonModel):
             top_k = min(top_k, len(self.vocabulary) - len(given))
             return [self._likeliest(completion(each, given), top_k) for each in latents(seed=seed)]
         return [
-            self._told(stable(*(group(each, self.most_readings) for each in draws)), top_k)
+            self._told(readings(*draws, self.most_readings), top_k)
             for draws in zip(latents(seed=seed), latents(seed=seed + 1), strict=True)
         ]
 
@@ -101,10 +100,10 @@ class EmojiGAN(PythonModel):
         rows = np.argsort(-p, kind="stable")[:top_k]
         return [{"emoji": display(self.vocabulary[row]), "p": float(p[row])} for row in rows]
 
-    def _told(self, readings: Mixture, top_k: int) -> list[dict[str, Any]]:
+    def _told(self, found: Mixture, top_k: int) -> list[dict[str, Any]]:
         return [
             {"share": float(share), "emojis": self._likeliest(p, top_k)}
-            for share, p in zip(readings.share, readings.p, strict=True)
+            for share, p in zip(found.share, found.p, strict=True)
         ]
 
 

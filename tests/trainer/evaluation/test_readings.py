@@ -75,7 +75,7 @@ def test_the_page_shows_the_readings_of_some_images_and_that_one_has_none(tmp_pa
     text = write_report(replace(report(), readings=Readings(2, cards)), tmp_path).read_text("utf-8")
     page = Page(text)
     told = " ".join(page.text.split())
-    assert "61 %😍 70 %" in told and "None that two draws of latents agree on." in told
+    assert "61 %😍 70 %" in told and "None: two draws of latents have nothing in common." in told
     assert "up to 2 readings" in told and not page.all("script")
 
 

@@ -16,10 +16,9 @@ from emojigan.trainer.model.readings import (
     coarser,
     completion,
     divergences,
-    group,
     latents_of,
     log_probability,
-    stable,
+    readings,
     supported,
 )
 
@@ -70,11 +69,12 @@ def mixtures(draw: st.DrawFn) -> Mixture:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_readings_of_a_world_with_three_moods_are_its_three_moods(seed: int):
+@pytest.mark.parametrize("most", [3, 4])
+def test_the_readings_of_a_world_with_three_moods_are_its_three_moods(seed: int, most: int):
     draws = (latents(MOODS, np.random.default_rng([seed, number])) for number in range(2))
-    readings, truth = stable(*(group(each, most=3) for each in draws)), table(MOODS)
-    np.testing.assert_allclose(readings.share, truth.share, atol=0.1)
-    np.testing.assert_allclose(readings.p, truth.p, atol=0.05)
+    found, truth = readings(*draws, most), table(MOODS)
+    np.testing.assert_allclose(found.share, truth.share, atol=0.1)
+    np.testing.assert_allclose(found.p, truth.p, atol=0.05)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -95,18 +95,29 @@ def test_without_posts_of_several_emojis_one_is_supported():
 
 def test_of_a_picture_to_which_all_say_the_same_there_is_one():
     flat = Mood(1, dict.fromkeys(EMOJIS, 1 / len(EMOJIS)))
-    assert group(latents([flat], np.random.default_rng(0)), most=3).share.tolist() == pytest.approx([1])
+    draws = (latents([flat], np.random.default_rng(seed)) for seed in range(2))
+    assert readings(*draws, most=3).share == pytest.approx([1])
 
 
-def test_what_one_draw_has_and_the_other_has_not_is_not_shown():
-    both, other = table(MOODS), table([Mood(0.5, MOODS[0].p), Mood(0.5, {"🎉": 1})])
-    np.testing.assert_allclose(stable(both, other).p, both.p[:1])
-    assert not len(stable(table(MOODS[1:]), other).share)
+def test_there_are_as_many_readings_as_two_draws_agree_on():
+    """Of three in each, they agree on one; in two parts, on both."""
+    common, one, other = (
+        Mood(0.5, {"🐶": 1}),
+        Mood(0.25, {"😍": 0.8, "🔥": 0.2}),
+        Mood(0.25, {"😍": 0.2, "🔥": 0.8}),
+    )
+    found = readings(table([common, one, other]), table([common, Mood(0.3, one.p), Mood(0.2, {"🔥": 1})]), 3)
+    assert found.share == pytest.approx([0.5, 0.5])
+    assert found.p[:, EMOJIS.index("🐶")].tolist() in ([1, 0], [0, 1])
 
 
 def test_what_many_people_say_in_one_draw_and_few_in_the_other_is_not_shown():
-    one, other = (table([Mood(s, MOODS[0].p), Mood(1 - s, MOODS[1].p)]) for s in (0.8, 0.5))
-    assert not len(stable(one, other).share)
+    one, other = (table([Mood(s, MOODS[0].p), Mood(1 - s, MOODS[1].p)]) for s in (0.75, 0.5))
+    assert readings(one, other, 2).share == pytest.approx([1])
+
+
+def test_draws_that_have_nothing_in_common_have_no_readings():
+    assert not len(readings(table([MOODS[0]]), table([Mood(1, MOODS[2].p)]), 1).share)
 
 
 @settings(deadline=None)
