@@ -127,7 +127,7 @@ def evaluate(
         floor=floor,
         features=snapshot.features(images[:MAX_POINTS]),
         split=inputs.train.manifest.split_text,
-        readings=find_readings(snapshot, inputs, scene),
+        readings=find_readings(snapshot, inputs, scene, truth),
     )
 
 

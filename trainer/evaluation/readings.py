@@ -5,13 +5,15 @@ val split ─► how many ─┬─► evaluation.json ─► the registered mod
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from ...datasets.worlds.truth import Truth
 from ..inputs import Inputs
-from ..model.readings import LATENTS, Mixture, latents_of, readings, supported
+from ..model.readings import LATENTS, latents_of, readings, supported
 from ..model.snapshot import Snapshot
 from ..validation import read_val
 from .scene import Scene, tuples_of_some
@@ -23,7 +25,7 @@ TOP = 5  # emojis of a reading
 
 @dataclass(frozen=True)
 class Line:
-    """A reading: its share of the people, and its likeliest emojis with their probabilities."""
+    """A reading or a true mood: its share of the people, and its likeliest emojis with probabilities."""
 
     share: float
     emojis: tuple[tuple[str, float], ...]
@@ -31,11 +33,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Card:
-    """An image and its readings, of which there may be none."""
+    """An image, its readings, of which there may be none, and the moods that people have, where known."""
 
     image: np.ndarray  # uint8 [H, W, 3]
     caption: str
-    lines: tuple[Line, ...]
+    readings: tuple[Line, ...]
+    moods: tuple[Line, ...]
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Readings:
     cards: tuple[Card, ...]
 
 
-def find_readings(snapshot: Snapshot, inputs: Inputs, scene: Scene) -> Readings | None:
+def find_readings(snapshot: Snapshot, inputs: Inputs, scene: Scene, truth: Truth | None) -> Readings | None:
     """The number of readings that a picture has at most, and the readings of some images.
 
     None where there is no telling: of a free output, whose latents say one emoji each, and where the val
@@ -59,19 +62,28 @@ def find_readings(snapshot: Snapshot, inputs: Inputs, scene: Scene) -> Readings 
     pixels = scene.held_out.images[torch.tensor(images)]
     draws = (latents_of(snapshot, pixels, number=LATENTS, seed=seed) for seed in (0, 1))
     found = [readings(*both, most) for both in zip(*draws, strict=True)]
-    cards = [
-        Card(picture.permute(1, 2, 0).numpy(), f"post {scene.held_out.posts[image]}", _lines(each, snapshot))
-        for picture, image, each in zip(pixels, images, found, strict=True)
-    ]
+    cards = []
+    for picture, image, each in zip(pixels, images, found, strict=True):
+        post = scene.held_out.posts[image]
+        lines = [
+            _line(share, dict(zip(inputs.vocabulary, p.tolist(), strict=True)))
+            for share, p in zip(each.share.tolist(), each.p, strict=True)
+        ]
+        cards.append(
+            Card(picture.permute(1, 2, 0).numpy(), f"post {post}", tuple(lines), _moods(post, truth))
+        )
     return Readings(most, tuple(cards))
 
 
-def _lines(found: Mixture, snapshot: Snapshot) -> tuple[Line, ...]:
-    likeliest = np.argsort(-found.p, axis=1, kind="stable")[:, :TOP]
-    return tuple(
-        Line(share, tuple((snapshot.facts.vocabulary[e], float(p[e])) for e in row))
-        for share, p, row in zip(found.share.tolist(), found.p, likeliest.tolist(), strict=True)
-    )
+def _moods(post: str, truth: Truth | None) -> tuple[Line, ...]:
+    """What people have under a post, the most shared mood first."""
+    reactions = truth.reactions.get(truth.groups[post]) if truth else None
+    moods = sorted(reactions.moods if reactions else (), key=lambda mood: -mood.share)
+    return tuple(_line(mood.share, mood.p) for mood in moods)
+
+
+def _line(share: float, p: Mapping[str, float]) -> Line:
+    return Line(share, tuple(sorted(p.items(), key=lambda each: -each[1])[:TOP]))
 
 
 def choose(snapshot: Snapshot, inputs: Inputs) -> int | None:

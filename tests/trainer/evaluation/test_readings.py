@@ -59,24 +59,26 @@ def test_as_many_as_people_have_moods(tmp_path: Path, moods: int, recipe: str, m
     said = [[mood.p.get(emoji, 1e-6) for emoji in inputs.vocabulary] for mood in reactions.moods]
     object.__setattr__(snapshot, "moods", np.array(said))
 
-    found = find_readings(snapshot, inputs, set_scene(inputs, tmp_path / "vectors.bin", truth))
+    found = find_readings(snapshot, inputs, set_scene(inputs, tmp_path / "vectors.bin", truth), truth)
     assert (found and found.most) == most
     for card in found.cards if found else ():
-        assert len(card.lines) == most and len(found.cards) <= CARDS
+        assert len(card.readings) == len(card.moods) == most and len(found.cards) <= CARDS
         likeliest = {
-            frozenset(emoji for emoji, _ in line.emojis[: min(TOP, 8 // moods)]) for line in card.lines
+            frozenset(emoji for emoji, _ in line.emojis[: min(TOP, 8 // moods)]) for line in card.readings
         }
         assert all(any(each <= {*mood.p} for mood in reactions.moods) for each in likeliest)
 
 
 def test_the_page_shows_the_readings_of_some_images_and_that_one_has_none(tmp_path: Path):
     image = np.zeros((64, 64, 3), np.uint8)
-    cards = (Card(image, HOSTILE, (Line(0.61, (("😍", 0.7), (HOSTILE, 0.3))),)), Card(image, "dog", ()))
+    readings, moods = (Line(0.61, (("😍", 0.7), (HOSTILE, 0.3))),), (Line(0.6, (("🔥", 0.9),)),)
+    cards = (Card(image, HOSTILE, readings, moods), Card(image, "dog", (), ()))
     text = write_report(replace(report(), readings=Readings(2, cards)), tmp_path).read_text("utf-8")
     page = Page(text)
     told = " ".join(page.text.split())
-    assert "61 %😍 70 %" in told and "None: two draws of latents have nothing in common." in told
-    assert "up to 2 readings" in told and not page.all("script")
+    assert "61 %😍 70 %" in told and "In truth: 60 %🔥 90 %" in told and "up to 2 readings" in told
+    assert "None: two draws of latents have nothing in common." in told
+    assert not page.all("script")
 
 
 def test_a_model_without_readings_has_no_section_of_them(tmp_path: Path):
