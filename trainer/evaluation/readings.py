@@ -60,8 +60,8 @@ def find_readings(snapshot: Snapshot, inputs: Inputs, scene: Scene, truth: Truth
         return None
     images = scene.held_out.image[tuples_of_some(scene, CARDS)].tolist()
     pixels = scene.held_out.images[torch.tensor(images)]
-    draws = (latents_of(snapshot, pixels, number=LATENTS, seed=seed) for seed in (0, 1))
-    found = [readings(*both, most) for both in zip(*draws, strict=True)]
+    draws = [latents_of(snapshot, pixels, number=LATENTS, seed=seed) for seed in (0, 1)]
+    found = [readings(one, other, most) for one, other in zip(*draws, strict=True)]
     cards = []
     for picture, image, each in zip(pixels, images, found, strict=True):
         post = scene.held_out.posts[image]

@@ -1,6 +1,7 @@
 """Readings are the moods that people have, as many as their posts tell apart; completion is Bayes' rule."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -159,7 +160,6 @@ def test_the_latents_of_an_image_are_its_distribution_with_the_training_weights_
 
 
 def test_weights_that_cannot_be_undone_are_refused():
-    snapshot = make()
-    snapshot.weights[:] = [1e-9, 1, 1, 1, 1]
+    snapshot = replace(make(), weights=np.array([1e-9, 1, 1, 1, 1]))
     with pytest.raises(InputError, match="cannot be undone"):
         next(latents_of(snapshot, images(), number=20, seed=1))
