@@ -62,28 +62,20 @@ def find_readings(snapshot: Snapshot, inputs: Inputs, scene: Scene, truth: Truth
     pixels = scene.held_out.images[torch.tensor(images)]
     draws = [latents_of(snapshot, pixels, number=LATENTS, seed=seed) for seed in (0, 1)]
     found = [readings(one, other, most) for one, other in zip(*draws, strict=True)]
-    cards = []
-    for picture, image, each in zip(pixels, images, found, strict=True):
-        post = scene.held_out.posts[image]
-        lines = [
-            _line(share, dict(zip(inputs.vocabulary, p.tolist(), strict=True)))
-            for share, p in zip(each.share.tolist(), each.p, strict=True)
-        ]
-        cards.append(
-            Card(picture.permute(1, 2, 0).numpy(), f"post {post}", tuple(lines), _moods(post, truth))
+    vocabulary = snapshot.facts.vocabulary
+    cards = [
+        Card(
+            image=scene.held_out.images[image].permute(1, 2, 0).numpy(),
+            caption=f"post {scene.held_out.posts[image]}",
+            readings=tuple(
+                _line(share, dict(zip(vocabulary, p, strict=True)))
+                for share, p in zip(each.share.tolist(), each.p.tolist(), strict=True)
+            ),
+            moods=_moods(scene.held_out.posts[image], truth),
         )
+        for image, each in zip(images, found, strict=True)
+    ]
     return Readings(most, tuple(cards))
-
-
-def _moods(post: str, truth: Truth | None) -> tuple[Line, ...]:
-    """What people have under a post, the most shared mood first."""
-    reactions = truth.reactions.get(truth.groups[post]) if truth else None
-    moods = sorted(reactions.moods if reactions else (), key=lambda mood: -mood.share)
-    return tuple(_line(mood.share, mood.p) for mood in moods)
-
-
-def _line(share: float, p: Mapping[str, float]) -> Line:
-    return Line(share, tuple(sorted(p.items(), key=lambda each: -each[1])[:TOP]))
 
 
 def choose(snapshot: Snapshot, inputs: Inputs) -> int | None:
@@ -106,3 +98,14 @@ def choose(snapshot: Snapshot, inputs: Inputs) -> int | None:
         return 1
     latents = latents_of(snapshot, held_out.images[torch.tensor(images)], number=LATENTS, seed=0)
     return supported((each, several[image]) for each, image in zip(latents, images, strict=True))
+
+
+def _moods(post: str, truth: Truth | None) -> tuple[Line, ...]:
+    """What people have under a post, the most shared mood first."""
+    reactions = truth.reactions.get(truth.groups[post]) if truth else None
+    moods = sorted(reactions.moods if reactions else (), key=lambda mood: -mood.share)
+    return tuple(_line(mood.share, mood.p) for mood in moods)
+
+
+def _line(share: float, p: Mapping[str, float]) -> Line:
+    return Line(share, tuple(sorted(p.items(), key=lambda each: -each[1])[:TOP]))
