@@ -85,7 +85,10 @@ class EmojiGAN(PythonModel):
         if (settings["readings"] or given) and not self.snapshot.is_tied:
             raise _refusal("its output is free: it has no readings, and says nothing of emojis together")
         if settings["readings"] and self.most_readings is None:
-            raise _refusal("it has no readings, for there were no posts to find their number by")
+            raise _refusal(
+                "it has no readings: an earlier version evaluated it, or the posts that tell how many there "
+                "are were forgotten"
+            )
         if len(given) == len(self.vocabulary):
             raise _refusal("with all of its emojis given, there is none that could be next")
         return given
