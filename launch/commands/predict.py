@@ -20,7 +20,7 @@ LEADING = 5  # emojis of a reading, in its line
     "--samples",
     type=click.IntRange(min=1, max=10_000),
     default=50,
-    help="Latents drawn for each photo; more make the answer surer.",
+    help="Latents drawn for each photo; more make the answer surer. Readings have as many as they need.",
 )
 @click.option(
     "--seed",

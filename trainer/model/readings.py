@@ -21,7 +21,7 @@ SAME = 0.05  # Jensen–Shannon divergence in nats: distributions that are neare
 SHARES = 0.2  # a share of 128 random latents is off by less than half of that, as a rule
 NEXT_TO_NOTHING = 0.02  # nats a reaction
 LEAST = 1e-9  # probability: an emoji that rounding took from a latent must not cost infinity
-CHUNK = 16  # pictures at a time: their latents are large
+CHUNK = 16  # pictures at a time, of so many latents: these are large
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def latents_of(snapshot: Snapshot, images: torch.Tensor, *, number: int, seed: i
     Raises:
         InputError: the weights are too far apart to be undone.
     """
-    for chunk in images.split(CHUNK):
+    for chunk in images.split(max(1, CHUNK * LATENTS // number)):
         for q in snapshot.by_latent(chunk, num_samples=number, seed=seed).astype(np.float64):
             undo(q.mean(axis=0, keepdims=True), snapshot.weights)  # refuses what cannot be undone
             joint = q / snapshot.weights

@@ -7,7 +7,6 @@ what is asked for by the parameters `readings` and `given`.
 
 import base64
 import binascii
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,8 @@ class EmojiGAN(PythonModel):
         """For each image, its top_k emojis, the likeliest first, with probabilities over the vocabulary.
 
         With `given` emojis: those that people add to them, over the others. With `readings`: instead of
-        emojis, the kinds of reactions that it has, each with its share of the people and its top_k emojis.
+        emojis, the kinds of reactions that it has, each with its share of the people and its top_k emojis;
+        they are by LATENTS latents, whatever n_samples says.
         """
         settings = {"n_samples": 50, "top_k": 10, "seed": 0, "readings": False, "given": [], **(params or {})}
         given = self._check(settings)
@@ -62,14 +62,13 @@ class EmojiGAN(PythonModel):
         if not settings["readings"] and not given:
             distribution = self.snapshot.distribution(images, num_samples=settings["n_samples"], seed=seed)
             return [self._likeliest(p, top_k) for p in distribution]
-        latents = partial(latents_of, self.snapshot, images, number=max(settings["n_samples"], LATENTS))
         if given:
-            top_k = min(top_k, len(self.vocabulary) - len(given))
-            return [self._likeliest(completion(each, given), top_k) for each in latents(seed=seed)]
-        return [
-            self._told(readings(*draws, self.most_readings), top_k)
-            for draws in zip(latents(seed=seed), latents(seed=seed + 1), strict=True)
-        ]
+            number, top_k = max(settings["n_samples"], LATENTS), min(top_k, len(self.vocabulary) - len(given))
+            latents = latents_of(self.snapshot, images, number=number, seed=seed)
+            return [self._likeliest(completion(each, given), top_k) for each in latents]
+        draws = (latents_of(self.snapshot, images, number=LATENTS, seed=each) for each in (seed, seed + 1))
+        found = (readings(*both, self.most_readings) for both in zip(*draws, strict=True))
+        return [self._told(each, top_k) for each in found]
 
     def _check(self, settings: dict[str, Any]) -> list[int]:
         """The rows of the given emojis. Raises MlflowException for what is asked in vain."""
