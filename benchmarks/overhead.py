@@ -45,13 +45,9 @@ loop.train_step = timed
 WITHOUT_CHECKS = """
 import torch
 from emojigan.trainer.training.guard import Faults, Guard
-def backward(self, losses, parts):
-    loss = losses.mean()
-    (loss / parts).backward()
-    return loss.detach()
 def apply(self, batch, losses):
     self.optimizer.step()
-Guard.backward, Guard.step = backward, apply
+Guard.step = apply
 Faults.several = lambda self, step: False
 loop.Votes = lambda accelerator: lambda mine: False
 """

@@ -18,6 +18,7 @@ from mlflow.models import infer_signature
 from emojigan.datasets.shards.layout import SPLITS
 from emojigan.datasets.shards.manifest import read_manifest
 from emojigan.datasets.store.folder import LocalFolder
+from emojigan.datasets.worlds.reactions import Mood, Reactions
 from emojigan.launch.cli import main
 from emojigan.trainer.serving import registry
 from emojigan.trainer.tracking.mlflow_run import run_id_of
@@ -62,8 +63,27 @@ def test_evaluation_names_both_baselines_and_the_floor(run: Path) -> None:
     for column in ("EmojiGAN", "Softmax classifier", "Marginal", "Truth itself"):
         assert column in table
     scores = json.loads((run / "evaluation.json").read_text())
-    assert set(scores["scores"]) == {"EmojiGAN", "Softmax classifier", "Marginal"}
+    assert set(scores["scores"]) == {"EmojiGAN", "Softmax classifier", "Co-occurrence model", "Marginal"}
     assert scores["floor"]["tv"] == 0
+
+
+def test_every_score_has_an_interval_and_a_word_beside_the_classifier(run: Path) -> None:
+    """But what is no mean over posts, and what a classifier does not have."""
+    told = json.loads((run / "evaluation.json").read_text())
+    scores, intervals = told["scores"]["EmojiGAN"], told["intervals"]["EmojiGAN"]
+    assert {"tv", "nll", "reaction_nll", "completion_nll", "completion_top5"} <= set(intervals)
+    assert set(scores) - set(intervals) == {"pooled_tv"}
+    assert all(low <= scores[key] <= high for key, (low, high) in ends(intervals).items() if key != "tv_50")
+    beside = told["beside"]["Softmax classifier"]
+    assert set(intervals) - set(beside) == {"latent_information"}
+    for each in beside.values():
+        low, high = each["difference"]["low"], each["difference"]["high"]
+        assert each["word"] == ("better" if high < 0 else "worse" if low > 0 else "level")
+    assert set(told["beside"]["Co-occurrence model"]) < set(beside)
+
+
+def ends(intervals: dict[str, dict[str, float]]) -> dict[str, tuple[float, float]]:
+    return {key: (each["low"], each["high"]) for key, each in intervals.items()}
 
 
 def test_the_report_says_how_the_posts_were_split(run: Path) -> None:
@@ -80,6 +100,61 @@ def test_evaluation_without_a_truth_has_proper_scores_only(run: Path) -> None:
     assert "tv" not in scores["scores"]["EmojiGAN"]
 
 
+def test_a_free_output_has_scores_of_tuples_alone(shards: Path, vectors_file: Path, tmp_path: Path) -> None:
+    few = ["--recipe", "paper", "--steps", 2, "--batch-size", 8, *TINY.split()[4:]]
+    emojigan("train", shards, "--vectors", vectors_file, "--out", tmp_path / "run", *few)
+    assert "A free output does not say" in emojigan("evaluate", tmp_path / "run", "--baseline-steps", "4")
+    scores = json.loads((tmp_path / "run" / "evaluation.json").read_text())["scores"]
+    assert "nll" in scores["EmojiGAN"] and "reaction_nll" not in scores["EmojiGAN"]
+    assert "reaction_nll" in scores["Softmax classifier"]
+
+
+def test_where_reactions_are_known_pairs_are_judged(run: Path, posts_folder: Path, tmp_path: Path) -> None:
+    """Of two kinds of pictures, of which one has no pairs; and an emoji that is in no post is left out."""
+    lines = [json.loads(line) for line in (posts_folder / "posts.jsonl").read_text("utf-8").splitlines()]
+    emojis = sorted({e for line in lines for e in line["text"].split()[1:]})
+    halves = [{emoji: 1 / len(half) for emoji in half} for half in (emojis[:4], emojis[4:])]
+    moods = [Mood(0.75, {**halves[0], "🦄": 1.0}), Mood(0.25, halves[1])]
+    moods[0] = Mood(0.75, {emoji: p / 2 for emoji, p in moods[0].p.items()})
+    meant = {
+        "two": Reactions(tuple(moods), (0.5, 0.5)),
+        "one": Reactions((Mood(1.0, {emojis[0]: 1.0}),), (1.0,)),
+    }
+    truth = {
+        "posts": {line["id"]: ("two", "one")[number % 5 == 0] for number, line in enumerate(lines)},
+        "photographs": {group: each.without("🦄").tuples() for group, each in meant.items()},
+        "reactions": {group: each.to_json() for group, each in meant.items()},
+        "held_out": ["🦄"],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    kept = (run / "evaluation.json").read_bytes()
+    emojigan("evaluate", run, "--truth", tmp_path / "truth.json", "--baseline-steps", "40")
+    told = json.loads((run / "evaluation.json").read_text())
+    (run / "evaluation.json").write_bytes(kept)
+    floor, independent = told["floor"], told["scores"]["Independent truth"]
+    assert floor["pair_tv"] == pytest.approx(0, abs=1e-12)  # moods of equal chances
+    differ, within = 1 - (0.75**2 + 0.25**2) / 4, (0.75**2 + 0.25**2) * 3 / 4  # of independent pairs
+    assert independent["pair_tv"] == pytest.approx(1 - within / differ)
+    interval = told["intervals"]["Independent truth"]["pair_tv"]
+    assert [*interval.values()] == pytest.approx([1 - within / differ] * 2)
+    assert independent["reaction_gain"] == 0 < floor["latent_information"]
+
+
+def test_posts_of_one_emoji_have_no_reactions_to_measure(
+    posts_folder: Path, vectors_file: Path, tmp_path: Path
+) -> None:
+    lines = [json.loads(line) for line in (posts_folder / "posts.jsonl").read_text("utf-8").splitlines()]
+    single = [json.dumps({**line, "text": line["text"].split()[-1]}) for line in lines]
+    (tmp_path / "posts.jsonl").write_text("\n".join(single), encoding="utf-8")
+    shutil.copytree(posts_folder / "images", tmp_path / "images")
+    emojigan("shards", "build", tmp_path / "posts.jsonl", "--out", tmp_path / "shards", "--workers", 1)
+    few = ["--steps", 2, "--batch-size", 8, *TINY.split()[4:]]
+    emojigan("train", tmp_path / "shards", "--vectors", vectors_file, "--out", tmp_path / "run", *few)
+    told = emojigan("evaluate", tmp_path / "run", "--baseline-steps", "4")
+    assert "held-out reactions has two emojis: there is nothing whole to measure." in told
+    assert "Gain over independence" not in told and "Co-occurrence model" not in told
+
+
 def test_report_and_scores_are_in_the_mlflow_run(run: Path) -> None:
     client, run_id = mlflow_client(), run_id_of(run)
     assert run_id
@@ -89,7 +164,12 @@ def test_report_and_scores_are_in_the_mlflow_run(run: Path) -> None:
         "report/fig3.png",
         "report/fig4.png",
     }
-    assert client.get_run(run_id).data.metrics["test/tv"] > 0
+    data = client.get_run(run_id).data
+    assert data.metrics["test/tv_low"] <= data.metrics["test/tv"] <= data.metrics["test/tv_high"]
+    assert data.metrics["test/tv_floor"] == 0 < data.metrics["test/reaction_nll"]
+    told = [each.split(": ") for each in data.tags["emojigan.beside_classifier"].split("; ")]
+    assert {word for word, _ in told} <= {"better", "level", "worse"}
+    assert {"nll", "reaction_nll"} <= {key for _, keys in told for key in keys.split(", ")}
     assert client.get_run(run_id).info.status == "FINISHED"
 
 

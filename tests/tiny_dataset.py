@@ -5,6 +5,7 @@ import io
 import tarfile
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,31 +40,57 @@ def number_of(pixels: np.ndarray) -> int:
 
 def write_dataset(folder: Path, sizes: Sequence[int], encoding: str = "npy") -> Split:
     """A dataset of shards of so many images, all in train."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shards, first = [], 0
-    for number, size in enumerate(sizes):
-        name = f"{number:06d}.tar"
-        (folder / name).write_bytes(tar(range(first, first + size), encoding))
-        rows = index_shard(folder / name).to_bytes()
-        (folder / index_name(name)).write_bytes(rows)
-        content = (folder / name).read_bytes()
-        digest, index_digest = (hashlib.sha256(each).hexdigest() for each in (content, rows))
-        tuples = sum(len(emojis_of(image)) for image in range(first, first + size))
-        shards.append(
-            ShardEntry(name, index_name(name), "train", size, tuples, len(content), digest, index_digest)
-        )
+    first, shards = 0, []
+    for size in sizes:
+        shards.append([emojis_of(image) for image in range(first, first + size)])
         first += size
-    manifest = Manifest(SIZE, encoding, "tiny", {}, dict.fromkeys(EMOJIS, 1), {}, {}, tuple(shards))
+    return write_shards(folder, shards, EMOJIS, encoding)
+
+
+def write_reactions(folder: Path, reactions: Sequence[Sequence[str]], vocabulary: str) -> Split:
+    """One shard of images with these emojis each, in batches of reactions."""
+    return replace(write_shards(folder, [reactions], vocabulary), unit="reaction")
+
+
+def write_shards(
+    folder: Path, shards: Sequence[Sequence[Sequence[str]]], vocabulary: str, encoding: str = "npy"
+) -> Split:
+    """A dataset of the emojis of each image of each shard, all in train."""
+    folder.mkdir(parents=True, exist_ok=True)
+    entries, first = [], 0
+    for number, emojis in enumerate(shards):
+        name = f"{number:06d}.tar"
+        (folder / name).write_bytes(tar(emojis, encoding, first))
+        index = index_shard(folder / name)
+        rows, content = index.to_bytes(), (folder / name).read_bytes()
+        (folder / index_name(name)).write_bytes(rows)
+        known = sum(emoji in vocabulary for each in emojis for emoji in each)
+        entries.append(
+            ShardEntry(
+                name=name,
+                index=index_name(name),
+                split="train",
+                images=len(emojis),
+                tuples=known,
+                bytes=len(content),
+                sha256=hashlib.sha256(content).hexdigest(),
+                index_sha256=hashlib.sha256(rows).hexdigest(),
+                outside=len(index.image) - known,
+                reactions=len(emojis),
+            )
+        )
+        first += len(emojis)
+    manifest = Manifest(SIZE, encoding, "tiny", {}, dict.fromkeys(vocabulary, 1), {}, {}, tuple(entries))
     write_manifest(manifest, LocalFolder(folder))
     return Split(LocalFolder(folder), manifest, "train")
 
 
-def tar(images: Sequence[int], encoding: str) -> bytes:
-    """A shard as the builder writes it."""
+def tar(emojis: Sequence[Sequence[str]], encoding: str, first: int = 0) -> bytes:
+    """A shard as the builder writes it, of images that are numbered from `first` on."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as file:
-        for number, image in enumerate(images):
-            pixels = np.full((SIZE, SIZE, 3), image, np.uint8)  # grey: JPEG keeps it exactly
-            label = Label(f"p{image}", "a", tuple(emojis_of(image)))
+        for number, each in enumerate(emojis):
+            pixels = np.full((SIZE, SIZE, 3), (first + number) % 256, np.uint8)  # grey: JPEG keeps it exactly
+            label = Label(f"p{first + number}", "a", tuple(each))
             add_sample(file, f"{number:06d}", label, encoding, ENCODERS[encoding](pixels))
     return buffer.getvalue()

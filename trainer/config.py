@@ -27,7 +27,13 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Data"""
 
-    batch_size: int = Field(default=256, ge=1, description="Tuples in a batch, on all ranks together.")
+    unit: Literal["tuple", "reaction"] = Field(
+        default="tuple",
+        description="What is learned from: single emojis of posts, or whole reactions, all emojis of a post.",
+    )
+    batch_size: int = Field(
+        default=256, ge=1, description="Tuples or reactions in a batch, on all ranks together."
+    )
     window: int = Field(
         default=64, ge=1, description="Shards whose tuples are mixed; with all of them the shuffle is full."
     )
@@ -70,7 +76,18 @@ class ObjectiveConfig(Section):
     nll_weight: float = Field(
         default=5.0,
         ge=0,
-        description="Weight of the likelihood term, −log q of the observed emoji; needs a tied output.",
+        description="Weight of the likelihood term, −log q of the observed emojis; needs a tied output.",
+    )
+    nll_batches: Literal["generator", "all"] = Field(
+        default="generator",
+        description="Which batches the likelihood is of: the generator's, or the critic's, too.",
+    )
+    latents: int = Field(
+        default=1, ge=1, description="Latents z over which the likelihood of a reaction is averaged, K."
+    )
+    critic_sees: Literal["reaction", "tuple", "nothing"] = Field(
+        default="reaction",
+        description="What the critic scores: reactions, one emoji of each, or nothing: likelihood alone.",
     )
     weights: Literal["none", "exponential", "tfidf", "tfidf-corpus"] = Field(
         default="none",
@@ -200,14 +217,28 @@ class Config(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     run: RunConfig = RunConfig()
 
+    @property
+    def generator_updates(self) -> int:
+        """Of a step: also with the critic's batches, where the likelihood is of all."""
+        settings = self.optimizer
+        also = settings.num_critic_steps if self.objective.nll_batches == "all" else 0
+        return settings.num_generator_steps + also
+
     def flat(self) -> dict[str, Any]:
         """All keys in one mapping: a key is in one section alone."""
         return {key: value for part in self.model_dump().values() for key, value in part.items()}
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
-        if self.model.output == "free" and self.objective.nll_weight > 0:
+        objective = self.objective
+        if self.model.output == "free" and objective.nll_weight > 0:
             raise ValueError("a free output has no likelihood: set nll_weight to 0")
+        if self.model.output == "free" and self.data.unit == "reaction":
+            raise ValueError("a free output says one emoji: set unit to tuple")
+        if not objective.nll_weight and (
+            objective.nll_batches == "all" or objective.critic_sees == "nothing"
+        ):
+            raise ValueError("without a likelihood these have nothing to learn from: set nll_weight above 0")
         return self
 
 

@@ -43,7 +43,7 @@ class Inputs:
     vocabulary: tuple[str, ...]  # [V]
     vectors: torch.Tensor  # float32 [V, vector_dim], scaled as the config asks
     weights: np.ndarray  # float64 [V], mean 1 over the tuples that there were when the run began
-    # int64 [M], position of each of the manifest's emojis in the run's vocabulary; 0 for one without vector
+    # int64 [M], position of each of the manifest's emojis in the run's vocabulary; -1 for one without vector
     ids: torch.Tensor
     tuple_weights: torch.Tensor  # float32 [M], 0 for one without vector
     num_without_vector: int  # tuples
@@ -93,7 +93,7 @@ class Inputs:
 
     def samples(self, config: Config, number: int, rows: list[int]) -> list[str]:
         """What some rows of global batch `number` are: shards, and names in them."""
-        order = Order(config.optimizer.seed, self.train.tuples, config.data.window, config.data.lanes)
+        order = Order(config.optimizer.seed, self.train.sizes, config.data.window, config.data.lanes)
         return names(self.train, order, config.data.batch_size, number, rows)
 
 
@@ -108,7 +108,7 @@ def read_inputs(config: Config, shards: Folder, vector_file: Path, origin: Origi
     """
     manifest = read_manifest(shards)
     cache = ShardCache(Path(config.run.cache).expanduser(), int(config.run.cache_gib * 2**30))
-    train = Split(shards, manifest, "train", cache)
+    train = Split(shards, manifest, "train", cache, config.data.unit)
     origin = origin or Origin.of(manifest)
     emoji_vectors = load_vectors(vector_file)
     matrix, missing = match(emoji_vectors, list(origin.vocabulary))
@@ -170,7 +170,7 @@ def _of_manifest(
     row = {emoji: number for number, emoji in enumerate(vocabulary)}
     ids = np.array([row.get(emoji, -1) for emoji in manifest.vocabulary])
     tuple_weights = np.where(ids >= 0, weight[ids], 0).astype(np.float32)
-    return torch.from_numpy(np.maximum(ids, 0)), torch.from_numpy(tuple_weights)
+    return torch.from_numpy(ids), torch.from_numpy(tuple_weights)
 
 
 def scale(matrix: np.ndarray) -> np.ndarray:

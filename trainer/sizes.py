@@ -27,10 +27,13 @@ KEYS = (*ON_CPU, "steps")
 Sizes = dict[str, int | float]
 
 
-def suit(config: Config, given: Set[str], *, cpu: bool, num_tuples: int) -> Sizes:
+def suit(config: Config, given: Set[str], *, cpu: bool, number: int) -> Sizes:
     """What to change of a recipe's config.
 
     The sizes of the networks go together: with one of them given, the others are the recipe's.
+
+    Args:
+        number: tuples or reactions in the train split.
     """
     sizes: Sizes = {}
     if cpu and not given & CPU_NETWORKS.keys():
@@ -40,11 +43,11 @@ def suit(config: Config, given: Set[str], *, cpu: bool, num_tuples: int) -> Size
         sizes["batch_size"] = batch_size = CPU_BATCH_SIZE
         if "learning_rate" not in given:
             sizes["learning_rate"] = CPU_LEARNING_RATE
-    if "batch_size" not in given and 0 < num_tuples < batch_size:
-        sizes["batch_size"] = batch_size = 2 ** (num_tuples.bit_length() - 1)  # which ranks can share
+    if "batch_size" not in given and 0 < number < batch_size:
+        sizes["batch_size"] = batch_size = 2 ** (number.bit_length() - 1)  # which ranks can share
     if "steps" not in given:
         batches = settings.num_critic_steps + settings.num_generator_steps
-        enough = EPOCHS * num_tuples // (batch_size * batches)
+        enough = EPOCHS * number // (batch_size * batches)
         sizes["steps"] = min(settings.steps, max(MIN_STEPS, enough))
     return sizes
 
@@ -67,11 +70,12 @@ def choose(config: Config, given: Set[str], shards: Folder, run: Path) -> tuple[
         told = tell(sizes, config)
         return sizes, told and f"as in {run / CONFIG}: {told}"
     cpu = not torch.cuda.is_available()
-    num_tuples = sum(shard.tuples for shard in read_manifest(shards).of_split("train"))
-    sizes = suit(config, given, cpu=cpu, num_tuples=num_tuples)
+    unit, train = config.data.unit, read_manifest(shards).of_split("train")
+    number = sum((shard.tuples if unit == "tuple" else shard.reactions) or 0 for shard in train)
+    sizes = suit(config, given, cpu=cpu, number=number)
     told, device = tell(sizes, config), "CPU" if cpu else "GPU"
     return sizes, told and (
-        f"chosen for a {device} and {num_tuples:,} tuples: {told}; give such options to choose yourself"
+        f"chosen for a {device} and {number:,} {unit}s: {told}; give such options to choose yourself"
     )
 
 

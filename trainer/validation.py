@@ -1,12 +1,15 @@
 """How good a model is on the val split, while it is trained: what chooses its snapshot.
 
 val split ─► read_val ─► HeldOut ─┐
-model ─► q(emoji | image) ────────┴─► val_loss
+model ─► q(emoji | image) ────────┼─► val_loss, where it was trained on tuples
+      ─► q(emoji | image, z) ─────┴─► val_reaction_loss, on reactions
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from ..datasets.errors import InputError
 from ..datasets.stream.held_out import HeldOut, read_split
@@ -14,6 +17,8 @@ from .inputs import Inputs
 
 VAL_IMAGES = 2000
 VAL_SAMPLES = 16  # latents for each image that scores a snapshot
+REACTION_SAMPLES = 64  # the same, of reactions: with few, the mean of products is too low
+CHUNK = 256  # images asked about at a time
 EVEN_SHARE = 0.01  # of the probability, spread evenly: an emoji that no sample hit must not cost infinity
 
 
@@ -46,11 +51,43 @@ def val_loss(distribution: np.ndarray, held_out: HeldOut, inputs: Inputs) -> flo
         distribution: float64 [images, V].
         held_out: as `read_val` gives it.
     """
-    row = {emoji: number for number, emoji in enumerate(inputs.vocabulary)}
-    tuples = zip(held_out.image, held_out.emojis, strict=True)
-    known = [(image, row[emoji]) for image, emoji in tuples if emoji in row]
-    assert known  # else read_val had refused
-    image, emoji = np.array(known, np.int64).T
+    image, _, emoji = _known(held_out, inputs)
     smoothed = (1 - EVEN_SHARE) * distribution + EVEN_SHARE / distribution.shape[1]
     weight = inputs.weights[emoji]
     return float(-(weight * np.log(smoothed[image, emoji])).sum() / weight.sum())
+
+
+def val_reaction_loss(
+    by_latent: Callable[[torch.Tensor], np.ndarray], held_out: HeldOut, inputs: Inputs
+) -> float:
+    """Mean of −log 1/K Σ_k Π_i q_k(e_i) over held-out reactions, by their emojis; else as `val_loss`.
+
+    Args:
+        by_latent: of images [n, 3, size, size], float32 [n, K, V]: q(emoji | image, z) of K latents.
+    """
+    image, reaction, emoji = _known(held_out, inputs)
+    total = weights = 0.0
+    for first in range(0, len(held_out.images), CHUNK):
+        inside = (first <= image) & (image < first + CHUNK)
+        if not inside.any():
+            continue
+        q = by_latent(held_out.images[first : first + CHUNK])
+        smoothed = (1 - EVEN_SHARE) * q + EVEN_SHARE / q.shape[2]
+        of_each = np.log(smoothed[image[inside] - first, :, emoji[inside]])  # [tuples, K]
+        begins = np.flatnonzero(np.diff(reaction[inside], prepend=-1))
+        of_reactions = np.logaddexp.reduce(np.add.reduceat(of_each, begins), axis=1) - np.log(q.shape[1])
+        number = np.diff(begins, append=len(of_each))
+        weight = np.add.reduceat(inputs.weights[emoji[inside]], begins) / number
+        total -= float((weight * of_reactions).sum())
+        weights += float((weight * number).sum())
+    return total / weights
+
+
+def _known(held_out: HeldOut, inputs: Inputs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image, reaction and position in the vocabulary of each tuple with an emoji that can be said."""
+    row = {emoji: number for number, emoji in enumerate(inputs.vocabulary)}
+    tuples = zip(held_out.image, held_out.reaction, held_out.emojis, strict=True)
+    known = [(image, reaction, row[emoji]) for image, reaction, emoji in tuples if emoji in row]
+    assert known  # else read_val had refused
+    image, reaction, emoji = np.array(known, np.int64).T
+    return image, reaction, emoji

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from ..datasets.stream.split import MOST
 from .config import Config
 from .inputs import Inputs
 
@@ -34,6 +35,9 @@ class Watch:
         vectors = inputs.vectors - inputs.vectors.mean(dim=0)
         self._widest = 2 * float(torch.linalg.vector_norm(vectors, dim=1).max())
         self._unknowing = math.log(len(inputs.vocabulary))
+        if config.data.unit == "reaction":  # of so many emojis, each of which adds its own
+            self._widest *= math.sqrt(MOST)
+            self._unknowing *= MOST
         counts = np.array([inputs.origin.vocabulary[emoji] for emoji in inputs.vocabulary], np.float64)
         share = torch.from_numpy(inputs.weights * counts / (inputs.weights * counts).sum())
         self._entropy = float(torch.special.entr(share).sum())

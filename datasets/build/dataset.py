@@ -336,6 +336,7 @@ def manifest_of(
                 sha256=result.sha256,
                 index_sha256=result.index_sha256,
                 outside=result.tuples - known,
+                reactions=result.reactions,
             )
             for task, result in results
             for known in [sum(count for emoji, count in result.emojis.items() if emoji in vocabulary)]

@@ -36,6 +36,7 @@ class ShardStatistics:
     fingerprint: str
     images: int
     tuples: int
+    reactions: int
     bytes: int
     sha256: str
     index_sha256: str
@@ -66,14 +67,16 @@ def write_shard(folder: Folder, options: BuildOptions, task: ShardTask) -> Shard
                 first, *others = sample.labels
                 label = replace(first, reposts=tuple(others))
                 add_sample(tar, f"{number:06d}", label, options.encoding, image)
-        index = index_shard(temporary).to_bytes()
+        rows = index_shard(temporary)
         size, digest = temporary.stat().st_size, sha256(temporary)
+    index = rows.to_bytes()
     folder.write(index_name(task.name), index)
     emojis = Counter(emoji for sample in samples for label in sample.labels for emoji in label.emojis)
     statistics = ShardStatistics(
         fingerprint=fingerprint,
         images=len(samples),
         tuples=emojis.total(),
+        reactions=rows.num_reactions,
         bytes=size,
         sha256=digest,
         index_sha256=hashlib.sha256(index).hexdigest(),

@@ -176,7 +176,17 @@ def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
             counts = Counter(index.emojis[emoji] for emoji in index.emoji.tolist())
             index_digest = hashlib.sha256(rows).hexdigest()
             entries.append(
-                ShardEntry(name, file, split, len(samples), counts.total(), size, digest, index_digest)
+                ShardEntry(
+                    name=name,
+                    index=file,
+                    split=split,
+                    images=len(samples),
+                    tuples=counts.total(),
+                    bytes=size,
+                    sha256=digest,
+                    index_sha256=index_digest,
+                    reactions=index.num_reactions,
+                )
             )
             emojis.append(dict(sorted(counts.items())))
     note = _Note(

@@ -178,14 +178,22 @@ def _write(folder: Folder, entry: ShardEntry, samples: list[tuple[ImageSpan, Lab
                 if len(image) < span.length or zlib_ng.crc32(image) != span.crc32:
                     raise _damaged(folder, entry.name, f"checksum of {span.key} differs")
                 add_sample(tar, span.key, label, span.extension, image.tobytes())
-        index = index_shard(temporary).to_bytes()
+        rows = index_shard(temporary)
+        index = rows.to_bytes()
         size, digest = temporary.stat().st_size, sha256(temporary)
         folder.write(
             index_name(name), index
         )  # first: a tar beside an index is known as ours, see `leftovers`
     index_digest = hashlib.sha256(index).hexdigest()
     names = {"name": name, "index": index_name(name)}
-    return replace(entry, **names, bytes=size, sha256=digest, index_sha256=index_digest)
+    return replace(
+        entry,
+        **names,
+        bytes=size,
+        sha256=digest,
+        index_sha256=index_digest,
+        reactions=rows.num_reactions,
+    )
 
 
 def _without(manifest: Manifest, shards: list[_Shard], found: Forgotten) -> Manifest:

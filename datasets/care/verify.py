@@ -166,6 +166,14 @@ def _check_files(folder: Folder, manifest: Manifest, entries: tuple[ShardEntry, 
                     f"counts {entry.outside} tuples of rarer emojis of {entry.index}, not {outside}",
                 )
             )
+        if entry.reactions not in (index.num_reactions, None):
+            faults.append(
+                Fault(
+                    MANIFEST,
+                    None,
+                    f"counts {entry.reactions} reactions of {entry.index}, not {index.num_reactions}",
+                )
+            )
         if entry.split not in SPLITS:
             faults.append(Fault(MANIFEST, None, f"{name} is in no split"))
         emojis += here if entry.split == "train" else Counter()

@@ -55,6 +55,17 @@ class Index:
         first = np.searchsorted(self.image, np.arange(len(self.keys)))
         return [self.posts[row] for row in self.post[first]]
 
+    @property
+    def reaction(self) -> np.ndarray:
+        """Whose a tuple is, int64 [tuples]: the number of a post under an image, ascending from 0."""
+        other = (np.diff(self.image) != 0) | (np.diff(self.post) != 0)  # than the tuple before
+        return np.concatenate([[0], np.cumsum(other)])[: len(self.image)]
+
+    @property
+    def num_reactions(self) -> int:
+        """How many posts there are under all images."""
+        return int(self.reaction[-1]) + 1 if len(self.image) else 0
+
     def samples(self) -> "list[tuple[ImageSpan, Label]]":
         """What `index_rows` made the rows from."""
         labels: list[list[Label]] = [[] for _ in self.keys]

@@ -38,7 +38,9 @@ class ShardEntry:
     bytes: int  # of the tar
     sha256: str  # of the tar
     index_sha256: str
-    outside: int | None = None  # tuples with another emoji; None in datasets made before these were counted
+    # Of datasets that were made before these were counted, they are None.
+    outside: int | None = None  # tuples with another emoji
+    reactions: int | None = None  # of all posts under all images, whether or not of the vocabulary
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,9 @@ class Manifest:
         """The bytes of manifest.json, as text."""
         content = {"format_version": FORMAT_VERSION, **asdict(self)}
         for shard in content["shards"]:
-            if shard["outside"] is None:
-                del shard["outside"]  # the identity of an older dataset stays what it was
+            for counted in ("outside", "reactions"):
+                if shard[counted] is None:
+                    del shard[counted]  # the identity of an older dataset stays what it was
         return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
@@ -165,7 +168,7 @@ def _parse(text: bytes, folder: Folder) -> Manifest:
         raise InputError(f"{folder}/{MANIFEST} is damaged: {reason}. Copy it again.") from error
     counts = [number for shard in manifest.shards for number in (shard.images, shard.tuples, shard.bytes)]
     counts += [*manifest.vocabulary.values(), *manifest.rare.values(), *manifest.posts.values()]
-    counts += [shard.outside or 0 for shard in manifest.shards]
+    counts += [number or 0 for shard in manifest.shards for number in (shard.outside, shard.reactions)]
     if (
         min(counts, default=0) < 0
         or not 0 < manifest.image_size <= MAX_SIZE

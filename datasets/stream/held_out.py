@@ -33,7 +33,7 @@ def read_split(split: Split, max_images: int) -> HeldOut:
     posts: list[str] = []
     image: list[int] = []
     emojis: list[str] = []
-    post: list[int] = []
+    reaction: list[int] = []
     for number, entry in enumerate(split.shards):
         first = len(posts)
         try:
@@ -52,10 +52,14 @@ def read_split(split: Split, max_images: int) -> HeldOut:
         rows = np.flatnonzero(index.image < len(pixels) - first)
         image += (index.image[rows].astype(np.int64) + first).tolist()
         emojis += [index.emojis[emoji] for emoji in index.emoji[rows]]
-        post += index.post[rows].tolist()
+        reaction += (index.reaction[rows] + (reaction[-1] + 1 if reaction else 0)).tolist()
         if len(posts) == max_images:
             break
     images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
-    others = np.diff(np.array([image, post], np.int64)).any(axis=0)  # than the tuple before
-    reaction = np.concatenate([[0], np.cumsum(others)])[: len(image)]
-    return HeldOut(images, tuple(posts), np.array(image, np.int64), tuple(emojis), reaction)
+    return HeldOut(
+        images=images,
+        posts=tuple(posts),
+        image=np.array(image, np.int64),
+        emojis=tuple(emojis),
+        reaction=np.array(reaction, np.int64),
+    )

@@ -2,6 +2,8 @@
 
     (seed, epoch, tuples per shard, window, lanes)  ─►  batch, rank ─► lane and positions ─► (shard, tuple)
 
+So it is of reactions, where these are what a batch is made of.
+
 The shards are permuted and laid end to end. Lanes cut this line into equal parts, and a batch takes the same
 number of tuples from each: with as many lanes as nodes, a node meets only the shards of its own part. Inside
 a lane the tuples are permuted within a window of consecutive shards, so that reads stay near each other and
@@ -55,21 +57,21 @@ class Lane:
 
 @dataclass(frozen=True)
 class Order:
-    """The order of every epoch over shards that hold `tuples` tuples each."""
+    """The order of every epoch over shards of these sizes."""
 
     seed: int
-    tuples: tuple[int, ...]  # per shard
+    sizes: tuple[int, ...]  # tuples per shard
     window: int  # shards
     lanes: int = 1
 
     @property
     def lane_size(self) -> int:
         """Tuples in a lane; the remainder, fewer than there are lanes, is left out."""
-        return sum(self.tuples) // self.lanes
+        return sum(self.sizes) // self.lanes
 
     def lane(self, epoch: int, number: int) -> Lane:
         """A lane's part of the epoch's line of shards."""
-        sizes = np.array(self.tuples, np.int64)
+        sizes = np.array(self.sizes, np.int64)
         shards = _permutation(len(sizes), self.seed, "shards", epoch)
         end = np.cumsum(sizes[shards])
         begin = end - sizes[shards]
@@ -112,11 +114,15 @@ class Order:
 
 
 def _permutation(size: int, *key: int | str) -> np.ndarray:
-    """A permutation of range(size) that depends on the key alone.
+    """A permutation of range(size) that depends on the key alone."""
+    return np.argsort(random_bits(size, *key), kind="stable")
 
-    Sorting raw bits, because NumPy freezes the streams of its bit generators but not what Generator makes
-    of them: a run resumed under another NumPy must find the same order.
+
+def random_bits(size: int, *key: int | str) -> np.ndarray:
+    """uint64 [size] that depend on the key alone.
+
+    Raw bits, because NumPy freezes the streams of its bit generators but not what Generator makes of them: a
+    run resumed under another NumPy must find the same order.
     """
     digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
-    bits = np.random.Philox(key=int.from_bytes(digest, "little")).random_raw(size)
-    return np.argsort(bits, kind="stable")
+    return np.random.Philox(key=int.from_bytes(digest, "little")).random_raw(size)

@@ -23,7 +23,7 @@ from ..shards.index import ShardError
 from .gather import overlapping
 from .order import Order
 from .quarantine import Quarantine
-from .split import OpenShard, Split
+from .split import MOST, OpenShard, Split
 from .unchanged import Unchanged
 
 OPEN_SHARDS = 256  # kept besides those of the windows that are read
@@ -36,7 +36,7 @@ class Batch:
     """What one rank trains on at once."""
 
     images: torch.Tensor  # uint8 [batch, 3, size, size], channels-last in memory
-    emoji: torch.Tensor  # int64 [batch], position in the manifest's vocabulary
+    emoji: torch.Tensor  # int64, positions in the manifest's vocabulary: as of OpenShard
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Rows:
     """A batch whose pixels lie elsewhere: see resident.py."""
 
     rows: torch.Tensor  # int64 [batch], of all images of the split, in the order of its shards
-    emoji: torch.Tensor  # int64 [batch], as in Batch
+    emoji: torch.Tensor  # int64, as in Batch
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class _Table:
     memory_row: np.ndarray  # int64 [images], row of `memory` that holds the pixels of a npy
     known: np.ndarray  # bool [images]: checked
     good: np.ndarray  # bool [images], as far as they are checked
-    image: np.ndarray  # int32 [tuples], row in this table
-    emoji: np.ndarray  # int64 [tuples], position in the vocabulary
+    image: np.ndarray  # int32 [units], row in this table
+    emoji: np.ndarray  # int32, of each unit as OpenShard has it
     settled: tuple[np.ndarray, np.ndarray] | None = None
     """`image` and `emoji` with damaged tuples replaced; None until all shards of the window are checked."""
 
@@ -116,8 +116,9 @@ class Reader:
         """`unchanged` looks whether a tar is written over while images are read from it; None reads none."""
         self._split, self._reading, self._quarantine, self._opener = split, reading, quarantine, opener
         self._unchanged = unchanged
-        self._per_epoch = split.num_tuples // reading.batch_size
+        self._per_epoch = split.num_units // reading.batch_size
         self._size = split.manifest.image_size
+        self._of_unit = (MOST,) if split.unit == "reaction" else ()
         self._first = first_rows(split)
         self._shard = lru_cache(OPEN_SHARDS)(self._open_shard)
         self._lane = lru_cache(4 * reading.order.lanes)(reading.order.lane)
@@ -174,7 +175,7 @@ class Reader:
             images.append(image)
             emojis.append(emoji)
         self._quarantine.check_limit()
-        return tables, images, np.concatenate(emojis)
+        return tables, images, np.concatenate(emojis).astype(np.int64)
 
     def _begin(self, wanted: list[_Key]) -> list[_Opened]:
         """Begin to open windows, and behind them the next of each lane; those that are wanted."""
@@ -217,10 +218,10 @@ class Reader:
                 self._unchanged.check(each)
         sizes = [self._split.shards[each].images for each in numbers]
         begins = np.cumsum([0, *sizes])
-        tuples = [
+        units = [
             (shard.image[a:b] + begin, shard.emoji[a:b])
             if shard
-            else (np.full(b - a, begin), np.zeros(b - a))
+            else (np.full(b - a, begin), np.zeros((b - a, *self._of_unit)))
             for shard, begin, (_, a, b) in zip(shards, begins, window.pieces.tolist(), strict=False)
         ]
         spans = [
@@ -244,8 +245,8 @@ class Reader:
             length=length,
             known=np.zeros(begins[-1], bool),
             good=np.ones(begins[-1], bool),
-            image=np.concatenate([image for image, _ in tuples]).astype(np.int32)[window.permutation],
-            emoji=np.concatenate([emoji for _, emoji in tuples]).astype(np.int64)[window.permutation],
+            image=np.concatenate([image for image, _ in units]).astype(np.int32)[window.permutation],
+            emoji=np.concatenate([emoji for _, emoji in units]).astype(np.int32)[window.permutation],
         )
 
     def _open_shard(self, number: int) -> OpenShard | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -22,24 +22,29 @@ from zlib_ng import zlib_ng
 from ..errors import InputError
 from ..shards.bus_error import name_on_bus_error
 from ..shards.index import Index, ShardError, fits, parse_index
-from ..shards.manifest import Manifest, ShardEntry, read_manifest
+from ..shards.manifest import Manifest, ShardEntry, is_adopted, read_manifest
 from ..store.cache import ShardCache, WrongFile
 from ..store.folder import Folder, StoreFolder
 from ..store.trouble import MISSING, patiently
+from .order import random_bits
 
 T = TypeVar("T")
+Unit = Literal["tuple", "reaction"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
+MOST = 8  # emojis of a reaction in a batch
 
 
 @dataclass(frozen=True)
 class OpenShard:
-    """The bytes of a shard, and its tuples with an emoji of the vocabulary."""
+    """The bytes of a shard, and its units: tuples with an emoji of the vocabulary, or reactions."""
 
     content: np.ndarray  # uint8 [bytes of the tar], by memory map
     offset: np.ndarray  # int64 [images], first byte of the image
     length: np.ndarray  # int64 [images], bytes
     crc32: np.ndarray  # uint32 [images], of those bytes
-    image: np.ndarray  # int32 [tuples], row of the image
-    emoji: np.ndarray  # int32 [tuples], position in the vocabulary
+    image: np.ndarray  # int32 [units], row of the image
+    # Positions in the vocabulary, int32: of a tuple [units]; of a reaction [units, MOST], and -1 behind them.
+    emoji: np.ndarray
 
     def member(self, row: int) -> np.ndarray:
         """The encoded image of one row, uint8 [bytes]."""
@@ -51,7 +56,7 @@ class OpenShard:
 
     def tuples_of(self, row: int) -> int:
         """How many tuples the image of one row has."""
-        return int((self.image == row).sum())
+        return int((self.emoji[self.image == row] >= 0).sum())
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class Split:
     manifest: Manifest
     name: str
     cache: ShardCache | None = None  # where a store's shards are kept while they are read
+    unit: Unit = "tuple"  # what a batch is made of
 
     def __post_init__(self) -> None:
         if not self.shards:
@@ -80,14 +86,28 @@ class Split:
         return self.manifest.of_split(self.name)
 
     @cached_property
-    def tuples(self) -> tuple[int, ...]:
-        """Tuples in each shard."""
-        return tuple(shard.tuples for shard in self.shards)
+    def sizes(self) -> tuple[int, ...]:
+        """Units in each shard. Raises InputError where the manifest does not tell it."""
+        if self.unit == "tuple":
+            return tuple(shard.tuples for shard in self.shards)
+        counts = [shard.reactions for shard in self.shards]
+        if None in counts:
+            how = "adopt them again" if is_adopted(self.manifest) else "build them again"
+            raise InputError(
+                f"{self.folder}: these shards were made before reactions were counted: {how}, or train with "
+                "--unit tuple."
+            )
+        return tuple(count or 0 for count in counts)
+
+    @cached_property
+    def num_units(self) -> int:
+        """Tuples, or reactions."""
+        return sum(self.sizes)
 
     @cached_property
     def num_tuples(self) -> int:
         """Tuples with an emoji of the vocabulary."""
-        return sum(self.tuples)
+        return sum(shard.tuples for shard in self.shards)
 
     @cached_property
     def _positions(self) -> dict[str, int]:
@@ -132,14 +152,19 @@ class Split:
             raise ShardError("index does not fit the manifest")
         emoji = np.array([self._positions.get(each, -1) for each in index.emojis], np.int32)[index.emoji]
         known = emoji >= 0
-        if known.sum() != shard.tuples:
+        if known.sum() != shard.tuples or shard.reactions not in (index.num_reactions, None):
             raise ShardError("index does not fit the manifest")
+        image, emoji = (
+            (index.image[known], emoji[known])
+            if self.unit == "tuple"
+            else _reactions(index, emoji, shard.name)
+        )
 
         def map_whole(path: Path) -> np.ndarray:
             return _map(path, shard.bytes)
 
         content = self._read("cannot be read", shard.name, shard.sha256, map_whole, compare=compare)
-        return OpenShard(content, index.offset, index.length, index.crc32, index.image[known], emoji[known])
+        return OpenShard(content, index.offset, index.length, index.crc32, image, emoji)
 
     def mend(self, number: int, shard: OpenShard, row: int) -> bool:
         """Put the store's bytes of an image in the place of a damaged cached copy's; whether they are right.
@@ -194,6 +219,30 @@ class Split:
         except ShardError:
             self.check_manifest()
             raise
+
+
+def _reactions(index: Index, emoji: np.ndarray, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """`OpenShard.image` and `OpenShard.emoji` of reactions. Of more than MOST emojis, some are drawn.
+
+    Args:
+        emoji: int32 [tuples], position in the vocabulary, or -1.
+        key: of the draw.
+    """
+    whose, known = index.reaction, np.flatnonzero(emoji >= 0)
+    image = index.image[np.flatnonzero(np.diff(whose, prepend=-1))]
+    if len(known) and np.bincount(whose[known]).max() > MOST:
+        # Those that come first when the emojis of each reaction are shuffled, in their old order.
+        bits = random_bits(len(whose), "reactions", key)[known]
+        shuffled = known[np.lexsort([bits, whose[known]])]
+        known = np.sort(shuffled[_places(whose[shuffled]) < MOST])
+    emojis = np.full((len(image), MOST), -1, np.int32)
+    emojis[whose[known], _places(whose[known])] = emoji[known]
+    return image, emojis
+
+
+def _places(whose: np.ndarray) -> np.ndarray:
+    """The place of each among those that are equal, of rising numbers: 5 5 5 7 7 → 0 1 2 0 1."""
+    return np.arange(len(whose)) - np.searchsorted(whose, whose)
 
 
 def _map(path: Path, size: int) -> np.ndarray:

@@ -27,11 +27,11 @@ AHEAD = 3  # batches that are ready before they are asked for, besides one for e
 
 def batches_per_epoch(split: Split, batch_size: int) -> int:
     """Global batches in one pass over the split; the remainder, less than one batch, is left out."""
-    number = split.num_tuples // batch_size
+    number = split.num_units // batch_size
     if number == 0:
         raise InputError(
-            f"The {split.name} split has {split.num_tuples} tuples, fewer than --batch-size {batch_size}. "
-            "Give a smaller one, or build from more posts."
+            f"The {split.name} split has {split.num_units} {split.unit}s, fewer than --batch-size "
+            f"{batch_size}. Give a smaller one, or build from more posts."
         )
     return number
 
@@ -79,7 +79,7 @@ def stream(
     quarantine = Quarantine(split, max_quarantined, tell_quarantined)
     if resident is not None:
         fill(resident, split, quarantine, helpers=helpers, shown=rank == 0)
-    reading = Reading(Order(seed, split.tuples, window, lanes), batch_size, rank, world_size)
+    reading = Reading(Order(seed, split.sizes, window, lanes), batch_size, rank, world_size)
     return _batches(split, reading, quarantine, start, helpers, named=resident is not None)
 
 
@@ -94,12 +94,12 @@ def names(split: Split, order: Order, batch_size: int, number: int, rows: Sequen
     for row in rows:
         lane, place = divmod(row, per_lane)
         position = batch * per_lane + place
-        (shard,), (tuple_,) = order.locate(epoch, position, position + 1, lane)
+        (shard,), (unit,) = order.locate(epoch, position, position + 1, lane)
         try:
-            image = split.open_shard(shard).image[tuple_]
+            image = split.open_shard(shard).image[unit]
             found.append(f"{split.shards[shard].name} {split.read_index(shard).keys[image]}")
         except ShardError:
-            found.append(f"{split.shards[shard].name}, tuple {tuple_}")
+            found.append(f"{split.shards[shard].name}, {split.unit} {unit}")
     return found
 
 

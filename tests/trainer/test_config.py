@@ -161,8 +161,8 @@ def test_a_wrong_value_ends_the_command_line_with_2_and_one_line(shards: Path, v
 # Recipes.
 
 
-def test_there_are_two_recipes():
-    assert recipes() == ["default", "paper"]
+def test_there_are_three_recipes():
+    assert recipes() == ["default", "paper", "reactions"]
 
 
 @pytest.mark.parametrize("recipe", ["default", "paper"])

@@ -12,25 +12,25 @@ MANY = 10**9
 
 
 def test_on_a_cpu_the_sizes_are_small():
-    assert suit(Config(), set(), cpu=True, num_tuples=MANY) == {**ON_CPU, "steps": 2600}
+    assert suit(Config(), set(), cpu=True, number=MANY) == {**ON_CPU, "steps": 2600}
 
 
 def test_on_a_gpu_the_sizes_are_the_recipes():
-    assert suit(Config(), set(), cpu=False, num_tuples=MANY) == {"steps": 2600}
+    assert suit(Config(), set(), cpu=False, number=MANY) == {"steps": 2600}
 
 
 @pytest.mark.parametrize("key", [*ON_CPU, "steps"])
 def test_what_is_given_is_left_alone(key: str):
-    assert key not in suit(Config(), {key}, cpu=True, num_tuples=1)
+    assert key not in suit(Config(), {key}, cpu=True, number=1)
 
 
 @pytest.mark.parametrize("key", CPU_NETWORKS)
 def test_one_size_of_the_networks_given_leaves_the_others_to_the_recipe(key: str):
-    assert not CPU_NETWORKS.keys() & suit(Config(), {key}, cpu=True, num_tuples=1).keys()
+    assert not CPU_NETWORKS.keys() & suit(Config(), {key}, cpu=True, number=1).keys()
 
 
 def test_the_learning_rate_belongs_to_the_batch_size():
-    assert "learning_rate" not in suit(Config(), {"batch_size"}, cpu=True, num_tuples=1)
+    assert "learning_rate" not in suit(Config(), {"batch_size"}, cpu=True, number=1)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_the_learning_rate_belongs_to_the_batch_size():
     [(False, 1, 50), (False, 3200, 500), (True, 3200, 2000), (True, 800, 500), (False, MANY, 2600)],
 )
 def test_few_tuples_have_as_many_steps_as_make_240_epochs(cpu: bool, num_tuples: int, steps: int):
-    sizes = suit(Config(), set(), cpu=cpu, num_tuples=num_tuples)
+    sizes = suit(Config(), set(), cpu=cpu, number=num_tuples)
     assert sizes["steps"] == steps
     batch = sizes.get("batch_size", 256) * 6
     assert steps in (50, 2600) or steps * batch == 240 * num_tuples
@@ -46,12 +46,12 @@ def test_few_tuples_have_as_many_steps_as_make_240_epochs(cpu: bool, num_tuples:
 
 def test_steps_are_never_more_than_the_recipes():
     config = resolve("default", None, {"steps": 7})
-    assert suit(config, set(), cpu=False, num_tuples=MANY) == {"steps": 7}
+    assert suit(config, set(), cpu=False, number=MANY) == {"steps": 7}
 
 
 def test_the_paper_keeps_what_it_fixes_on_a_cpu():
     config = resolve("paper", None, {})
-    sizes = suit(config, given_keys("paper", None, {}), cpu=True, num_tuples=800)
+    sizes = suit(config, given_keys("paper", None, {}), cpu=True, number=800)
     assert sizes == {**CPU_NETWORKS, "steps": 500}
 
 
@@ -64,7 +64,7 @@ def test_options_the_file_and_another_recipe_give_keys(tmp_path: Path):
 
 
 def test_a_begun_run_keeps_its_sizes_on_another_device(tmp_path: Path):
-    config = resolve("default", None, suit(Config(), set(), cpu=True, num_tuples=3200))
+    config = resolve("default", None, suit(Config(), set(), cpu=True, number=3200))
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump()))
     (tmp_path / "checkpoints" / "step-00000100").mkdir(parents=True)
     assert resolve("default", None, begun(tmp_path, set())) == config
@@ -81,8 +81,8 @@ def test_a_run_without_a_checkpoint_decides_nothing(tmp_path: Path):
     ("cpu", "num_tuples", "batch_size"), [(True, 51, 32), (False, 255, 128), (True, 1, 1)]
 )
 def test_a_batch_is_no_larger_than_the_tuples_there_are(cpu: bool, num_tuples: int, batch_size: int):
-    assert suit(Config(), set(), cpu=cpu, num_tuples=num_tuples)["batch_size"] == batch_size
-    assert "batch_size" not in suit(Config(), {"batch_size"}, cpu=cpu, num_tuples=num_tuples)
+    assert suit(Config(), set(), cpu=cpu, number=num_tuples)["batch_size"] == batch_size
+    assert "batch_size" not in suit(Config(), {"batch_size"}, cpu=cpu, number=num_tuples)
 
 
 def test_only_what_changes_is_told():

@@ -1,7 +1,8 @@
-"""What the GAN is compared with, made from the same tuples: the marginal, and a softmax classifier.
+"""What the GAN is compared with, made from the same posts: the marginal, a softmax classifier, co-occurrence.
 
 The classifier has the generator's trunk, sees the same augmented images, and is stopped where it is best on
-the val split, like the GAN's snapshots. It is trained once for a run and kept in the run's folder.
+the val split, like the GAN's snapshots. It is trained once for a run and kept in the run's folder. What it
+says of single emojis is carried on to whole reactions by how often emojis come together, whatever the image.
 """
 
 import json
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 
+from ...datasets.errors import InputError
 from ...datasets.store.atomic import creating_folder, is_whole
+from ...datasets.stream.held_out import HeldOut
 from ...datasets.stream.reader import Batch
 from ...datasets.work.progress import progress
 from ..config import Config
@@ -23,10 +27,13 @@ from ..model.noise import initial_weights, uniform
 from ..model.tensors import read_tensors, write_tensors
 from ..run import BASELINE
 from ..validation import read_val, val_loss
+from .metrics import Floats
+from .reactions import Answers, Posted, ReactionValues, joined, likelihoods, values
 
 LEARNING_RATE = 1e-3
 LOOKS = 10  # times that the classifier is scored on the val split, to keep the best
 CHUNK = 256  # images asked about at a time
+SMOOTHING = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0, 1000.0)  # pairs added to each, of which the val split takes one
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
                 images = augment(images, uniform(settings.seed, place, len(images), 5))
             else:
                 images = normalise(images)
-            log_q = classifier(images).gather(1, inputs.ids[batch.emoji].to(device)[:, None])
+            log_q = classifier(images).gather(1, inputs.ids[batch.emoji].clamp(min=0).to(device)[:, None])
             known = (inputs.tuple_weights[batch.emoji] > 0).to(device)
             loss = -(log_q.squeeze(1) * known).mean()
             optimizer.zero_grad()
@@ -107,3 +114,93 @@ def classify(classifier: Classifier, images: torch.Tensor) -> np.ndarray:
     device = next(classifier.parameters()).device
     chunks = [classifier(normalise(chunk.to(device))).exp().cpu() for chunk in images.split(CHUNK)]
     return torch.cat(chunks).double().numpy()
+
+
+def count_pairs(inputs: Inputs) -> Floats:
+    """In how many reactions of the train split both of two emojis are, [V, V]; 0 on the diagonal.
+
+    Raises:
+        InputError: an index is damaged.
+    """
+    row = {emoji: number for number, emoji in enumerate(inputs.vocabulary)}
+    pairs = np.zeros((len(row), len(row)))
+    for number, entry in enumerate(inputs.train.shards):
+        try:
+            index = inputs.train.read_index(number)
+        except ValueError as error:
+            raise InputError(f"{inputs.train.folder}/{entry.name}: {error}. Copy it again.") from error
+        emoji = np.array([row.get(each, -1) for each in index.emojis])[index.emoji]
+        _, reaction = np.unique(np.stack([index.image, index.post]), axis=1, return_inverse=True)
+        place = np.unique(np.stack([reaction, emoji])[:, emoji >= 0], axis=1)
+        has = csr_array((np.ones(place.shape[1]), place), shape=(len(index.emoji), len(row)))
+        pairs += (has.T @ has).toarray()
+    np.fill_diagonal(pairs, 0)
+    return pairs
+
+
+def lift(pairs: Floats, smoothing: float) -> Floats:
+    """How much oftener two emojis come together than if emojis met at random, [V, V].
+
+        lift(e, f) = (N(e, f) + a) / (N m(e) m(f) + a)
+
+    with N(e, f) of the N pairs, m(e) the share of e in all pairs, and `smoothing` a: without a pair it is 1.
+    """
+    share = pairs.sum(1) / max(pairs.sum(), 1)
+    return (pairs + smoothing) / (pairs.sum() * np.outer(share, share) + smoothing)
+
+
+def chain(q: Floats, lifts: Floats, posted: Posted) -> tuple[Floats, Floats]:
+    """A reaction emoji after emoji, the first from the classifier.
+
+        p(e | y, said) ∝ q(e | y) · mean over s in said of lift(e, s),   over all e that were not said
+
+    Args:
+        q: of the classifier, [n, V].
+        lifts: [V, V].
+
+    Returns:
+        What `likelihoods` and `second` of reactions give, [reactions, most] and [reactions, V].
+    """
+    likely = q[posted.image]  # [reactions, V]
+    nll = np.zeros(posted.emoji.shape)
+    nll[:, 0] = -np.log(np.take_along_axis(likely, posted.emoji[:, :1], 1)[:, 0])
+    np.put_along_axis(likely, posted.emoji[:, :1], 0, 1)
+    lifted = lifts[posted.emoji[:, 0]]  # [reactions, V], the sum: the mean differs by a factor
+    next_one = likely * lifted
+    for place in range(1, posted.emoji.shape[1]):
+        rows = np.flatnonzero(posted.count > place)
+        emoji = posted.emoji[rows, place]
+        chance = likely[rows] * lifted[rows]
+        nll[rows, place] = np.log(chance.sum(1)) - np.log(chance[np.arange(len(rows)), emoji])
+        likely[rows, emoji] = 0
+        lifted[rows] += lifts[emoji]
+    return nll, next_one
+
+
+def judge_chain(q: np.ndarray, lifts: Floats, posted: Posted, num_emojis: int) -> ReactionValues:
+    """All values of the chain, as `judge` gives them; q [n, V] is what the classifier says of the images."""
+    beyond = num_emojis - len(lifts)
+    lifts = np.pad(lifts, (0, beyond), constant_values=1)  # of an emoji that is not in the vocabulary
+    parts = []
+    for first in range(0, len(q), CHUNK):
+        here = posted.under(first, first + CHUNK)
+        says = Answers.equal(q[first : first + CHUNK, None]).saying_all(num_emojis)
+        nll, likely = chain(says.q[:, 0], lifts, here)
+        parts.append(values(nll, likelihoods(says, here), likely, here))
+    return ReactionValues(joined(parts), {})
+
+
+def choose_lift(pairs: Floats, classifier: Classifier, held_out: HeldOut | None, inputs: Inputs) -> Floats:
+    """The lift that completes the reactions of the val split best; without one, the least smoothed."""
+    if held_out is None:
+        return lift(pairs, SMOOTHING[0])
+    row = {emoji: number for number, emoji in enumerate(inputs.vocabulary)}
+    emoji = np.array([row.get(each, -1) for each in held_out.emojis])
+    known = emoji >= 0
+    posted = Posted.of(held_out.image[known], emoji[known], held_out.reaction[known])
+    q = classify(classifier, held_out.images)
+
+    def loss(lifts: Floats) -> float:
+        return judge_chain(q, lifts, posted, len(row)).by_reaction["reaction_nll"].sum()
+
+    return min((lift(pairs, smoothing) for smoothing in SMOOTHING), key=loss)

@@ -1,14 +1,18 @@
-"""A run on held-out posts, beside two baselines and, where it is known, the truth.
+"""A run on held-out posts, beside baselines and, where it is known, the truth.
 
 run's best snapshot ┐
-marginal, classifier ┴─► q [tuples, support] ─► scores ─► Evaluation
+baselines ──────────┴─► Candidate: q of tuples, values of reactions ─► values ─┬► scores ────┐
+                                                          posts drawn again ───┴► intervals ─┴► Evaluation
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
+import torch
 
 from ...datasets.errors import InputError
 from ...datasets.store.folder import Folder
@@ -16,25 +20,45 @@ from ...datasets.worlds.truth import Truth
 from ..config import Config
 from ..forgotten import Mark, mark_run
 from ..inputs import Inputs, read_inputs
-from ..model.snapshot import Facts, best_snapshot, load_snapshot
+from ..model.networks import Classifier
+from ..model.snapshot import Facts, Snapshot, best_snapshot, load_snapshot
 from ..run import SNAPSHOTS, read_beginning, read_origin, steps_in
+from ..validation import read_val
 from . import metrics
-from .baselines import classify, marginal, train_classifier
+from .baselines import choose_lift, classify, count_pairs, judge_chain, marginal, train_classifier
+from .bootstrap import Comparison, Interval, Resamples, Word, compare
 from .figures import MAX_POINTS
+from .metrics import METRICS, Floats
+from .reactions import REACTION_METRICS, Answers, ReactionValues, judge
 from .readings import Readings, find_readings
 from .scene import Scene, set_scene, spread
 
 NUM_LATENTS = 50  # for each image
+CHUNK_BYTES = 2**25  # of the answers of all latents that are looked at together
+CLASSIFIER = "Softmax classifier"
+TAG = "emojigan.beside_classifier"
+METRIC = {metric.key: metric for metric in (*METRICS, *REACTION_METRICS)}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to be judged, with what it answered; None where it has no such answer."""
+
+    label: str
+    explanation: str
+    q: np.ndarray | None  # float64 [tuples, S]
+    reactions: ReactionValues | None
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A model, its answers on the held-out tuples, and what `metrics.score` gave them."""
+    """A model, and by the key of a metric: its score, how sure that is, and how the run's own model does."""
 
     label: str
     explanation: str
-    q: np.ndarray  # float64 [tuples, S]
-    scores: dict[str, float]
+    scores: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+    beside: Mapping[str, Comparison]  # of the run's own model, none
 
 
 @dataclass(frozen=True)
@@ -47,21 +71,53 @@ class Evaluation:
     forgotten: Mark | None  # of its dataset, since its training began
     scene: Scene
     models: tuple[Judged, ...]  # the run's own first
+    q: np.ndarray  # float64 [tuples, S], of the run's own
     floor: dict[str, float] | None  # what the truth itself scores, where it is known
     features: np.ndarray  # float32 [images, feature_dim], of the first MAX_POINTS images
     split: str  # how the dataset was split, and what that makes of the scores
+    about_reactions: str  # what is measured of whole reactions, and what cannot be
     readings: Readings | None
 
     @property
-    def scores(self) -> dict[str, dict[str, float]]:
+    def scores(self) -> dict[str, Mapping[str, float]]:
         """Of each model, by its label."""
         return {model.label: model.scores for model in self.models}
 
+    @property
+    def logged(self) -> dict[str, float]:
+        """Of the run's own model, for MLflow: each score, its interval and its floor."""
+        own, floor = self.models[0], self.floor or {}
+        logged = {}
+        for key, score in own.scores.items():
+            logged[key] = score
+            if key in own.intervals:
+                logged |= {f"{key}_{end}": value for end, value in asdict(own.intervals[key]).items()}
+            if key in floor:
+                logged[f"{key}_floor"] = floor[key]
+        return logged
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """In which metrics the model is better, level and worse than the classifier; for MLflow."""
+        (beside,) = (model.beside for model in self.models if model.label == CLASSIFIER)
+        keys = {word: [key for key in beside if beside[key].word == word] for word in get_args(Word)}
+        return {TAG: "; ".join(f"{word}: {', '.join(keys[word])}" for word in keys if keys[word])}
+
     def to_json(self) -> str:
-        """The scores, and what was scored."""
-        content = {"snapshot": self.snapshot, "scores": self.scores, "floor": self.floor}
-        content |= {"readings": self.readings.most if self.readings else None}
+        """The scores, how sure they are, and what was scored."""
+        content = {
+            "snapshot": self.snapshot,
+            "scores": self.scores,
+            "intervals": {model.label: _plain(model.intervals) for model in self.models},
+            "beside": {model.label: _plain(model.beside) for model in self.models[1:]},
+            "floor": self.floor,
+            "readings": self.readings.most if self.readings else None,
+        }
         return json.dumps(content, indent=1) + "\n"
+
+
+def _plain(by_key: Mapping[str, Interval] | Mapping[str, Comparison]) -> dict[str, dict]:
+    return {key: asdict(each) for key, each in by_key.items()}
 
 
 def evaluate(
@@ -96,38 +152,22 @@ def evaluate(
     scene = set_scene(inputs, vector_file, truth)
     images = scene.held_out.images
     classifier = train_classifier(config, inputs, run, baseline_steps or 2 * config.optimizer.steps)
-    answers = {
-        "EmojiGAN": (
-            snapshot.distribution(images, num_samples=NUM_LATENTS, seed=0),
-            f"The averaged generator after {snapshot.facts.step:,} steps, {NUM_LATENTS} latents an image.",
-        ),
-        "Softmax classifier": (
-            classify(classifier, images),
-            "The same trunk and the same tuples, with a softmax over the vocabulary.",
-        ),
-        "Marginal": (
-            np.tile(marginal(inputs), (len(images), 1)),
-            "How often each emoji is posted, whatever the image.",
-        ),
-    }
-    models = []
-    for label, (distribution, explanation) in answers.items():
-        q = spread(distribution, inputs.vocabulary, scene)
-        models.append(Judged(label, explanation, q, _score(q, scene)))
-    floor = None
-    if scene.truth is not None:
-        floor = metrics.floor(scene.truth, scene.observed, distance=scene.distance, groups=scene.groups)
+    candidates = [*_candidates(snapshot, classifier, inputs, scene)]
+    own = candidates[0].q
+    assert own is not None
     return Evaluation(
         config=config,
         snapshot=path.name,
         facts=snapshot.facts,
         forgotten=inputs.forgotten,
         scene=scene,
-        models=tuple(models),
-        floor=floor,
+        models=tuple(_judge(candidates, scene)),
+        q=own,
+        floor=_floor(scene),
         features=snapshot.features(images[:MAX_POINTS]),
         split=inputs.train.manifest.split_text,
-        readings=find_readings(snapshot, inputs, scene, truth),
+        about_reactions=_about_reactions(snapshot, scene),
+        readings=find_readings(snapshot, inputs, scene),
     )
 
 
@@ -155,5 +195,131 @@ def _reopen(
     return config, inputs, vectors
 
 
-def _score(q: np.ndarray, scene: Scene) -> dict[str, float]:
-    return metrics.score(q, scene.observed, distance=scene.distance, truth=scene.truth, groups=scene.groups)
+def _candidates(
+    snapshot: Snapshot, classifier: Classifier, inputs: Inputs, scene: Scene
+) -> Iterator[Candidate]:
+    """The run's own model, and after it what it is compared with."""
+    images = scene.held_out.images
+    distribution = snapshot.distribution(images, num_samples=NUM_LATENTS, seed=0)
+    yield Candidate(
+        "EmojiGAN",
+        f"The averaged generator after {snapshot.facts.step:,} steps, {NUM_LATENTS} latents an image.",
+        spread(distribution, inputs.vocabulary, scene),
+        _reactions(_by_latent(snapshot, images), scene) if _has_latents(snapshot) else None,
+    )
+    classified = classify(classifier, images)
+    yield Candidate(
+        CLASSIFIER,
+        "The same trunk and the same tuples, with a softmax over the vocabulary.",
+        spread(classified, inputs.vocabulary, scene),
+        _reactions(_alone(classified), scene),
+    )
+    if scene.has_pairs:
+        lifts = choose_lift(count_pairs(inputs), classifier, read_val(inputs), inputs)
+        yield Candidate(
+            "Co-occurrence model",
+            "The classifier; after the first emoji, times how much oftener than by chance two come together, "
+            "whatever the image.",
+            None,
+            judge_chain(classified, lifts, scene.posted, len(scene.support)),
+        )
+    always = np.tile(marginal(inputs), (len(images), 1))
+    yield Candidate(
+        "Marginal",
+        "How often each emoji is posted, whatever the image.",
+        spread(always, inputs.vocabulary, scene),
+        _reactions(_alone(always), scene),
+    )
+    if scene.truth is not None and scene.reactions and scene.has_pairs:
+        yield Candidate(
+            "Independent truth",
+            "The true distribution of single emojis, as if those of a reaction were independent: about as "
+            "far as a classifier can come.",
+            None,
+            _reactions(_alone(scene.truth[scene.first_tuple]), scene),
+        )
+
+
+def _has_latents(snapshot: Snapshot) -> bool:
+    """Whether it says which latent gives which emojis."""
+    return snapshot.facts.model["output"] == "tied"
+
+
+def _by_latent(snapshot: Snapshot, images: torch.Tensor) -> Iterator[Answers]:
+    size = CHUNK_BYTES // (8 * NUM_LATENTS * len(snapshot.facts.vocabulary))
+    for chunk in images.split(max(1, size)):
+        yield Answers.equal(snapshot.by_latent(chunk, num_samples=NUM_LATENTS, seed=0))
+
+
+def _alone(q: np.ndarray) -> Iterator[Answers]:
+    """Of a model without latents; [images, V]."""
+    size = max(1, CHUNK_BYTES // (8 * q.shape[1]))
+    return (Answers.equal(q[first : first + size, None]) for first in range(0, len(q), size))
+
+
+def _true_moods(scene: Scene) -> Iterator[Answers]:
+    number, size = len(scene.held_out.images), 100
+    return (scene.moods_of(range(first, min(first + size, number))) for first in range(0, number, size))
+
+
+def _reactions(chunks: Iterator[Answers], scene: Scene) -> ReactionValues | None:
+    if not scene.has_pairs:
+        return None
+    return judge(chunks, scene.posted, len(scene.support), scene.pairs_of)
+
+
+def _floor(scene: Scene) -> dict[str, float] | None:
+    """What the truth scores, where it is known: for reactions, its moods as latents."""
+    if scene.truth is None:
+        return None
+    floor = metrics.floor(scene.truth, scene.observed, distance=scene.distance, groups=scene.groups)
+    known = _reactions(_true_moods(scene), scene) if scene.reactions else None
+    return floor | (metrics.means({**known.by_reaction, **known.by_image}) if known else {})
+
+
+def _judge(candidates: Iterable[Candidate], scene: Scene) -> Iterator[Judged]:
+    """Score each, and compare the first with the others in the same draws of posts."""
+    resamples = Resamples.of(int(scene.post.max()) + 1)
+    own: dict[str, Floats] = {}
+    for candidate in candidates:
+        scores: dict[str, float] = {}
+        drawn: dict[str, Floats] = {}
+        for found, post in _values(candidate, scene):
+            told = metrics.means(found)
+            scores |= told
+            drawn |= {key: resamples.means(found[key], post) for key in told if METRIC[key].is_mean}
+        yield Judged(
+            candidate.label,
+            candidate.explanation,
+            scores,
+            intervals={key: Interval.of(means) for key, means in drawn.items()},
+            beside={key: compare(METRIC[key], own[key], drawn[key]) for key in drawn if key in own},
+        )
+        own = own or drawn
+
+
+def _values(candidate: Candidate, scene: Scene) -> Iterator[tuple[Mapping[str, Floats], np.ndarray]]:
+    """The values of its metrics, and the post of each."""
+    if candidate.q is not None:
+        found = metrics.values(
+            candidate.q, scene.observed, distance=scene.distance, truth=scene.truth, groups=scene.groups
+        )
+        yield found, scene.post[scene.held_out.image]
+    if candidate.reactions is not None:
+        yield candidate.reactions.by_reaction, scene.post[scene.posted.image]
+        yield candidate.reactions.by_image, scene.post
+
+
+def _about_reactions(snapshot: Snapshot, scene: Scene) -> str:
+    """What is measured of whole reactions, and what cannot be."""
+    count = scene.posted.count
+    if not scene.has_pairs:
+        return f"None of {len(count):,} held-out reactions has two emojis: there is nothing whole to measure."
+    told = f"{len(count):,} held-out reactions, {(count > 1).sum():,} of them of more than one emoji."
+    if not _has_latents(snapshot):
+        told += (
+            " A free output does not say how likely an emoji is under a latent: EmojiGAN has no score here."
+        )
+    elif (snapshot.weights != snapshot.weights[0]).any():
+        told += " EmojiGAN is scored here with the shift of its training's weights left in."
+    return told

@@ -1,6 +1,6 @@
 """How far a model's distributions over emojis are from the truth, and from what people posted.
 
-q [n, V], observed [n] (truth p [n, V], groups [n]) ─► one value per image [n] ─► score ─► {metric: mean}
+q [n, V], observed [n] (truth p [n, V], groups [n]) ─► values [n] ─► means ─► {metric: mean}
 
 Everything is float64. Row i of q and of p is a distribution for held-out image i over V emojis: the union of
 what the model, the truth and the posts can say. Where the truth is known its metrics lead: a proper score
@@ -9,7 +9,7 @@ ranks models, but does not say how far the best possible value is; `floor` does.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from scipy.stats import binom
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.integer]
+Value = TypeVar("Value", float, Floats)
 
 NUM_SAMPLES = 50  # per image, as in the paper
 MODE = 0.01  # an emoji with at least this probability is a mode of the truth,
@@ -33,8 +34,9 @@ class Metric:
     label: str
     better: Literal["lower", "higher", "one"]
     explanation: str
+    is_mean: bool = True  # of values that each are of one post; only of such a metric an interval is drawn
 
-    def loss(self, value: float) -> float:
+    def loss(self, value: Value) -> Value:
         """`value` on a scale where less is better; nan stays nan."""
         return {"lower": value, "higher": -value, "one": abs(value - 1)}[self.better]
 
@@ -57,7 +59,9 @@ METRICS = (
         "pooled_tv",
         "Total variation, pooled",
         "lower",
-        "Averages over the images of one photograph or cluster before comparing: systematic error alone.",
+        "Averages over the images of one photograph or cluster before comparing: systematic error alone. "
+        "Without an interval: posts drawn again would add their noise to it.",
+        is_mean=False,
     ),
     Metric("js", "Jensen–Shannon divergence", "lower", "In nats: 0 is the truth, ln 2 ≈ 0.69 the worst."),
     Metric("junk", "Junk", "lower", "Probability on emojis that nobody would post under the image."),
@@ -171,7 +175,7 @@ def sampling_floor(p: Floats, num_samples: int) -> Floats:
     return (k * (1 - p) * binom.pmf(k, num_samples, p)).sum(-1) / num_samples
 
 
-def score(
+def values(
     q: Floats,
     observed: Ids,
     *,
@@ -179,8 +183,8 @@ def score(
     truth: Floats | None = None,
     groups: Ids | None = None,
     seed: int = 0,
-) -> dict[str, float]:
-    """The mean over rows of every metric that can be had, under the keys of METRICS.
+) -> dict[str, Floats]:
+    """Every metric that can be had, under the keys of METRICS, a value a row [n]; of pooled_tv a group.
 
     Args:
         q: the model's distributions, [n, V].
@@ -197,7 +201,7 @@ def score(
     n, num_emojis = q.shape
     if distance.shape != (num_emojis, num_emojis) or observed.shape != (n,):
         raise ValueError(f"q {q.shape}, observed {observed.shape} and distance {distance.shape} do not fit")
-    values = {
+    found = {
         "energy_score": energy_score(q, observed, distance),
         "brier": brier(q, observed),
         "nll": negative_log_likelihood((1 - UNSEEN) * q + UNSEEN / num_emojis, observed),
@@ -207,7 +211,7 @@ def score(
         p = _distributions("truth", truth)
         if p.shape != q.shape:
             raise ValueError(f"q {q.shape} and truth {p.shape} do not fit")
-        values |= {
+        found |= {
             "tv": total_variation(q, p),
             "tv_50": total_variation(sample_histogram(q, NUM_SAMPLES, seed), p),
             "js": jensen_shannon(q, p),
@@ -216,17 +220,22 @@ def score(
             "entropy_ratio": entropy_ratio(q, p),
         }
         if groups is not None:
-            values["pooled_tv"] = total_variation(pooled(q, groups), pooled(p, groups))
-    return _in_order({key: float(value.mean()) for key, value in values.items()})
+            found["pooled_tv"] = total_variation(pooled(q, groups), pooled(p, groups))
+    return {metric.key: found[metric.key] for metric in METRICS if metric.key in found}
+
+
+def means(found: Mapping[str, Floats]) -> dict[str, float]:
+    """The score of each metric: the mean of its values that are not nan. One without any is left out."""
+    return {key: float(np.nanmean(each)) for key, each in found.items() if not np.isnan(each).all()}
 
 
 def floor(truth: Floats, observed: Ids, *, distance: Floats, groups: Ids | None = None) -> dict[str, float]:
-    """What the truth itself scores: the value to compare each metric with. Arguments as for `score`.
+    """What the truth itself scores: the value to compare each metric with. Arguments as for `values`.
 
     `tv_50` is the exact expectation, not one draw. The scores of what was posted (energy_score and those
     after it) are the best possible only on average: on few images a lucky model passes them.
     """
-    scores = score(truth, observed, distance=distance, truth=truth, groups=groups)
+    scores = means(values(truth, observed, distance=distance, truth=truth, groups=groups))
     return scores | {"tv_50": float(sampling_floor(_distributions("truth", truth), NUM_SAMPLES).mean())}
 
 
@@ -241,7 +250,3 @@ def _distributions(name: str, rows: Floats) -> Floats:
     if not (rows.ndim == 2 and len(rows) and (rows >= 0).all() and np.allclose(sums, 1, rtol=0, atol=1e-4)):
         raise ValueError(f"{name} must be [n, V] with rows that are distributions")
     return rows / sums
-
-
-def _in_order(scores: Mapping[str, float]) -> dict[str, float]:
-    return {metric.key: scores[metric.key] for metric in METRICS if metric.key in scores}

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...datasets.worlds.truth import Truth
 from ..inputs import Inputs
 from ..model.readings import LATENTS, latents_of, readings, supported
 from ..model.snapshot import Snapshot
@@ -49,7 +48,7 @@ class Readings:
     cards: tuple[Card, ...]
 
 
-def find_readings(snapshot: Snapshot, inputs: Inputs, scene: Scene, truth: Truth | None) -> Readings | None:
+def find_readings(snapshot: Snapshot, inputs: Inputs, scene: Scene) -> Readings | None:
     """The number of readings that a picture has at most, and the readings of some images.
 
     None where there is no telling: of a free output, whose latents say one emoji each, and where the val
@@ -58,7 +57,8 @@ def find_readings(snapshot: Snapshot, inputs: Inputs, scene: Scene, truth: Truth
     most = choose(snapshot, inputs)
     if most is None:
         return None
-    images = scene.held_out.image[tuples_of_some(scene, CARDS)].tolist()
+    rows = tuples_of_some(scene, CARDS)
+    images = scene.held_out.image[rows].tolist()
     pixels = scene.held_out.images[torch.tensor(images)]
     draws = [latents_of(snapshot, pixels, number=LATENTS, seed=seed) for seed in (0, 1)]
     found = [readings(one, other, most) for one, other in zip(*draws, strict=True)]
@@ -71,9 +71,9 @@ def find_readings(snapshot: Snapshot, inputs: Inputs, scene: Scene, truth: Truth
                 _line(share, dict(zip(vocabulary, p, strict=True)))
                 for share, p in zip(each.share.tolist(), each.p.tolist(), strict=True)
             ),
-            moods=_moods(scene.held_out.posts[image], truth),
+            moods=_moods(scene, row),
         )
-        for image, each in zip(images, found, strict=True)
+        for row, image, each in zip(rows, images, found, strict=True)
     ]
     return Readings(most, tuple(cards))
 
@@ -100,10 +100,11 @@ def choose(snapshot: Snapshot, inputs: Inputs) -> int | None:
     return supported((each, several[image]) for each, image in zip(latents, images, strict=True))
 
 
-def _moods(post: str, truth: Truth | None) -> tuple[Line, ...]:
-    """What people have under a post, the most shared mood first."""
-    reactions = truth.reactions.get(truth.groups[post]) if truth else None
-    moods = sorted(reactions.moods if reactions else (), key=lambda mood: -mood.share)
+def _moods(scene: Scene, row: int) -> tuple[Line, ...]:
+    """What people have under the image of a tuple, the most shared mood first."""
+    if not scene.reactions or scene.groups is None:
+        return ()
+    moods = sorted(scene.reactions[int(scene.groups[row])].moods, key=lambda mood: -mood.share)
     return tuple(_line(mood.share, mood.p) for mood in moods)
 
 

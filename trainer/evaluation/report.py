@@ -3,13 +3,13 @@
 Evaluation ─► make_report ─► Report (scores, Embedding, Bars, Examples, facts)
                                 ├─► report.html.j2 ─► index.html, self-contained
                                 ├─► figures ─► fig2.png fig3.png fig4.png
-                                └─► format_table ─► text
+                                └─► format_tables ─► text
 """
 
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,11 @@ from PIL import Image
 
 from ...datasets.emojis.text import display, name
 from ...datasets.store.atomic import replacing, write_atomic
-from .evaluate import Evaluation
+from .bootstrap import Interval
+from .evaluate import Evaluation, Judged
 from .figures import Bar, Embedding, Example, fig2, fig3, fig4, tsne
 from .metrics import METRICS, Metric
+from .reactions import REACTION_METRICS
 from .readings import Readings
 from .scene import Scene, tuples_of_some
 
@@ -36,48 +38,59 @@ TOP = 10  # emojis of an example
 
 
 @dataclass(frozen=True)
-class Column:
-    """One model of the table: its name (as in "the softmax classifier"), what it is, what `score` gave it."""
-
-    label: str
-    explanation: str
-    scores: Mapping[str, float]
-
-
-@dataclass(frozen=True)
 class Report:
     """What an evaluation shows.
 
     Attributes:
         title: of the page.
-        columns: the models; the one that the page is about first.
-        floor: what the truth itself scores (`metrics.floor`), where it is known.
+        models: the one that the page is about first.
+        floor: what the truth itself scores, where it is known.
         embedding: for Fig. 2.
         histogram: for Fig. 3, most used first; the truth is known or counted.
         examples: for Fig. 4. Whoever gets the page gets these pictures and those of Fig. 2.
         facts: how to get here again, such as configuration, hashes and steps; shown as they are.
         split: how train and test were parted, and what that makes of the scores.
+        about_reactions: what is measured of whole reactions, and what cannot be.
         readings: of some images; None where the model has none.
     """
 
     title: str
-    columns: tuple[Column, ...]
+    models: tuple[Judged, ...]
     floor: Mapping[str, float] | None
     embedding: Embedding
     histogram: tuple[Bar, ...]
     examples: tuple[Example, ...]
     facts: Mapping[str, str]
     split: str
+    about_reactions: str
     readings: Readings | None = None
 
 
 @dataclass(frozen=True)
+class Cell:
+    """Of one model in one metric, as text: its value, its interval, and how the first model is beside it."""
+
+    value: str
+    interval: str
+    word: str
+
+
+@dataclass(frozen=True)
 class Row:
-    """A metric, each model's value as text, and the truth's."""
+    """A metric, a cell for each model, and the truth's value as text."""
 
     metric: Metric
-    values: tuple[str, ...]
+    cells: tuple[Cell, ...]
     floor: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Some metrics of the models that have any of them; the first model always stands first."""
+
+    models: tuple[Judged, ...]
+    rows: tuple[Row, ...]
+    has_floor: bool
 
 
 def make_report(evaluation: Evaluation, run: str) -> Report:
@@ -85,11 +98,11 @@ def make_report(evaluation: Evaluation, run: str) -> Report:
     scene, facts = evaluation.scene, evaluation.facts
     return Report(
         title="EmojiGAN: what would people react with?",
-        columns=tuple(Column(each.label, each.explanation, each.scores) for each in evaluation.models),
+        models=evaluation.models,
         floor=evaluation.floor,
         embedding=_embedding(evaluation),
-        histogram=_histogram(evaluation.models[0].q, scene),
-        examples=_examples(evaluation.models[0].q, scene),
+        histogram=_histogram(evaluation.q, scene),
+        examples=_examples(evaluation.q, scene),
         facts={
             "run": run,
             "snapshot": f"step {facts.step:,}, "
@@ -105,6 +118,7 @@ def make_report(evaluation: Evaluation, run: str) -> Report:
             ).strip(),
         },
         split=evaluation.split,
+        about_reactions=evaluation.about_reactions,
         readings=evaluation.readings,
     )
 
@@ -127,7 +141,7 @@ def _embedding(evaluation: Evaluation) -> Embedding:
     """Fig. 2: images by the features of the generator's trunk, each with its likeliest emoji."""
     scene, shown = evaluation.scene, len(evaluation.features)
     _, first = np.unique(scene.held_out.image, return_index=True)  # a tuple of each image
-    likeliest = evaluation.models[0].q[first[:shown]].argmax(axis=1)
+    likeliest = evaluation.q[first[:shown]].argmax(axis=1)
     return Embedding(
         points=tsne(evaluation.features),
         images=scene.held_out.images[:shown].permute(0, 2, 3, 1).numpy(),
@@ -165,23 +179,51 @@ def _example(q: np.ndarray, row: int, scene: Scene) -> Example:
     )
 
 
-def table(columns: Sequence[Column], floor: Mapping[str, float] | None) -> list[Row]:
-    """A row for each metric that some model has."""
-    rows = []
-    for metric in METRICS:
-        values = [column.scores.get(metric.key, math.nan) for column in columns]
-        if not all(map(math.isnan, values)):
-            true = (floor or {}).get(metric.key, math.nan)
-            rows.append(Row(metric, tuple(map(_number, values)), _number(true)))
-    return rows
+def table(metrics: Sequence[Metric], models: Sequence[Judged], floor: Mapping[str, float] | None) -> Table:
+    """A row for each of some metrics that a model has."""
+    known = [metric for metric in metrics if any(metric.key in model.scores for model in models)]
+    floor = floor or {}
+    first, *others = models
+    shown = (first, *(each for each in others if any(metric.key in each.scores for metric in known)))
+    rows = tuple(
+        Row(metric, tuple(_cell(metric, each) for each in shown), _number(floor.get(metric.key, math.nan)))
+        for metric in known
+    )
+    return Table(shown, rows, any(metric.key in floor for metric in known))
 
 
-def format_table(columns: Sequence[Column], floor: Mapping[str, float] | None) -> str:
-    """The table as aligned text: ↓, ↑ and →1 say which way is better."""
-    lines = [["", *(column.label for column in columns), FLOOR]]
-    for row in table(columns, floor):
-        lines.append([f"{row.metric.label} {ARROWS[row.metric.better]}", *row.values, row.floor])
-    if floor is None:
+def _cell(metric: Metric, model: Judged) -> Cell:
+    interval, beside = model.intervals.get(metric.key), model.beside.get(metric.key)
+    return Cell(
+        _number(model.scores.get(metric.key, math.nan)),
+        _interval(interval) if interval else "",
+        beside.word if beside else "",
+    )
+
+
+def _interval(interval: Interval) -> str:
+    return f"[{_number(interval.low)}, {_number(interval.high)}]"
+
+
+def format_tables(report: Report) -> str:
+    """The tables of tuples and of reactions as aligned text, and how to read them."""
+    parts = [format_table(table(METRICS, report.models, report.floor))]
+    reactions = table(REACTION_METRICS, report.models, report.floor)
+    if reactions.rows:
+        parts.append(format_table(reactions))
+    return "\n\n".join([*parts, how_to_read(report), report.about_reactions])
+
+
+def format_table(table: Table) -> str:
+    """A table as aligned text: ↓, ↑ and →1 say which way is better."""
+    first, *others = (model.label for model in table.models)
+    lines = [["", first, "", *others, FLOOR]]
+    for row in table.rows:
+        own, *cells = row.cells
+        values = [f"{cell.value} {cell.word}".rstrip() for cell in cells]
+        label = f"{row.metric.label} {ARROWS[row.metric.better]}"
+        lines.append([label, own.value, own.interval, *values, row.floor])
+    if not table.has_floor:
         lines = [line[:-1] for line in lines]
     label, *widths = (max(map(len, column)) for column in zip(*lines, strict=True))
     return "\n".join(
@@ -189,34 +231,42 @@ def format_table(columns: Sequence[Column], floor: Mapping[str, float] | None) -
     )
 
 
+def how_to_read(report: Report) -> str:
+    """What intervals and words mean."""
+    own, *others = report.models
+    told = "In brackets: the 95 % interval, posts drawn again 1,000 times."
+    if others:
+        told += (
+            f" The word at another model's score says what {own.label} is beside it: better or worse if the "
+            "95 % interval of their difference leaves 0 out, else level. All is of this one training."
+        )
+    return told
+
+
 def verdict(report: Report) -> str:
     """The result in words: how far off each model is, how often the first is better, and about whom."""
-    first, *others = report.columns
+    first, *others = (model for model in report.models if "nll" in model.scores)
     if report.floor:
         key, start = "tv", "Total variation from the truth, where 0 is the truth itself"
     else:
         key, start = "energy_score", "Energy score on held-out images, where lower is better"
-    values = [f"{_in_sentence(each.label)} {each.scores[key]:.2f}" for each in report.columns]
+    values = [f"{_in_sentence(each.label)} {each.scores[key]:.2f}" for each in (first, *others)]
     sentences = f"{start}: {', '.join(values)}."
-    if others:
-        beside = []
-        for other in others:
-            wins, losses, count = _compare(first, other)
-            beside.append(
-                f"better than the {_in_sentence(other.label)} on {wins} of {count} metrics, worse on {losses}"
-            )
-        sentences += f" {first.label} is {'; '.join(beside)}. One seed, no intervals: the small may be noise."
+    for start, metrics in ((first.label, METRICS), ("Of whole reactions it", REACTION_METRICS)):
+        if beside := [*_beside(report.models, metrics)]:
+            sentences += f" {start} is {'; '.join(beside)}; else they are level."
     return f"{sentences} Split {report.split}."
 
 
-def _compare(one: Column, other: Column) -> tuple[int, int, int]:
-    """On how many metrics a model is better than another, and worse, as the table shows them; of how many."""
-    differences = [
-        round(metric.loss(one.scores[metric.key]) - metric.loss(other.scores[metric.key]), 3)
-        for metric in METRICS
-        if metric.key in one.scores and metric.key in other.scores
-    ]
-    return sum(each < 0 for each in differences), sum(each > 0 for each in differences), len(differences)
+def _beside(models: Sequence[Judged], metrics: Sequence[Metric]) -> Iterator[str]:
+    """On how many of some metrics the first model is better than each other, and on how many worse."""
+    for model in models:
+        words = [model.beside[metric.key].word for metric in metrics if metric.key in model.beside]
+        if words:
+            yield (
+                f"better than the {_in_sentence(model.label)} on {words.count('better')} of {len(words)} "
+                f"metrics, worse on {words.count('worse')}"
+            )
 
 
 def _in_sentence(label: str) -> str:
@@ -250,7 +300,9 @@ def _render(report: Report) -> str:
     environment.filters |= {"display": display, "emoji_name": name, "data_uri": _data_uri}
     return environment.get_template("report.html.j2").render(
         report=report,
-        rows=table(report.columns, report.floor),
+        scores=table(METRICS, report.models, report.floor),
+        reactions=table(REACTION_METRICS, report.models, report.floor),
+        how_to_read=how_to_read(report),
         verdict=verdict(report),
         arrows=ARROWS,
         floor_label=FLOOR,
@@ -260,7 +312,7 @@ def _render(report: Report) -> str:
 
 
 def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
+    return "–" if math.isnan(value) else f"{round(value, 3) + 0.0:.3f}"  # never -0.000
 
 
 def _data_uri(pixels: NDArray[np.uint8], side: int) -> str:

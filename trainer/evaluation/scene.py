@@ -1,4 +1,4 @@
-"""What models are judged on: held-out tuples, with the truth beside them where it is known.
+"""What models are judged on: held-out tuples and reactions, with the truth beside them where it is known.
 
     test split + vectors (+ Truth) ─► set_scene ─► Scene: each row is one tuple
 
@@ -6,7 +6,9 @@ The support is all that a model can say, people posted, or the truth holds: emoj
 vocabulary count against every model.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,13 @@ import numpy as np
 from ...datasets.emojis.vectors.word2vec import load_vectors, match
 from ...datasets.errors import InputError
 from ...datasets.stream.held_out import HeldOut, read_split
+from ...datasets.worlds.reactions import Reactions
 from ...datasets.worlds.truth import Truth
 from ..inputs import Inputs
+from .reactions import Answers, Pairs, Posted, moods
 
 MAX_IMAGES = 5000
+PAIR_IMAGES = 500  # of which pairs are compared with the truth
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,51 @@ class Scene:
     distance: np.ndarray  # float64 [S, S], between unit vectors
     truth: np.ndarray | None  # float64 [tuples, S]
     groups: np.ndarray | None  # [tuples]
+    reactions: Mapping[int, Reactions] = field(default_factory=dict)  # of each group, where they are known
+
+    @cached_property
+    def posted(self) -> Posted:
+        """The reactions."""
+        return Posted.of(self.held_out.image, self.observed, self.held_out.reaction)
+
+    @cached_property
+    def first_tuple(self) -> np.ndarray:
+        """Of each image, int64 [images]; every image has one."""
+        return np.unique(self.held_out.image, return_index=True)[1]
+
+    @cached_property
+    def post(self) -> np.ndarray:
+        """Of each image, the post that first had it: what an interval draws together, int64 [images]."""
+        return np.unique(self.held_out.posts, return_inverse=True)[1]
+
+    @cached_property
+    def has_pairs(self) -> bool:
+        """Whether some reaction has two emojis: else there is nothing whole to measure."""
+        return bool((self.posted.count > 1).any())
+
+    def pairs_of(self, image: int) -> Pairs | None:
+        """The true pairs under an image, of some hundred images where they are known."""
+        return self._pairs[self._group_of(image)] if self.reactions and image in self._compared else None
+
+    def moods_of(self, images: range) -> Answers:
+        """What the truth would answer, were each mood a latent. The reactions must be known."""
+        most = max(len(each.moods) for each in self.reactions.values())
+        of_each = [moods(self.reactions[self._group_of(image)], self.support, most) for image in images]
+        q, share = (np.concatenate(parts) for parts in ([a.q for a in of_each], [a.share for a in of_each]))
+        return Answers(q, share)
+
+    def _group_of(self, image: int) -> int:
+        assert self.groups is not None
+        return int(self.groups[self.first_tuple[image]])
+
+    @cached_property
+    def _pairs(self) -> dict[int, Pairs | None]:
+        return {group: Pairs.of(reactions, self.support) for group, reactions in self.reactions.items()}
+
+    @cached_property
+    def _compared(self) -> set[int]:
+        number = len(self.held_out.images)
+        return {*np.linspace(0, number - 1, min(PAIR_IMAGES, number)).astype(int).tolist()}
 
 
 def set_scene(inputs: Inputs, vector_file: Path, truth: Truth | None) -> Scene:
@@ -42,6 +92,7 @@ def set_scene(inputs: Inputs, vector_file: Path, truth: Truth | None) -> Scene:
     position = {emoji: number for number, emoji in enumerate(support)}
     observed = np.array([position[emoji] for emoji in held_out.emojis], np.int64)
     p = groups = None
+    reactions: dict[int, Reactions] = {}
     if truth:
         posts = [held_out.posts[row] for row in held_out.image]
         if missing := next((post for post in posts if post not in truth.groups), None):
@@ -51,8 +102,11 @@ def set_scene(inputs: Inputs, vector_file: Path, truth: Truth | None) -> Scene:
         for row, name in enumerate(names):
             for emoji, probability in truth.probabilities[name].items():
                 table[row, position[emoji]] = probability
+        if set(names) <= truth.reactions.keys():
+            said = [truth.reactions[name].without(truth.held_out) for name in names]
+            reactions = dict(enumerate(said))
         p = table[groups]
-    return Scene(held_out, support, observed, _distance(vector_file, support), p, groups)
+    return Scene(held_out, support, observed, _distance(vector_file, support), p, groups, reactions)
 
 
 def _distance(vector_file: Path, support: tuple[str, ...]) -> np.ndarray:

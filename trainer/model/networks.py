@@ -93,24 +93,31 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """What a critic owes: `embed`, `score`, `score_all`. Its gradient may be had for nothing, by autograd."""
+    """Scores a reaction under an image, D(S | y): a few emoji vectors, of which a tuple has one.
+
+    Each method takes what `embed` gives, [batch, hidden_dim], and of reactions their vectors, in slots
+    [batch, slots, vector_dim], and `present`, 1 for a slot with an emoji and 0 for others [batch, slots]. A
+    critic owes all but the gradient, which may be had for nothing, by autograd.
+    """
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """All that the score needs of an image, [batch, hidden_dim]."""
         raise NotImplementedError
 
-    def score(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        """D(x | y) of pairs, [batch]."""
+    def score(self, embedded: torch.Tensor, vectors: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """D(S | y) of pairs, [batch]."""
         raise NotImplementedError
 
-    def score_all(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        """D(x | y) of every image with every vector, [batch, V]."""
+    def score_all(
+        self, embedded: torch.Tensor, candidates: torch.Tensor, others: torch.Tensor, present: torch.Tensor
+    ) -> torch.Tensor:
+        """D of each reaction `others` with each candidate [V, vector_dim] in its first slot, [batch, V]."""
         raise NotImplementedError
 
-    def gradient(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        """∂D(x | y)/∂x of pairs, [batch, vector_dim]; it can be differentiated by the parameters."""
+    def gradient(self, embedded: torch.Tensor, vectors: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """∂D(S | y)/∂S of pairs, as `vectors`; it can be differentiated by the parameters."""
         vectors = vectors.detach().requires_grad_()
-        score = self.score(embedded, vectors).sum()
+        score = self.score(embedded, vectors, present).sum()
         return torch.autograd.grad(score, vectors, create_graph=True)[0]
 
 
@@ -119,41 +126,96 @@ def slopes(before: torch.Tensor) -> torch.Tensor:
     return torch.where(before > 0, torch.ones_like(before), LEAK)
 
 
-class ProjectionCritic(Critic):
-    """D(x | y) = l(h(x)) + ⟨v(y), h(x)⟩ / √d (Miyato & Koyama 2018, with image and label exchanged)."""
+class PooledCritic(Critic):
+    """D(S | y) = ⟨a(y), h⟩ + b with h = φ(Σ_i (W φ(f(x_i, y)) + c) / √n), where φ is LeakyReLU.
+
+    One layer for each of the n emojis, another for their sum (Zaheer et al. 2017, "Deep sets"). Its bias
+    grows with √n, so that the score can tell how many there are.
+    """
+
+    second: nn.Linear  # W, c
+    output: nn.Linear  # b
+    from_vector: nn.Linear
+
+    def before(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """f(x, y): what comes into the first LeakyReLU, [..., hidden_dim]."""
+        raise NotImplementedError
+
+    def direction(self, embedded: torch.Tensor) -> torch.Tensor:
+        """a(y), [batch or 1, hidden_dim]"""
+        raise NotImplementedError
+
+    def _pooled(self, first: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """What comes into the second LeakyReLU, [batch, hidden_dim]; `first` is `before` of all slots."""
+        root = _root(present)
+        total = (_leaky(first) * present[..., None]).sum(dim=1)
+        return nn.functional.linear(total, self.second.weight) / root + root * self.second.bias
+
+    def score(self, embedded: torch.Tensor, vectors: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        hidden = _leaky(self._pooled(self.before(embedded[:, None], vectors), present))
+        return (self.direction(embedded) * hidden).sum(dim=-1) + self.output.bias
+
+    def gradient(self, embedded: torch.Tensor, vectors: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """∂D(S | y)/∂S in closed form: between the kinks of LeakyReLU everything is linear."""
+        with torch.no_grad():
+            first = self.before(embedded[:, None], vectors)
+            slope_behind = slopes(self._pooled(first, present))
+            slope = slopes(first) * (present / _root(present))[..., None]
+        behind = self.direction(embedded) * slope_behind  # [batch, hidden_dim]
+        return ((behind @ self.second.weight)[:, None] * slope) @ self.from_vector.weight
+
+    def score_all(
+        self, embedded: torch.Tensor, candidates: torch.Tensor, others: torch.Tensor, present: torch.Tensor
+    ) -> torch.Tensor:
+        pooled = nn.functional.linear(  # [batch, V, hidden_dim], or [1, V, hidden_dim]
+            _leaky(self.before(embedded[:, None], candidates[None])), self.second.weight
+        )
+        if others.shape[1] > 1:
+            rest = _leaky(self.before(embedded[:, None], others[:, 1:])) * present[:, 1:, None]
+            root = _root(present)[:, None]  # [batch, 1, 1]
+            pooled = (pooled + nn.functional.linear(rest.sum(dim=1, keepdim=True), self.second.weight)) / root
+            pooled = pooled + root * self.second.bias
+        else:
+            pooled = pooled + self.second.bias
+        hidden, direction = _leaky(pooled), self.direction(embedded)
+        if len(hidden) == 1:  # the same for all images
+            return direction @ hidden[0].T + self.output.bias
+        return (hidden * direction[:, None]).sum(dim=-1) + self.output.bias
+
+
+def _leaky(before: torch.Tensor) -> torch.Tensor:
+    return nn.functional.leaky_relu(before, LEAK)
+
+
+def _root(present: torch.Tensor) -> torch.Tensor:
+    """√n of reactions, [batch, 1]; 1 of an empty one."""
+    return present.sum(dim=1, keepdim=True).clamp(min=1).sqrt()
+
+
+class ProjectionCritic(PooledCritic):
+    """a(y) = v(y) / √d + w, and f(x) = U x + u (Miyato & Koyama 2018, with image and label exchanged)."""
 
     def __init__(self, config: ModelConfig, vector_dim: int, image_size: int) -> None:
         super().__init__()
         self.trunk = Trunk(config, image_size)
         self.condition = nn.Linear(config.feature_dim, config.hidden_dim)
-        self.hidden = hidden_layers(vector_dim, config.hidden_dim)
+        self.from_vector = nn.Linear(vector_dim, config.hidden_dim)
+        self.second = nn.Linear(config.hidden_dim, config.hidden_dim)
         self.output = nn.Linear(config.hidden_dim, 1)
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """v(y): all that the score needs of an image, [batch, hidden_dim]."""
+        """v(y) / √d: all that the score needs of an image, [batch, hidden_dim]."""
         return self.condition(self.trunk(images)) / math.sqrt(self.condition.out_features)
 
-    def score(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        hidden = self.hidden(vectors)
-        return self.output(hidden).squeeze(-1) + (embedded * hidden).sum(-1)
+    def before(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        return self.from_vector(vectors)
 
-    def gradient(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        """∂D(x | y)/∂x in closed form: between the kinks of LeakyReLU everything is linear."""
-        first, second = self.hidden[0], self.hidden[2]
-        assert isinstance(first, nn.Linear) and isinstance(second, nn.Linear)
-        with torch.no_grad():
-            before = first(vectors)
-            slope, slope_behind = slopes(before), slopes(second(before * slopes(before)))
-        behind = (self.output.weight + embedded) * slope_behind  # [batch, hidden_dim]
-        return ((behind @ second.weight) * slope) @ first.weight
-
-    def score_all(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        hidden = self.hidden(vectors)
-        return self.output(hidden).squeeze(-1) + embedded @ hidden.T
+    def direction(self, embedded: torch.Tensor) -> torch.Tensor:
+        return embedded + self.output.weight
 
 
-class ConcatenationCritic(Critic):
-    """D(x | y) from image features and vector side by side (the paper), and two hidden layers.
+class ConcatenationCritic(PooledCritic):
+    """f(x, y) = U [x, y] + u: image features and vector side by side (the paper); a is the same for all y.
 
     One linear layer after the join could not condition: its gradient by x is the same for every image. The
     first layer is kept in two halves, so that the image's is computed once.
@@ -164,30 +226,18 @@ class ConcatenationCritic(Critic):
         self.trunk = Trunk(config, image_size)
         self.from_image = nn.Linear(config.feature_dim, config.hidden_dim)
         self.from_vector = nn.Linear(vector_dim, config.hidden_dim, bias=False)
-        self.hidden = nn.Sequential(
-            nn.LeakyReLU(LEAK), nn.Linear(config.hidden_dim, config.hidden_dim), nn.LeakyReLU(LEAK)
-        )
+        self.second = nn.Linear(config.hidden_dim, config.hidden_dim)
         self.output = nn.Linear(config.hidden_dim, 1)
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """The image's half of the first layer, [batch, hidden_dim]."""
         return self.from_image(self.trunk(images))
 
-    def score(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        return self.output(self.hidden(embedded + self.from_vector(vectors))).squeeze(-1)
+    def before(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        return embedded + self.from_vector(vectors)
 
-    def gradient(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        """∂D(x | y)/∂x in closed form, as of `ProjectionCritic`."""
-        second = self.hidden[1]
-        assert isinstance(second, nn.Linear)
-        with torch.no_grad():
-            before = embedded + self.from_vector(vectors)
-            slope, slope_behind = slopes(before), slopes(second(before * slopes(before)))
-        behind = self.output.weight * slope_behind  # [batch, hidden_dim]
-        return ((behind @ second.weight) * slope) @ self.from_vector.weight
-
-    def score_all(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        return self.score(embedded[:, None], vectors[None])
+    def direction(self, embedded: torch.Tensor) -> torch.Tensor:
+        return self.output.weight
 
 
 def make_critic(config: ModelConfig, vector_dim: int, image_size: int) -> Critic:

@@ -9,24 +9,20 @@ import torch
 
 from ...datasets.errors import InputError
 
-WARM_UP = 11
-"""Calls, in which libraries choose their kernels and optimizers make their state. DistributedDataParallel
-needs eleven: in the first ones it arranges and times its buckets."""
+WARM_UP = 3
+"""Calls, in which libraries choose their kernels and optimizers make their state."""
 
 
 class Captured:
     """The function, which must work on the same memory each time it is called, and ask the device nothing.
 
     What it returns is overwritten by the next call.
-
-    Args:
-        stream: on which it is captured; a DistributedDataParallel in it must have been made on the same.
     """
 
-    def __init__(self, function: Callable[..., torch.Tensor], stream: torch.cuda.Stream) -> None:
+    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
         self._function = function
         self._calls = 0
-        self._stream = stream
+        self._stream = torch.cuda.Stream()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: tuple[torch.Tensor, ...] = ()
         self._output = torch.empty(0)

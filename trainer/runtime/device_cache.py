@@ -17,19 +17,19 @@ SHARE = 1 / 4  # of the free memory that the images may take where nobody asks f
 
 
 def device_cache(
-    config: Config, split: Split, device: torch.device, *, tuples: int
+    config: Config, split: Split, device: torch.device, *, units: int
 ) -> tuple[torch.Tensor | None, str]:
     """Room for all pixels of a split, uint8 [images, size, size, 3], not filled yet; and what is to be told.
 
     Args:
-        tuples: that this rank is still to train on. Where the split has more of them, reading all of its
-            images would take longer than streaming those that come.
+        units: tuples or reactions that this rank is still to train on. Where the split has more of them,
+            reading all of its images would take longer than streaming those that come.
 
     Raises:
         InputError: it is asked for, and there is too little memory.
     """
     on_gpu, wanted = device.type == "cuda", config.run.device_cache
-    gains = on_gpu and config.data.lanes == 1 and tuples >= split.num_tuples
+    gains = on_gpu and config.data.lanes == 1 and units >= split.num_units
     if wanted == "off" or (wanted == "auto" and not gains):
         return None, ""
     shape = pixels_shape(split)

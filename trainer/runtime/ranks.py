@@ -4,14 +4,13 @@ import os
 import secrets
 import socket
 import time
-import warnings
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
+from accelerate.utils import InitProcessGroupKwargs, gather_object
 
 from ...datasets.errors import InputError
 from ...datasets.store.atomic import write_atomic
@@ -27,14 +26,9 @@ SHARED = "Put --out where all nodes see it."
 def start(config: Config) -> Accelerator:
     """Join the other ranks, and refuse to train on another number of them than was promised."""
     refuse_cpus_for_gpus()
-    # Accelerate knows this setting only under the name that newer versions of torch warn of.
-    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+    patience = timedelta(minutes=config.run.timeout, seconds=LONGER)
     accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(broadcast_buffers=False),
-            InitProcessGroupKwargs(timeout=timedelta(minutes=config.run.timeout, seconds=LONGER)),
-        ],
+        cpu=not torch.cuda.is_available(), kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)]
     )
     ranks, promised = accelerator.num_processes, config.run.world_size
     if promised is not None and promised != ranks:

@@ -66,8 +66,8 @@ class EmojiGAN(PythonModel):
             number, top_k = max(settings["n_samples"], LATENTS), min(top_k, len(self.vocabulary) - len(given))
             latents = latents_of(self.snapshot, images, number=number, seed=seed)
             return [self._likeliest(completion(each, given), top_k) for each in latents]
-        draws = (latents_of(self.snapshot, images, number=LATENTS, seed=each) for each in (seed, seed + 1))
-        found = (readings(*both, self.most_readings) for both in zip(*draws, strict=True))
+        draws = [latents_of(self.snapshot, images, number=LATENTS, seed=each) for each in (seed, seed + 1)]
+        found = [readings(one, other, self.most_readings) for one, other in zip(*draws, strict=True)]
         return [self._told(each, top_k) for each in found]
 
     def _check(self, settings: dict[str, Any]) -> list[int]:

@@ -23,6 +23,7 @@ from ...datasets.store.folder import Folder
 from ...datasets.stream.held_out import HeldOut
 from ...datasets.stream.quarantine import Quarantined
 from ...datasets.stream.reader import Batch, Rows
+from ...datasets.stream.split import Split
 from ..config import Config
 from ..forgotten import mark_run, mark_tags
 from ..inputs import Inputs, read_inputs
@@ -125,8 +126,8 @@ def _stream(
     """The batches of this rank from a step on, images that lie on its device, and what is told of these."""
     settings, rank, ranks = config.optimizer, accelerator.process_index, accelerator.num_processes
     updates = settings.num_critic_steps + settings.num_generator_steps
-    tuples = (settings.steps - step) * updates * config.data.batch_size // ranks
-    resident, kept = device_cache(config, inputs.train, accelerator.device, tuples=tuples)
+    units = (settings.steps - step) * updates * config.data.batch_size // ranks
+    resident, kept = device_cache(config, inputs.train, accelerator.device, units=units)
     stream = inputs.stream(
         config,
         start=step * updates,
@@ -136,6 +137,10 @@ def _stream(
         resident=resident,
     )
     return stream, resident, kept
+
+
+def _of_reactions(split: Split) -> str:
+    return f" in {split.num_units:,} reactions" if split.unit == "reaction" else ""
 
 
 def note_quarantined(path: Path, quarantined: Quarantined) -> None:
@@ -151,7 +156,7 @@ def _tell(training: Training, step: int, held_out: HeldOut | None, kept: str) ->
     """Say what is about to happen, in a few lines."""
     inputs, accelerator = training.inputs, training.accelerator
     print(
-        f"{inputs.train.num_tuples:,} tuples, {len(inputs.vocabulary)} emojis; "
+        f"{inputs.train.num_tuples:,} tuples{_of_reactions(inputs.train)}, {len(inputs.vocabulary)} emojis; "
         f"{accelerator.num_processes} rank(s) on {accelerator.device}, "
         f"{precision_name(training.config)}"
     )

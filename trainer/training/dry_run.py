@@ -46,7 +46,7 @@ def describe(config: Config, shards: Folder, vectors: Path) -> str:
         "generator in a step, each on a batch"
         + f"\nweights  largest over smallest {inputs.weights.max() / inputs.weights.min():.3g}, worth "
         f"{inputs.effective_share:.0%} of the tuples"
-        + f"\nranks    {ranks}, {batch_size // ranks} tuples each"
+        + f"\nranks    {ranks}, {batch_size // ranks} {config.data.unit}s each"
         + f"\nhelpers  {num_helpers(config)} a rank: threads that make batches ahead"
         + f"\nnetworks {of_generator:,} in the generator, {of_critic:,} in the critic"
         + f"\nmemory   about {(state + activations) / 2**20:,.0f} MiB a rank: "

@@ -1,15 +1,15 @@
 """No update is applied whose loss or gradients are not finite, on any rank.
 
-losses of a part ─► backward ─► gradients, averaged over the ranks ─► step ─► Adam's, or a count
+losses of a part ─► backward ─► gradients, added up over the ranks ─► step ─► Adam's, or a count
 counts ─► read a step later ─► told ─► several in a row: the last checkpoint, and after that the end
 
-A loss that is not finite is made one of the gradients: the mean over the ranks, which DistributedDataParallel
-takes anyway, carries it to all of them, so that all decide alike. The device decides by itself; nobody waits
-for it.
+The mean loss lies behind the gradients: where it is not finite, their sum over the ranks, which is taken
+anyway, carries that to all of them, so that all decide alike. The device decides by itself; nobody waits for
+it.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -53,25 +53,27 @@ class Guard:
         compiled: bool,
     ) -> None:
         self.optimizer, self._scaled = optimizer, scaled
-        self._scale = torch.tensor(SCALE if scaled else 1.0, dtype=torch.float32, device=device)
+        self.scale = torch.tensor(SCALE if scaled else 1.0, dtype=torch.float32, device=device)
         self._growth = torch.zeros((), dtype=torch.int32, device=device)
         self._found = torch.zeros((), dtype=torch.float32, device=device)
         # Both are looked for by a fused Adam: it divides by the one, and does nothing where the other is 1.
-        optimizer.grad_scale = self._scale if scaled else None  # pyright: ignore[reportAttributeAccessIssue]
+        optimizer.grad_scale = self.scale if scaled else None  # pyright: ignore[reportAttributeAccessIssue]
         optimizer.found_inf = self._found  # pyright: ignore[reportAttributeAccessIssue]
+        self.parameters: list[nn.Parameter] = [
+            each for group in optimizer.param_groups for each in group["params"]
+        ]
+        sizes = [each.numel() for each in self.parameters]
+        self.gradients = torch.zeros(sum(sizes) + 1, device=device)
+        """Of all parameters, one behind the other, and the mean loss: float32 [parameters + 1]."""
+        *parts, self.loss = self.gradients.split([*sizes, 1])
+        for each, part in zip(self.parameters, parts, strict=True):
+            each.grad = part.as_strided(each.shape, each.stride())  # what Adam reads
         self.told = torch.zeros(len(COUNTS) + batch, dtype=torch.int64, device=device)
         """The counts; then which rows of that batch had a loss that was not finite, on this rank."""
         self.counts, self.rows = self.told.split([len(COUNTS), batch])
         self._judge = Compiled(_Verdict()) if compiled else _Verdict()
         self.returns = 0
         """How often training went back since the last update that was applied, or to the same checkpoint."""
-
-    def backward(self, losses: torch.Tensor, parts: int) -> torch.Tensor:
-        """The mean loss of one of the `parts` of a batch; and its gradients, NaN if it is not finite."""
-        loss = losses.mean()
-        told = loss.detach()
-        loss.backward(self._scale / parts + 0 * told)  # 0 times NaN or infinity is NaN
-        return told
 
     @torch.no_grad()
     def step(self, batch: torch.Tensor, losses: torch.Tensor) -> None:
@@ -83,21 +85,19 @@ class Guard:
             batch: its number, int64 [].
             losses: of all of this rank's rows, [batch].
         """
-        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"]]
-        norms = torch._foreach_norm([each for each in gradients if each is not None])  # pyright: ignore[reportPrivateImportUsage]
-        found, told = self._judge(self.told, self._scale, batch, losses, *norms)
+        found, told = self._judge(self.told, self.scale, batch, losses, self.gradients)
         self._found.copy_(found)
         self.told.copy_(told)
         self.optimizer.step()
         if self._scaled:
-            torch._amp_update_scale_(self._scale, self._growth, self._found, GROWTH, BACKOFF, GROWTH_INTERVAL)  # pyright: ignore[reportPrivateImportUsage]
+            torch._amp_update_scale_(self.scale, self._growth, self._found, GROWTH, BACKOFF, GROWTH_INTERVAL)  # pyright: ignore[reportPrivateImportUsage]
 
     def state_dict(self) -> dict[str, float]:
         """The numbers that a training goes on with."""
         numbers = {name: float(count) for name, count in zip(COUNTS, self.counts.tolist(), strict=True)}
         numbers["returns"] = float(self.returns) if numbers["faults_in_a_row"] else 0.0
         if self._scaled:
-            numbers |= {"scale": float(self._scale), "_growth_tracker": float(self._growth)}
+            numbers |= {"scale": float(self.scale), "_growth_tracker": float(self._growth)}
         return numbers
 
     def load_state_dict(self, numbers: Mapping[str, float]) -> None:
@@ -105,8 +105,29 @@ class Guard:
         self.counts.copy_(torch.tensor([int(numbers.get(name, 0)) for name in COUNTS]))
         self.returns = int(numbers.get("returns", 0))
         if self._scaled and "scale" in numbers:
-            self._scale.fill_(numbers["scale"])
+            self.scale.fill_(numbers["scale"])
             self._growth.fill_(int(numbers["_growth_tracker"]))
+
+
+@torch.enable_grad()
+def backward(
+    guards: Sequence[Guard], losses: Sequence[torch.Tensor], share: float, *, more: bool = False
+) -> None:
+    """Put into the guards what a part of a batch adds to the gradients of the mean losses.
+
+    Args:
+        losses: of the rows, [rows], for each guard; by the parameters of its own network alone.
+        share: of the part in all ranks' batch.
+        more: add it to what is there.
+    """
+    means = [each.mean() for each in losses]
+    parameters = [each for guard in guards for each in guard.parameters]
+    seeds = [guard.scale * share for guard in guards]
+    found = torch.autograd.grad(means, parameters, seeds, materialize_grads=True)
+    there = [*(each.grad for each in parameters), *(guard.loss for guard in guards)]
+    new = [*found, *(mean.detach()[None] * share for mean in means)]
+    with torch.no_grad():
+        (torch._foreach_add_ if more else torch._foreach_copy_)(there, new)  # pyright: ignore[reportPrivateImportUsage, reportArgumentType]
 
 
 class _Verdict(nn.Module):
@@ -118,9 +139,9 @@ class _Verdict(nn.Module):
         scale: torch.Tensor,  # float32 []
         batch: torch.Tensor,  # its number, int64 []
         losses: torch.Tensor,  # [batch]
-        *norms: torch.Tensor,  # of the gradients
+        gradients: torch.Tensor,  # float32 [parameters + 1]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        found = ~torch.stack(norms).square().sum().isfinite()
+        found = ~torch.linalg.vector_norm(gradients).square().isfinite()
         bad = found & (scale <= 1)  # a larger one is to be halved
         count, in_a_row, last = told[: len(COUNTS)].unbind()
         counts = torch.stack([count + bad, (in_a_row + 1) * bad, torch.where(bad, batch, last)])
@@ -144,7 +165,7 @@ class Faults:
     ) -> None:
         settings = config.optimizer
         self._config, self._accelerator, self._guards, self._name = config, accelerator, guards, name
-        self._updates = (settings.num_critic_steps, settings.num_generator_steps)
+        self._updates = (settings.num_critic_steps, config.generator_updates)
         self._read = self._begin_to_read()
         self._counts = [count for count, *_ in self._read().tolist()]
         self._back_at = -1

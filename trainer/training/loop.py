@@ -3,9 +3,9 @@
     begin ─► (train_step ─► average ─► metrics, and now and then a snapshot and a checkpoint) × steps
     copies of both ─► written in the background
 
-Accelerate gives the device, DistributedDataParallel and the collectives. The data are not loaded by
-it, because its loaders would deal the ranks other shares of a batch than our order does; and the state is not
-saved by it, because what it saves is half there when it is killed meanwhile.
+Accelerate gives the device, the ranks and the collectives. The data are not loaded by it, because its loaders
+would deal the ranks other shares of a batch than our order does; and the state is not saved by it, because
+what it saves is half there when it is killed meanwhile.
 """
 
 import copy
@@ -36,7 +36,7 @@ from ..runtime.together import together
 from ..runtime.votes import Votes
 from ..tracking.system import System
 from ..tracking.tracker import SIGNS, Tracker, tracking
-from ..validation import VAL_SAMPLES, val_loss
+from ..validation import REACTION_SAMPLES, VAL_SAMPLES, val_loss, val_reaction_loss
 from .begin import Begun, begin
 from .checkpoint import copied, save_checkpoint
 from .guard import Faults, finite_mean
@@ -283,7 +283,11 @@ def score_snapshot(training: Training, step: int, held_out: HeldOut | None, trac
     )
     if held_out:
         snapshot = Snapshot(facts, training.average, inputs.weights)
-        distribution = snapshot.distribution(held_out.images, num_samples=VAL_SAMPLES, seed=0, raw=True)
-        facts.scores["nll"] = val_loss(distribution, held_out, inputs)
+        if training.config.data.unit == "reaction":
+            by_latent = partial(snapshot.by_latent, num_samples=REACTION_SAMPLES, seed=0)
+            facts.scores["nll"] = val_reaction_loss(by_latent, held_out, inputs)
+        else:
+            distribution = snapshot.distribution(held_out.images, num_samples=VAL_SAMPLES, seed=0, raw=True)
+            facts.scores["nll"] = val_loss(distribution, held_out, inputs)
         tracker.log(step, {"val/nll": facts.scores["nll"]})
     return facts

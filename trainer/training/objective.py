@@ -1,118 +1,103 @@
-"""The conditional WGAN-GP, one wrapped forward for each network.
+"""The conditional WGAN-GP, of reactions: the emojis of one post under one image. A tuple is one of one emoji.
 
-    L_D = E[D(x̂|y)] − E[D(x|y)] + λ E[(‖∇_x̃ D(x̃|y)‖₂ − 1)²],  x̃ between x and x̂       (Eq. 1)
-    L_G = −E[D(x̂|y)]  (+ −log q(x|y) where q is explicit)
+    L_D = E[D(Ŝ|y)] − E[D(S|y)] + λ E[(‖∇_S̃ D(S̃|y)‖₂ − 1)²],  S̃ between S and Ŝ, slot by slot       (Eq. 1)
+    L_G = −E[D(Ŝ|y)]  − log 1/K Σ_k Π_i q(x_i|y, z_k)                   (the latter where q is explicit)
 
 each term weighted by its sample's w and divided by the batch. The penalty needs gradients by the emoji
-vector alone, so the image trunk runs once and is shared by x, x̂ and x̃, and the head tells them in closed
-form, in float32. A loss is a module because DistributedDataParallel synchronises what its
-own forward computes: sub-modules called from outside would silently not be.
+vectors alone, so the image trunk runs once and is shared by S, Ŝ and S̃, and the head tells them in closed
+form, in float32. What is done with a reaction takes its emojis in slots, and `present`, 1 for a slot with an
+emoji and 0 for others, float32 [batch, slots].
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.nn.functional import one_hot
 
-from ..model.networks import Critic, Generator
+from ..model.networks import Critic
 
 
-class CriticLoss(nn.Module):
-    """L_D of a batch."""
+def critic_losses(
+    critic: Critic,
+    images: torch.Tensor,  # [batch, 3, size, size]
+    real: torch.Tensor,  # [batch, slots, vector_dim]
+    fake: torch.Tensor,  # [batch, slots, vector_dim], without gradient
+    present: torch.Tensor,  # [batch, slots], of both
+    mix: torch.Tensor,  # [batch, 1], ε
+    penalty_weight: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """L_D of each sample without weights, [batch]; Wasserstein estimate and penalty, float32 [2]."""
+    embedded = critic.embed(images).float()
+    with torch.autocast(images.device.type, enabled=False):
+        between = mix[..., None] * real + (1 - mix[..., None]) * fake
+        gradient = critic.gradient(embedded, between, present)  # [batch, slots, vector_dim]
+        penalty = (torch.linalg.vector_norm(gradient, dim=(1, 2)) - 1) ** 2
+        difference = critic.score(embedded, fake, present) - critic.score(embedded, real, present)  # [batch]
+        losses = difference + penalty_weight * penalty
+    return losses, torch.stack([-difference.mean(), penalty.mean()]).detach()
 
-    def __init__(self, critic: Critic, penalty_weight: float) -> None:
-        super().__init__()
-        self.critic = critic
-        self.penalty_weight = penalty_weight
 
-    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss, and the metrics."""
-        losses, metrics = self.of_each(*inputs)
-        return losses.mean(), metrics
+def free_scores(
+    critic: Critic, images: torch.Tensor, vectors: torch.Tensor, present: torch.Tensor
+) -> torch.Tensor:
+    """D(Ŝ|y) of each sample, [batch], for the generator whose vectors they are; the critic is left alone."""
+    with torch.no_grad():
+        embedded = critic.embed(images).float()
+    with torch.autocast(images.device.type, enabled=False):
+        return critic.score(embedded, vectors, present)
 
-    def of_each(
-        self,
-        images: torch.Tensor,  # [batch, 3, size, size]
-        real: torch.Tensor,  # [batch, vector_dim]
-        fake: torch.Tensor,  # [batch, vector_dim], without gradient
-        mix: torch.Tensor,  # [batch, 1], ε
-        weight: torch.Tensor,  # [batch]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss of each sample, [batch], and float32 [2]: the Wasserstein estimate and the penalty."""
-        embedded = self.critic.embed(images).float()
+
+def expected_scores(
+    critic: Critic,
+    images: torch.Tensor,  # [batch, 3, size, size]
+    log_q: torch.Tensor,  # [batch, V], of one latent
+    vectors: torch.Tensor,  # [V, vector_dim]
+    drawn: torch.Tensor,  # int64 [batch, slots], of a reaction from q
+    present: torch.Tensor,  # [batch, slots], of the first n
+) -> torch.Tensor:
+    """E[D(Ŝ|y)] over the emoji in the first slot, exactly, the others as they were drawn, [batch].
+
+    No slot is another's than by its draw. So n times the gradient of this is, in expectation, that of
+    E[D(Ŝ|y)] over all n slots, without the noise that sampling all of them would have.
+    """
+    with torch.no_grad():
+        embedded = critic.embed(images).float()
         with torch.autocast(images.device.type, enabled=False):
-            gradient = self.critic.gradient(embedded, mix * real + (1 - mix) * fake)  # [batch, vector_dim]
-            penalty = (torch.linalg.vector_norm(gradient, dim=1) - 1) ** 2
-            difference = self.critic.score(embedded, fake) - self.critic.score(embedded, real)  # [batch]
-            losses = weight * (difference + self.penalty_weight * penalty)
-        return losses, torch.stack([-difference.mean(), penalty.mean()]).detach()
+            scores = critic.score_all(embedded, vectors, vectors[drawn], present)  # [batch, V]
+    return (log_q.exp() * scores).sum(dim=1)
 
 
-class GeneratorLoss(nn.Module):
-    """L_G of a batch."""
-
-    def __init__(self, generator: Generator, tied: bool, nll_weight: float) -> None:
-        super().__init__()
-        self.generator = generator
-        self.tied = tied
-        self.nll_weight = nll_weight
-
-    def forward(self, critic: Critic, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss, and the metrics."""
-        losses, metrics = self.of_each(critic, *inputs)
-        return losses.mean(), metrics
-
-    def of_each(
-        self,
-        critic: Critic,  # frozen
-        images: torch.Tensor,  # [batch, 3, size, size]
-        emoji: torch.Tensor,  # int64 [batch], observed
-        latent: torch.Tensor,  # [batch, latent_dim]
-        weight: torch.Tensor,  # [batch]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss of each sample, [batch], and float32 [3].
-
-        The critic's score of x̂, −log q of the observed emoji (or 0), and how many emojis the batch says:
-        the perplexity of its mean q, or of the nearest emojis of its free outputs.
-        """
-        output = self.generator(images, latent).float()
-        with torch.no_grad():
-            embedded = critic.embed(images).float()
-        with torch.autocast(images.device.type, enabled=False):
-            if self.tied:
-                log_q = self.generator.log_probabilities(output)  # [batch, V]
-                with torch.no_grad():
-                    scores = critic.score_all(embedded, self.generator.vectors)  # [batch, V]
-                score = (log_q.exp() * scores).sum(dim=1)  # exact, where a sample would be noisy
-                nll = -log_q.gather(1, emoji[:, None]).squeeze(1)
-                said = log_q.detach().exp().mean(dim=0)  # [V]
-            else:
-                score = critic.score(embedded, output)
-                nll = torch.zeros_like(score)
-                nearest = self.generator.nearest(output.detach())
-                said = one_hot(nearest, len(self.generator.vectors)).to(score.dtype).mean(dim=0)
-            losses = weight * (self.nll_weight * nll - score)
-            num_said = torch.special.entr(said).sum().exp()
-        return losses, torch.stack([score.mean(), nll.mean(), num_said]).detach()
+def negative_log_likelihood(
+    log_q: torch.Tensor,  # [batch, latents, V]
+    emoji: torch.Tensor,  # int64 [batch, slots]
+    present: torch.Tensor,  # [batch, slots]
+) -> torch.Tensor:
+    """−log 1/K Σ_k Π_i q(x_i|y, z_k) of observed reactions, [batch]."""
+    of_each = log_q.gather(2, emoji[:, None].expand(-1, log_q.shape[1], -1))  # [batch, latents, slots]
+    return math.log(log_q.shape[1]) - (of_each * present[:, None]).sum(dim=2).logsumexp(dim=1)
 
 
 @torch.no_grad()
-def draw_fakes(
-    generator: Generator, tied: bool, images: torch.Tensor, latent: torch.Tensor, uniform: torch.Tensor
-) -> torch.Tensor:
-    """x̂ for the critic, [batch, vector_dim]: of an emoji drawn from q(e | y, z), or G(y, z).
+def draw(log_q: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Emojis drawn from q, float32 [batch, V], by as many numbers in [0, 1): int64 [batch, slots]."""
+    cumulative = log_q.exp().cumsum(dim=1)
+    drawn = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
+    return drawn.clamp(max=log_q.shape[1] - 1)
 
-    Args:
-        uniform: [batch] in [0, 1), which emoji is drawn.
-    """
-    output = generator(images, latent).float()
-    if not tied:
-        return output
-    cumulative = generator.log_probabilities(output).exp().cumsum(dim=1)  # [batch, V]
-    drawn = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True).squeeze(1)
-    return generator.vectors[drawn.clamp(max=len(generator.vectors) - 1)]
+
+@torch.no_grad()
+def emojis_said(mean_q: torch.Tensor) -> torch.Tensor:
+    """How many emojis a batch says: the perplexity of its mean distribution [V]."""
+    return torch.special.entr(mean_q).sum().exp()
+
+
+@torch.no_grad()
+def latent_use(log_q: torch.Tensor) -> torch.Tensor:
+    """I(z; e | y) in nats, of float32 [batch, latents, V]: what the latent decides. 0 where it is ignored."""
+    each = -(log_q.exp() * log_q).sum(dim=2).mean(dim=1)
+    return (torch.special.entr(log_q.exp().mean(dim=1)).sum(dim=1) - each).mean()
 
 
 @contextmanager

@@ -14,15 +14,15 @@ the objective needs, whatever a device makes of it. What a device can do is meas
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from accelerate import Accelerator
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from ...datasets.stream.reader import Batch, Rows
+from ...datasets.stream.split import MOST
 from ...datasets.stream.stream import batches_per_epoch
 from ...datasets.work.progress import duration
 from ..config import Config
@@ -30,7 +30,7 @@ from ..inputs import Inputs
 from ..runtime.background import later
 from ..runtime.captured import WARM_UP
 from ..runtime.ranks import precision
-from .objective import CriticLoss, GeneratorLoss, draw_fakes, frozen
+from .objective import frozen
 from .step import Training
 
 TIMED = 3  # steps
@@ -46,7 +46,7 @@ def plan(config: Config, inputs: Inputs) -> str:
     epochs = settings.steps * batches / batches_per_epoch(inputs.train, batch_size)
     return (
         f"{settings.steps:,} steps of {batches} batches of {batch_size}: "
-        f"{epochs:,.{0 if epochs >= 10 else 1}f} epochs of {inputs.train.num_tuples:,} tuples"
+        f"{epochs:,.{0 if epochs >= 10 else 1}f} epochs of {inputs.train.num_units:,} {config.data.unit}s"
     )
 
 
@@ -114,7 +114,9 @@ class Meter:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         settings = training.config.optimizer
-        self._tuples = settings.num_critic_steps * training.config.data.batch_size  # of a step
+        split = training.inputs.train
+        each = split.num_tuples / split.num_units  # of a reaction, or 1
+        self._tuples = settings.num_critic_steps * training.config.data.batch_size * each  # of a step
         self._fastest = fastest(training)
         self._accelerator, self._batches, self._clock = training.accelerator, batches, clock
         self._step, self._began = step, clock()
@@ -180,11 +182,12 @@ def fastest(training: Training) -> float:
         torch.tensor(ceiling(training), device=training.accelerator.device), "sum"
     )
     assert isinstance(of_all, torch.Tensor)
-    return of_all.item() / operations_per_tuple(training)
+    split = training.inputs.train
+    return of_all.item() / operations_per_unit(training) * split.num_tuples / split.num_units
 
 
-def operations_per_tuple(training: Training) -> float:
-    """Operations of a step, forward and backward, by tuples that its critic updates see."""
+def operations_per_unit(training: Training) -> float:
+    """Operations of a step, forward and backward, by tuples or reactions that its critic updates see."""
     settings = training.config.optimizer
     rows = training.config.data.batch_size / training.accelerator.num_processes
     one, two = _operations(training, rows=1), _operations(training, rows=2)
@@ -195,27 +198,22 @@ def operations_per_tuple(training: Training) -> float:
 
 def _operations(training: Training, rows: int) -> tuple[int, int]:
     """Of a critic update and of a generator update on a few rows: they are done, and leave no gradients."""
-    config, device = training.config, training.accelerator.device
-    generator, critic = training.generator, training.critic
-    tied, size = config.model.output == "tied", training.inputs.train.manifest.image_size
-    images = torch.zeros(rows, 3, size, size, device=device)
-    emoji, ones = torch.zeros(rows, dtype=torch.int64, device=device), torch.ones(rows, device=device)
-    latent = torch.zeros(rows, config.model.latent_dim, device=device)
-    with FlopCounterMode(display=False) as of_critic, frozen(generator):
-        fake = draw_fakes(generator, tied, images, latent, ones)
-        loss, _ = CriticLoss(critic, config.objective.penalty_weight)(
-            images, generator.vectors[emoji], fake, ones[:, None], ones
-        )
-        _backward(loss, critic)
-    with FlopCounterMode(display=False) as of_generator, frozen(critic):
-        objective = GeneratorLoss(generator, tied, config.objective.nll_weight)
-        loss, _ = objective(critic, images, emoji, latent, ones)
-        _backward(loss, generator)
-    return of_critic.get_total_flops(), of_generator.get_total_flops()
-
-
-def _backward(loss: torch.Tensor, module: nn.Module) -> None:
-    torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
+    device, size = training.accelerator.device, training.inputs.train.manifest.image_size
+    slots = () if training.config.data.unit == "tuple" else (MOST,)
+    images = torch.zeros(rows, 3, size, size, dtype=torch.uint8, device=device)
+    emoji = torch.zeros(rows, *slots, dtype=torch.int64, device=device)
+    place = torch.zeros(2, dtype=torch.int64, device=device)
+    counted = []
+    for forward, still in (
+        (training.critic_forward, nullcontext()),
+        (training.generator_forward, frozen(training.critic)),
+    ):
+        with FlopCounterMode(display=False) as counter, still:
+            losses, _ = forward(images, emoji, place)
+            parameters = [each for each in forward.parameters() if each.requires_grad]
+            torch.autograd.grad([each.sum() for each in losses], parameters, allow_unused=True)
+        counted.append(counter.get_total_flops())
+    return counted[0], counted[1]
 
 
 def ceiling(training: Training) -> float:

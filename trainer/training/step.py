@@ -8,6 +8,7 @@ as a whole.
 """
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from functools import partial
 import torch
 from accelerate import Accelerator
 from torch import nn
+from torch.nn.functional import one_hot
 
 from ...datasets.stream.reader import Batch
 from ..config import Config
@@ -26,7 +28,15 @@ from ..model.noise import initial_weights, normal, uniform
 from ..runtime.captured import Captured
 from ..runtime.ranks import precision
 from .guard import Guard
-from .objective import CriticLoss, GeneratorLoss, draw_fakes
+from .objective import (
+    critic_losses,
+    draw,
+    emojis_said,
+    expected_scores,
+    free_scores,
+    latent_use,
+    negative_log_likelihood,
+)
 from .update import Update, compiles, make_update
 
 UPDATE_METRICS = (
@@ -37,6 +47,7 @@ UPDATE_METRICS = (
     "train/score",
     "train/nll",
     "train/emojis_said",
+    "train/latent_use",
 )
 
 
@@ -50,6 +61,8 @@ class Training:
     generator: Generator
     critic: Critic
     average: Generator  # its weights are a running mean of the generator's; no gradient reaches them
+    critic_forward: nn.Module
+    generator_forward: nn.Module
     critic_update: Update
     generator_update: Update
     critic_optimizer: torch.optim.Optimizer
@@ -66,14 +79,16 @@ class Training:
 
 @dataclass(frozen=True)
 class Seen:
-    """A batch as the networks see it."""
+    """A batch as the networks see it: reactions, in slots. A tuple has one."""
 
     images: torch.Tensor  # float32 [batch, 3, size, size], changed a little
-    latent: torch.Tensor  # z, float32 [batch, latent_dim]
-    pick: torch.Tensor  # float32 [batch] in [0, 1), which emoji is drawn
+    latents: torch.Tensor  # z, float32 [batch, latents, latent_dim]
+    pick: torch.Tensor  # float32 [batch, slots] in [0, 1), which emojis are drawn
     mix: torch.Tensor  # ε, float32 [batch, 1] in [0, 1)
-    emoji: torch.Tensor  # int64 [batch], position in the vocabulary
-    weight: torch.Tensor  # float32 [batch]
+    choice: torch.Tensor  # float32 [batch, 1] in [0, 1), which of the emojis is seen where one is
+    emoji: torch.Tensor  # int64 [batch, slots], position in the vocabulary; any where there is none
+    present: torch.Tensor  # float32 [batch, slots], 1 where there is an emoji with a vector: the first ones
+    weight: torch.Tensor  # float32 [batch], mean of its emojis'
 
 
 @dataclass(frozen=True)
@@ -83,22 +98,33 @@ class Sight:
     seed: int  # of the noise
     augments: bool
     precision: torch.dtype
-    ids: torch.Tensor  # int64 [M], position of each of the manifest's emojis in the vocabulary
-    tuple_weights: torch.Tensor  # float32 [M]
+    ids: torch.Tensor  # int64 [M], position of each of the manifest's emojis in the vocabulary, or -1
+    tuple_weights: torch.Tensor  # float32 [M], 0 for one that has none
     latent_dim: int
 
-    def see(self, images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor) -> Seen:
+    def see(self, images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor, latents: int) -> Seen:
         """The batch, and all noise of the update."""
-        even = self.latent_dim + self.latent_dim % 2
-        drawn = uniform(self.seed, place, len(emoji), 7 + even)  # columns: 5 for the images, pick, mix, z
+        emoji = emoji.view(len(emoji), -1)
+        slots, numbers = emoji.shape[1], latents * self.latent_dim
+        even = numbers + numbers % 2
+        # Columns: 5 for the images, picks, mix, z, choice.
+        drawn = uniform(self.seed, place, len(emoji), 5 + slots + 1 + even + 1)
         seen = augment(images, drawn[:, :5]) if self.augments else normalise(images)
+        ids = torch.where(emoji >= 0, self.ids[emoji.clamp(min=0)], -1)
+        if slots > 1:  # those that have a vector come first: see `expected_scores`
+            order = (ids < 0).byte().argsort(dim=1, stable=True)
+            emoji, ids = emoji.gather(1, order), ids.gather(1, order)
+        present = (ids >= 0).float()
+        weights = self.tuple_weights[emoji.clamp(min=0)] * present
         return Seen(
             images=seen,
-            latent=normal(drawn[:, 7:])[:, : self.latent_dim],
-            pick=drawn[:, 5],
-            mix=drawn[:, 6:7],
-            emoji=self.ids[emoji],
-            weight=self.tuple_weights[emoji],
+            latents=normal(drawn[:, 6 + slots : -1])[:, :numbers].unflatten(1, (latents, self.latent_dim)),
+            pick=drawn[:, 5 : 5 + slots],
+            mix=drawn[:, 5 + slots : 6 + slots],
+            choice=drawn[:, -1:],
+            emoji=ids.clamp(min=0),
+            present=present,
+            weight=weights.sum(dim=1) / present.sum(dim=1).clamp(min=1),
         )
 
     def autocast(self) -> AbstractContextManager:
@@ -107,39 +133,91 @@ class Sight:
         return torch.autocast(self.ids.device.type, self.precision, enabled=enabled)
 
 
-class _CriticForward(nn.Module):
-    """A batch to L_D of each sample."""
+class _Forward(nn.Module):
+    """A batch to the losses of its rows, for each network that learns, and the metrics."""
 
-    def __init__(self, critic: Critic, penalty_weight: float, generator: Generator, tied: bool, sight: Sight):
+    def __init__(self, config: Config, generator: Generator, critic: Critic, sight: Sight) -> None:
         super().__init__()
-        self.loss = CriticLoss(critic, penalty_weight)
-        self._others = generator, tied, sight  # in a tuple: the generator's parameters are not this module's
+        self.generator, self.critic = generator, critic
+        self._sight, self._objective = sight, config.objective
+        self._tied = config.model.output == "tied"
+
+    def _answers(self, seen: Seen) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the generator says with each latent, [batch, latents, vector_dim]; log q of it, or nothing."""
+        features = self.generator.trunk(seen.images)[:, None].expand(-1, seen.latents.shape[1], -1)
+        output = self.generator.head(features, seen.latents).float()
+        with torch.autocast(output.device.type, enabled=False):
+            return output, self.generator.log_probabilities(output) if self._tied else output[..., :0]
+
+    def _scored(self, seen: Seen) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the critic sees: emojis, `present` and picks of a batch, of all slots or of one of each."""
+        if self._objective.critic_sees == "reaction" or seen.emoji.shape[1] == 1:
+            return seen.emoji, seen.present, seen.pick
+        before = seen.present.cumsum(dim=1)  # how many emojis there are up to a slot
+        slot = (before > seen.choice * before[:, -1:]).float().argmax(dim=1, keepdim=True)
+        return seen.emoji.gather(1, slot), seen.present.gather(1, slot), seen.pick.gather(1, slot)
+
+
+class _CriticForward(_Forward):
+    """To L_D, and where the likelihood is of all batches, to the generator's of this one."""
 
     def forward(
         self, images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        generator, tied, sight = self._others
-        seen = sight.see(images, emoji, place)
-        with sight.autocast():
-            fake = draw_fakes(generator, tied, seen.images, seen.latent, seen.pick)
-            return self.loss.of_each(seen.images, generator.vectors[seen.emoji], fake, seen.mix, seen.weight)
+    ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+        settings, learns = self._objective, self._objective.nll_batches == "all"
+        seen = self._sight.see(images, emoji, place, settings.latents if learns else 1)
+        with self._sight.autocast():
+            with torch.set_grad_enabled(learns):
+                output, log_q = self._answers(seen)
+            losses, metrics = [], seen.mix.new_full((3,), math.nan)
+            if settings.critic_sees != "nothing":
+                real, present, pick = self._scored(seen)
+                fake = (
+                    self.generator.vectors[draw(log_q[:, 0], pick)] if self._tied else output[:, :1].detach()
+                )
+                of_critic, told = critic_losses(
+                    *(self.critic, seen.images, self.generator.vectors[real], fake, present, seen.mix),
+                    penalty_weight=settings.penalty_weight,
+                )
+                losses.append(seen.weight * of_critic)
+                metrics = torch.cat([losses[0].detach().mean()[None], told])
+        if learns:
+            nll = negative_log_likelihood(log_q, seen.emoji, seen.present)
+            losses.append(settings.nll_weight * seen.weight * nll)
+        return tuple(losses), metrics
 
 
-class _GeneratorForward(nn.Module):
-    """A batch to L_G of each sample."""
-
-    def __init__(self, generator: Generator, tied: bool, nll_weight: float, critic: Critic, sight: Sight):
-        super().__init__()
-        self.loss = GeneratorLoss(generator, tied, nll_weight)
-        self._others = critic, sight
+class _GeneratorForward(_Forward):
+    """To L_G."""
 
     def forward(
         self, images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        critic, sight = self._others
-        seen = sight.see(images, emoji, place)
-        with sight.autocast():
-            return self.loss.of_each(critic, seen.images, seen.emoji, seen.latent, seen.weight)
+    ) -> tuple[tuple[torch.Tensor], torch.Tensor]:
+        seen = self._sight.see(images, emoji, place, self._objective.latents)
+        with self._sight.autocast():
+            output, log_q = self._answers(seen)
+            losses, told = self._tied_losses(seen, log_q) if self._tied else self._free_losses(seen, output)
+        losses = seen.weight * losses
+        return (losses,), torch.stack([losses.mean(), *told]).detach()
+
+    def _tied_losses(self, seen: Seen, log_q: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Of each sample; the critic's score, −log q, how many emojis are said, what the latent decides."""
+        nll = negative_log_likelihood(log_q, seen.emoji, seen.present)
+        losses, score = self._objective.nll_weight * nll, torch.full_like(nll, math.nan)
+        if self._objective.critic_sees != "nothing":
+            _, present, pick = self._scored(seen)
+            one, vectors = log_q[:, 0], self.generator.vectors
+            score = expected_scores(self.critic, seen.images, one, vectors, draw(one, pick), present)
+            losses = losses - present.sum(dim=1) * score
+        said = emojis_said(log_q.exp().mean(dim=(0, 1)))
+        return losses, [score.mean(), nll.mean(), said, latent_use(log_q)]
+
+    def _free_losses(self, seen: Seen, output: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The same, of nearest emojis; without an explicit q the others are 0."""
+        score = free_scores(self.critic, seen.images, output[:, :1], seen.present)
+        nearest = self.generator.nearest(output[:, 0].detach())
+        said = emojis_said(one_hot(nearest, len(self.generator.vectors)).float().mean(dim=0))
+        return -score, [score.mean(), torch.zeros_like(said), said, torch.zeros_like(said)]
 
 
 def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
@@ -160,9 +238,8 @@ def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
         tuple_weights=inputs.tuple_weights.to(device),
         latent_dim=config.model.latent_dim,
     )
-    tied = config.model.output == "tied"
-    of_critic = _CriticForward(critic, config.objective.penalty_weight, generator, tied, sight)
-    of_generator = _GeneratorForward(generator, tied, config.objective.nll_weight, critic, sight)
+    parts = config, generator, critic, sight
+    of_critic, of_generator = _CriticForward(*parts), _GeneratorForward(*parts)
     critic_optimizer, generator_optimizer = _adam(critic, config, device), _adam(generator, config, device)
     # One for each: what overflows in the one network's gradients says nothing of the other's.
     batch = config.data.batch_size // accelerator.num_processes
@@ -177,6 +254,8 @@ def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
         for optimizer in (critic_optimizer, generator_optimizer)
     )
     update_by = partial(make_update, config=config, accelerator=accelerator)
+    with_critic = [critic_guard] if config.objective.critic_sees != "nothing" else []
+    with_generator = [generator_guard] if config.objective.nll_batches == "all" else []
 
     return Training(
         config=config,
@@ -185,8 +264,14 @@ def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
         generator=generator,
         critic=critic,
         average=average,
-        critic_update=update_by(of_critic, critic_guard, still=generator),
-        generator_update=update_by(of_generator, generator_guard, still=critic),
+        critic_forward=of_critic,
+        generator_forward=of_generator,
+        critic_update=update_by(
+            of_critic,
+            [*with_critic, *with_generator],
+            still=[*([] if with_critic else [critic]), *([] if with_generator else [generator])],
+        ),
+        generator_update=update_by(of_generator, [generator_guard], still=[critic]),
         critic_optimizer=critic_optimizer,
         generator_optimizer=generator_optimizer,
         critic_guard=critic_guard,
@@ -203,7 +288,7 @@ def _adam(module: nn.Module, config: Config, device: torch.device) -> torch.opti
 
 
 def train_step(training: Training, batches: Iterator[Batch], number: int) -> torch.Tensor:
-    """One step of Algorithm 1, from batch `number` on; the metrics of its last updates, float32 [7]."""
+    """One step of Algorithm 1, from batch `number` on; the metrics of its last updates, float32 [8]."""
     settings, accelerator = training.config.optimizer, training.accelerator
     first = accelerator.process_index * training.config.data.batch_size // accelerator.num_processes
     metrics = {}

@@ -1,65 +1,70 @@
-"""An update: one Adam step of one network on a batch, compiled and captured where that gains.
+"""An update: one Adam step on a batch, of one network or of both, compiled and captured where that gains.
 
-batch ─► parts, one after the other ─► losses, gradients ─► added up over parts and ranks ─► guard ─► Adam
+batch ─► parts, one after the other ─► losses, gradients ─► added up over parts and ranks ─► guards ─► Adam
 
 How gradients are added up:
-    by DistributedDataParallel    fast; by how many ranks there are, sums are rounded otherwise
+    in one reduction              fast; by how many ranks there are, sums are rounded otherwise
     --deterministic-ranks V       each of V parts of the batch for itself, then neighbours in pairs: the same
                                   sums, bit for bit, whichever ranks the parts are on
+
+It is not DistributedDataParallel that reduces them: a compiled backward pass hands over all gradients at its
+end, so that none could be reduced before, and its buckets and hooks only cost time (benchmarks/README.md).
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 
 import torch
+import torch.distributed
 from accelerate import Accelerator
 from torch import nn
 
 from ..config import Config
 from ..runtime.captured import Captured
 from ..runtime.compiled import Compiled
-from .guard import Guard
+from .guard import Guard, backward
 from .objective import frozen
 
 Update = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""Images as streamed, emojis as positions in the manifest, place as `uniform` has it: its metrics,
-float32 [3] of a critic's, [4] of a generator's."""
-Backward = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""Of the same, which leaves the mean gradients of all ranks: the loss of each row here [batch], metrics."""
+"""Images as streamed, emojis as positions in the manifest, place as `uniform` has it: its metrics, float32
+[metrics]."""
+Gradients = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[list[torch.Tensor], torch.Tensor]]
+"""Of the same: those of all ranks, in the guards; the losses of the rows here, [batch] for each network, and
+the metrics."""
 
 
 def make_update(
     forward: nn.Module,
-    guard: Guard,
+    guards: Sequence[Guard],
     *,
-    still: nn.Module,
+    still: Sequence[nn.Module],
     config: Config,
     accelerator: Accelerator,
 ) -> Update:
-    """The update of the network that the optimizer of `guard` has.
+    """The update of the networks that the optimizers of `guards` have.
 
     Args:
-        forward: from a batch to the losses of its rows and the metrics, float32 [batch] and [metrics].
-        still: the other network, which gets no gradients.
+        forward: from a batch to the losses of its rows, float32 [batch] for each network, and the metrics.
+        still: networks that get no gradients.
     """
     if compiles(config, accelerator.device):
         forward = Compiled(forward)
-    captured = accelerator.device.type == "cuda" and config.run.graphs == "auto"
-    stream = torch.cuda.Stream() if captured else None
     if logical := config.run.deterministic_ranks:
-        backward = _in_order(forward, guard, accelerator, logical)
+        gradients = _in_order(forward, guards, accelerator, logical)
     else:
-        with torch.cuda.stream(stream):
-            wrapped = accelerator.prepare_model(forward) if accelerator.num_processes > 1 else forward
-        backward = _by_ddp(wrapped, guard, accelerator, config.run.accumulate)
+        gradients = _in_one(forward, guards, accelerator, config.run.accumulate)
 
     def update(images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-        with frozen(still):
-            losses, metrics = backward(images, emoji, place)
-        guard.step(place[0], losses)
+        with ExitStack() as stack:
+            for network in still:
+                stack.enter_context(frozen(network))
+            losses, metrics = gradients(images, emoji, place)
+        for guard, each in zip(guards, losses, strict=True):
+            guard.step(place[0], each)
         return metrics
 
-    return Captured(update, stream) if stream else update
+    captured = accelerator.device.type == "cuda" and config.run.graphs == "auto"
+    return Captured(update) if captured else update
 
 
 def compiles(config: Config, device: torch.device) -> bool:
@@ -67,49 +72,51 @@ def compiles(config: Config, device: torch.device) -> bool:
     return config.run.compile == "on" or (config.run.compile == "auto" and device.type == "cuda")
 
 
-def _by_ddp(wrapped: nn.Module, guard: Guard, accelerator: Accelerator, number: int) -> Backward:
-    def backward(
+def _in_one(forward: nn.Module, guards: Sequence[Guard], accelerator: Accelerator, number: int) -> Gradients:
+    """Of `number` parts of a rank's batch, which are added up where they lie."""
+    share = 1 / (number * accelerator.num_processes)
+
+    def gradients(
         images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        told, of_each = [], []
-        guard.optimizer.zero_grad()
-        for part, taken in enumerate(_parts(images, emoji, place, number), 1):
-            # The ranks add up their gradients with those of the last part.
-            with nullcontext() if part == number else accelerator.no_sync(wrapped):
-                losses, metrics = wrapped(*taken)
-                loss = guard.backward(losses, number)
-            of_each.append(losses.detach())
-            told.append(torch.cat([loss[None], metrics]))
-        return torch.cat(of_each), torch.stack(told).mean(dim=0)
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        of_parts, told = [], []
+        for part in _parts(images, emoji, place, number):
+            losses, metrics = forward(*part)
+            backward(guards, losses, share, more=bool(of_parts))
+            of_parts.append([each.detach() for each in losses])
+            told.append(metrics)
+        if accelerator.num_processes > 1:
+            for guard in guards:
+                torch.distributed.all_reduce(guard.gradients)
+        return _joined(of_parts), torch.stack(told).mean(dim=0)
 
-    return backward
+    return gradients
 
 
-def _in_order(forward: nn.Module, guard: Guard, accelerator: Accelerator, logical: int) -> Backward:
-    parameters = [each for group in guard.optimizer.param_groups for each in group["params"]]
+def _in_order(
+    forward: nn.Module, guards: Sequence[Guard], accelerator: Accelerator, logical: int
+) -> Gradients:
     number = logical // accelerator.num_processes
+    sizes = [len(guard.gradients) for guard in guards]
 
-    def backward(
+    def gradients(
         images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        sums, of_each = [], []  # each sum: of the gradients, and the metrics behind them
-        for taken in _parts(images, emoji, place, number):
-            guard.optimizer.zero_grad()
-            losses, metrics = forward(*taken)
-            loss = guard.backward(losses, logical)
-            of_each.append(losses.detach())
-            gradients = [each.grad.flatten() for each in parameters if each.grad is not None]
-            sums.append(torch.cat([*gradients, torch.cat([loss[None], metrics]) / logical]))
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        of_parts, sums = [], []  # each sum: of the gradients, and the metrics behind them
+        for part in _parts(images, emoji, place, number):
+            losses, metrics = forward(*part)
+            backward(guards, losses, 1 / logical)
+            of_parts.append([each.detach() for each in losses])
+            sums.append(torch.cat([*(guard.gradients for guard in guards), metrics / logical]))
         of_ranks = accelerator.gather(in_pairs(torch.stack(sums))[None])
         assert isinstance(of_ranks, torch.Tensor)
         total = in_pairs(of_ranks)
-        for each in parameters:
-            if each.grad is not None:
-                mean, total = total.split([each.numel(), len(total) - each.numel()])
-                each.grad.copy_(mean.view(each.shape))
-        return torch.cat(of_each), total
+        *means, told = total.split([*sizes, len(total) - sum(sizes)])
+        for guard, mean in zip(guards, means, strict=True):
+            guard.gradients.copy_(mean)
+        return _joined(of_parts), told
 
-    return backward
+    return gradients
 
 
 def in_pairs(terms: torch.Tensor) -> torch.Tensor:
@@ -120,6 +127,11 @@ def in_pairs(terms: torch.Tensor) -> torch.Tensor:
     while len(terms) > 1:
         terms = terms[::2] + terms[1::2]
     return terms[0]
+
+
+def _joined(of_parts: list[list[torch.Tensor]]) -> list[torch.Tensor]:
+    """The losses of all rows of each network, from those of the parts."""
+    return [torch.cat(of_network) for of_network in zip(*of_parts, strict=True)]
 
 
 def _parts(

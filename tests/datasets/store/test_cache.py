@@ -122,7 +122,7 @@ def test_the_first_batch_waits_for_the_windows_that_it_is_in_alone(remote, monke
 
 def first_window(split: Split, lane: int) -> list[int]:
     """The shards of a lane's first window, of one shard each, in the first epoch of seed 1."""
-    return Order(1, split.tuples, 1, 3).lane(0, lane).open(0).pieces[:, 0].tolist()
+    return Order(1, split.sizes, 1, 3).lane(0, lane).open(0).pieces[:, 0].tolist()
 
 
 def test_two_ranks_fetch_a_shard_once(remote, monkeypatch):
@@ -156,7 +156,7 @@ def test_a_shard_that_a_store_has_lost_is_quarantined(remote):
     store.rm(f"/{remote.folder.url.removeprefix('memory://')}/000001.tar")
     read(remote, 20, max_quarantined=1, tell_quarantined=quarantined.append)
     assert [(each.shard, each.key, each.tuples) for each in quarantined] == [
-        ("000001.tar", None, remote.tuples[1])
+        ("000001.tar", None, remote.sizes[1])
     ]
     assert isinstance(quarantined[0], Quarantined) and "cannot be read" in quarantined[0].reason
 
@@ -172,7 +172,7 @@ def test_damaged_download_is_fetched_again(remote, monkeypatch):
             os.truncate(file, file.stat().st_size - 1)
 
     monkeypatch.setattr(StoreFolder, "download", download)
-    seen = Counter(pair for batch in read(remote, sum(remote.tuples) // 4) for pair in batch)
+    seen = Counter(pair for batch in read(remote, sum(remote.sizes) // 4) for pair in batch)
     assert seen <= tuples_of(sum(SIZES))
     assert len(broken) == 2 * len(SIZES)
 

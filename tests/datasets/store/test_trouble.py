@@ -213,7 +213,7 @@ def test_a_window_that_fails_late_does_not_drop_the_one_that_was_begun_since(loc
 
     monkeypatch.setattr(Reader, "_open", open_window)
     with ThreadPoolExecutor(1) as opener:
-        order = Order(1, local.tuples, window=1, lanes=1)
+        order = Order(1, local.sizes, window=1, lanes=1)
         quarantine, unchanged = Quarantine(local, 0, print), Unchanged(local)
         reader = Reader(local, Reading(order, 1, 0, 1), quarantine, opener, unchanged)
         wait = threading.Event()

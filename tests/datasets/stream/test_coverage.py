@@ -123,7 +123,7 @@ def test_two_runs_agree(splits):
 
 
 def test_order_over_a_billion_tuples_costs_one_window():
-    order = Order(seed=0, tuples=(10_000,) * 100_000, window=8, lanes=8)
+    order = Order(seed=0, sizes=(10_000,) * 100_000, window=8, lanes=8)
     lane = order.lane(epoch=5, number=3)
     positions = lane.windows(100_000_000, 100_000_004)
     window = lane.open(positions[0])

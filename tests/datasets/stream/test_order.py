@@ -18,21 +18,21 @@ def orders(draw) -> Order:
 
 
 def epoch_of(order: Order, epoch: int = 0) -> list[tuple[int, int]]:
-    shard, row = order.locate(epoch, 0, sum(order.tuples))
+    shard, row = order.locate(epoch, 0, sum(order.sizes))
     return list(zip(shard.tolist(), row.tolist(), strict=True))
 
 
 @given(orders(), EPOCHS)
 @settings(deadline=None)
 def test_every_tuple_comes_once_an_epoch(order, epoch):
-    expected = [(shard, row) for shard, size in enumerate(order.tuples) for row in range(size)]
+    expected = [(shard, row) for shard, size in enumerate(order.sizes) for row in range(size)]
     assert sorted(epoch_of(order, epoch)) == expected
 
 
 @given(orders(), EPOCHS, st.data())
 @settings(deadline=None)
 def test_any_slice_is_the_slice_of_the_whole(order, epoch, data):
-    total = sum(order.tuples)
+    total = sum(order.sizes)
     start = data.draw(st.integers(0, total))
     stop = data.draw(st.integers(start, total))
     for part, whole in zip(order.locate(epoch, start, stop), order.locate(epoch, 0, total), strict=True):
@@ -43,7 +43,7 @@ def test_any_slice_is_the_slice_of_the_whole(order, epoch, data):
 @settings(deadline=None)
 def test_positions_are_int64_even_of_an_empty_slice(order):
     assert [part.dtype for part in order.locate(0, 0, 0)] == [np.int64, np.int64]
-    assert [part.dtype for part in order.locate(0, 0, sum(order.tuples))] == [np.int64, np.int64]
+    assert [part.dtype for part in order.locate(0, 0, sum(order.sizes))] == [np.int64, np.int64]
 
 
 @given(orders(), EPOCHS)
@@ -103,4 +103,4 @@ def test_positions_outside_the_epoch_are_refused(start, stop):
     ],
 )
 def test_the_order_is_the_one_that_it_has_always_been(window, epoch, first):
-    assert epoch_of(Order(seed=7, tuples=(5, 0, 9, 3, 8), window=window), epoch)[:8] == first
+    assert epoch_of(Order(seed=7, sizes=(5, 0, 9, 3, 8), window=window), epoch)[:8] == first

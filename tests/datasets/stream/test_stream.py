@@ -26,15 +26,18 @@ from emojigan.datasets.stream import reader as module
 from emojigan.datasets.stream.held_out import read_split
 from emojigan.datasets.stream.order import Order
 from emojigan.datasets.stream.reader import Batch
-from emojigan.datasets.stream.split import Split
+from emojigan.datasets.stream.split import MOST, UNITS, Split
 from emojigan.datasets.stream.stream import batches_per_epoch, stream
 
+from ...tiny_dataset import write_reactions
+
 SEED, WINDOW, BATCH = 5, 2, 24
+EMOJIS10 = "😍😂🔥🐶🌊🍕🎉💔😱👍"
 
 
-@pytest.fixture(scope="module")
-def train(shards: Path) -> Split:
-    return Split(LocalFolder(shards), read_manifest(LocalFolder(shards)), "train")
+@pytest.fixture(scope="module", params=UNITS)
+def train(shards: Path, request: pytest.FixtureRequest) -> Split:
+    return Split(LocalFolder(shards), read_manifest(LocalFolder(shards)), "train", unit=request.param)
 
 
 def batches(split: Split, number: int, start: int = 0, **ranks: int) -> list[Batch]:
@@ -49,25 +52,30 @@ def assert_equal(found: list[Batch], expected: list[Batch]) -> None:
         assert torch.equal(a.images, b.images) and torch.equal(a.emoji, b.emoji)
 
 
-def named(batch: Batch, manifest: Manifest) -> list[tuple[bytes, str]]:
-    """Each tuple of a batch as its pixels and its emoji."""
+def named(batch: Batch, manifest: Manifest) -> list[tuple[bytes, tuple[str, ...]]]:
+    """Each tuple or reaction of a batch as its pixels and its emojis."""
     names = list(manifest.vocabulary)
     return [
-        (image.permute(1, 2, 0).numpy().tobytes(), names[emoji])
-        for image, emoji in zip(batch.images, batch.emoji.tolist(), strict=True)
+        (image.permute(1, 2, 0).numpy().tobytes(), tuple(names[emoji] for emoji in emojis if emoji >= 0))
+        for image, emojis in zip(batch.images, batch.emoji.view(len(batch.emoji), -1).tolist(), strict=True)
     ]
 
 
-def stored(split: Split) -> dict[tuple[int, int], tuple[bytes, str]]:
-    """Shard and row of every tuple → its pixels and emoji, read from the tar with the standard library."""
+def stored(split: Split) -> dict[tuple[int, int], tuple[bytes, tuple[str, ...]]]:
+    """Shard and row of every unit → its pixels and emojis, read from the tar with the standard library."""
     found = {}
     for number, entry in enumerate(split.manifest.of_split(split.name)):
         index = Index.from_bytes(split.folder.read(entry.index))
         with tarfile.open(split.folder.path / entry.name) as tar:
             pixels = [np.load(BytesIO(tar.extractfile(f"{key}.npy").read())).tobytes() for key in index.keys]
-        pairs = zip(index.image, index.emoji, strict=True)
-        known = [(row, index.emojis[e]) for row, e in pairs if index.emojis[e] in split.manifest.vocabulary]
-        found |= {(number, position): (pixels[row], emoji) for position, (row, emoji) in enumerate(known)}
+        units = []
+        for image, (_, first) in zip(pixels, index.samples(), strict=True):
+            for label in (first, *first.reposts):
+                known = tuple(emoji for emoji in label.emojis if emoji in split.manifest.vocabulary)
+                units += (
+                    [(image, known)] if split.unit == "reaction" else [(image, (emoji,)) for emoji in known]
+                )
+        found |= {(number, position): unit for position, unit in enumerate(units)}
     return found
 
 
@@ -88,7 +96,7 @@ def test_starting_at_a_batch_equals_skipping_those_before(train, start):
 
 
 def test_batches_are_what_the_order_says_and_the_tar_holds(train):
-    order, content = Order(SEED, train.tuples, WINDOW), stored(train)
+    order, content = Order(SEED, train.sizes, WINDOW), stored(train)
     per_epoch = batches_per_epoch(train, BATCH)
     for number, batch in enumerate(batches(train, 2 * per_epoch)):
         epoch, batch_in_epoch = divmod(number, per_epoch)
@@ -108,7 +116,7 @@ def test_every_tuple_comes_once_an_epoch_but_for_the_remainder(train):
         )
         assert seen <= everything
         left_out.append(everything - seen)
-        assert left_out[-1].total() == train.num_tuples % BATCH > 0
+        assert left_out[-1].total() == train.num_units % BATCH > 0
     assert left_out[0] != left_out[1]
 
 
@@ -116,7 +124,8 @@ def test_images_are_uint8_and_channels_last_in_memory(train):
     (batch,) = batches(train, 1)
     assert (batch.images.shape, batch.images.dtype) == ((BATCH, 3, 64, 64), torch.uint8)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
-    assert (batch.emoji.shape, batch.emoji.dtype) == ((BATCH,), torch.int64)
+    shape = (BATCH,) if train.unit == "tuple" else (BATCH, MOST)
+    assert (batch.emoji.shape, batch.emoji.dtype) == (shape, torch.int64)
 
 
 def test_seeds_give_other_batches(train):
@@ -129,7 +138,7 @@ def test_seeds_give_other_batches(train):
 def test_more_shards_than_are_kept_open_change_nothing(train, monkeypatch):
     expected = batches(train, 10)
     monkeypatch.setattr(module, "OPEN_SHARDS", 1)
-    assert_equal(batches(Split(train.folder, train.manifest, "train"), 10), expected)
+    assert_equal(batches(Split(train.folder, train.manifest, "train", unit=train.unit), 10), expected)
 
 
 def test_emojis_outside_the_vocabulary_are_not_seen(posts_folder, tmp_path):
@@ -196,12 +205,12 @@ def test_shard_that_is_not_there_whole_is_an_input_error(copied, harm, which):
 
 
 def test_batch_larger_than_the_split_is_refused_at_once(train):
-    with pytest.raises(InputError, match=f"{train.num_tuples} tuples, fewer than --batch-size 1000"):
+    with pytest.raises(InputError, match=f"{train.num_units} {train.unit}s, fewer than --batch-size 1000"):
         stream(train, seed=SEED, window=WINDOW, batch_size=1000, start=0)
 
 
 def test_batch_of_the_whole_split_is_allowed(train):
-    assert batches_per_epoch(train, train.num_tuples) == 1
+    assert batches_per_epoch(train, train.num_units) == 1
 
 
 @pytest.mark.parametrize("split_by", ["account", "post", "time"])
@@ -216,10 +225,13 @@ def test_empty_split_is_refused_and_the_remedy_is_another_than_what_is_done(shar
 
 def test_held_out_images_come_with_all_of_their_tuples(train):
     held_out = read_split(train, max_images=10**9)
-    names, content = held_out.emojis, stored(train)
     pixels = held_out.images.permute(0, 2, 3, 1).numpy()
-    found = [(pixels[row].tobytes(), emoji) for row, emoji in zip(held_out.image, names, strict=True)]
-    assert found == list(content.values())
+    whose = range(len(held_out.image)) if train.unit == "tuple" else held_out.reaction
+    found: dict[int, tuple[bytes, tuple[str, ...]]] = {}
+    for unit, row, emoji in zip(whose, held_out.image, held_out.emojis, strict=True):
+        _, before = found.get(unit, (b"", ()))
+        found[unit] = pixels[row].tobytes(), (*before, emoji)
+    assert list(found.values()) == list(stored(train).values())
     assert len(held_out.posts) == len(pixels) == sum(s.images for s in train.manifest.of_split("train"))
 
 
@@ -240,3 +252,29 @@ def test_a_damaged_index_is_told(shards, tmp_path):
         path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match="damaged"):
         read_split(Split(LocalFolder(copy), read_manifest(LocalFolder(copy)), "train"), 10)
+
+
+def test_of_many_emojis_of_a_reaction_some_are_drawn_and_each_as_often(tmp_path: Path):
+    """Each of ten is among the eight of a reaction in four of five; the same eight every time."""
+    reactions = 400
+    split = write_reactions(tmp_path, [EMOJIS10] * reactions, EMOJIS10)
+    (batch,) = islice(stream(split, seed=0, window=9, batch_size=reactions, start=0), 1)
+    assert (batch.emoji >= 0).all()
+    assert all(row == sorted(set(row)) for row in batch.emoji.tolist())  # in their old order, none twice
+    counts = torch.bincount(batch.emoji.flatten(), minlength=len(EMOJIS10))
+    assert (counts - 0.8 * reactions).abs().max() < 4.5 * (reactions * 0.8 * 0.2) ** 0.5
+    assert_equal([batch], [*islice(stream(split, seed=0, window=9, batch_size=reactions, start=0), 1)])
+
+
+def test_a_reaction_without_an_emoji_of_the_vocabulary_keeps_its_place(tmp_path: Path):
+    split = write_reactions(tmp_path, ["😍🦄", "🦄", "🔥😍"], EMOJIS10)
+    (batch,) = islice(stream(split, seed=0, window=9, batch_size=3, start=0), 1)
+    assert sorted(emojis for _, emojis in named(batch, split.manifest)) == [(), ("🔥", "😍"), ("😍",)]
+
+
+def test_datasets_whose_reactions_are_not_counted_are_refused_and_the_remedy_told(shards: Path):
+    manifest = read_manifest(LocalFolder(shards))
+    older = replace(manifest, shards=tuple(replace(each, reactions=None) for each in manifest.shards))
+    split = Split(LocalFolder(shards), older, "train", unit="reaction")
+    with pytest.raises(InputError, match="build them again, or train with --unit tuple"):
+        next(stream(split, seed=0, window=1, batch_size=8, start=0))

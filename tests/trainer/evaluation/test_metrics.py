@@ -15,18 +15,23 @@ from emojigan.trainer.evaluation.metrics import (
     floor,
     jensen_shannon,
     junk,
+    means,
     modes_covered,
     negative_log_likelihood,
     pooled,
     sample_histogram,
     sampling_floor,
-    score,
     top1,
     total_variation,
+    values,
 )
 
 P = np.array([[0.5, 0.25, 0.25, 0.0]])
 Q = np.array([[0.25, 0.25, 0.0, 0.5]])
+
+
+def score(q: np.ndarray, observed: np.ndarray, **given: np.ndarray) -> dict[str, float]:
+    return means(values(q, observed, **given))
 
 
 def distributions(seed: int, n: int = 6, num_emojis: int = 9) -> np.ndarray:
@@ -155,6 +160,18 @@ def test_scores_come_under_the_keys_of_the_table_and_in_its_order():
     assert all(key.isidentifier() and key.isascii() for key in keys)
     assert list(score(q, observed, distance=distance)) == ["energy_score", "brier", "nll", "top1"]
     assert all(type(value) is float for value in full.values())
+
+
+def test_a_metric_that_is_a_mean_has_a_value_for_each_row():
+    given = {"distance": unit_distance(1), "truth": distributions(2), "groups": np.array([0, 0, 1, 1, 1, 1])}
+    found = values(distributions(1), np.zeros(6, int), **given)
+    for metric in METRICS:
+        assert found[metric.key].shape == ((6,) if metric.is_mean else (2,))
+
+
+def test_a_value_that_is_not_known_does_not_count():
+    found = means({"some": np.array([1.0, math.nan, 3.0]), "none": np.array([math.nan])})
+    assert found == {"some": 2}
 
 
 def test_a_model_that_ignores_the_image_passes_on_average_and_fails_per_image():

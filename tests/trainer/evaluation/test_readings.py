@@ -59,7 +59,7 @@ def test_as_many_as_people_have_moods(tmp_path: Path, moods: int, recipe: str, m
     said = [[mood.p.get(emoji, 1e-6) for emoji in inputs.vocabulary] for mood in reactions.moods]
     object.__setattr__(snapshot, "moods", np.array(said))
 
-    found = find_readings(snapshot, inputs, set_scene(inputs, tmp_path / "vectors.bin", truth), truth)
+    found = find_readings(snapshot, inputs, set_scene(inputs, tmp_path / "vectors.bin", truth))
     assert (found and found.most) == most
     for card in found.cards if found else ():
         assert len(card.readings) == len(card.moods) == most and len(found.cards) <= CARDS

@@ -13,13 +13,17 @@ import torch
 from PIL import Image
 
 from emojigan.datasets.stream.held_out import HeldOut
+from emojigan.trainer.evaluation.bootstrap import Comparison, Interval, Word
+from emojigan.trainer.evaluation.evaluate import Judged
 from emojigan.trainer.evaluation.figures import Bar, Embedding, Example
 from emojigan.trainer.evaluation.metrics import METRICS
+from emojigan.trainer.evaluation.reactions import REACTION_METRICS
 from emojigan.trainer.evaluation.report import (
-    Column,
     Report,
     format_table,
+    format_tables,
     held_out_text,
+    table,
     verdict,
     write_report,
 )
@@ -47,6 +51,13 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
+def judged(label: str, scores: dict[str, float], **words: Word) -> Judged:
+    """A model with intervals of ±.01, and what the first one is beside it."""
+    intervals = {key: Interval(score - 0.01, score + 0.01) for key, score in scores.items()}
+    beside = {key: Comparison(word, Interval(-0.02, 0.02)) for key, word in words.items()}
+    return Judged(label, f"what {label} is", scores, intervals, beside)
+
+
 def report(caption: str = "cat", emoji: str = "😍", *, known: bool = True) -> Report:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -54,9 +65,10 @@ def report(caption: str = "cat", emoji: str = "😍", *, known: bool = True) -> 
     keys = [metric.key for metric in METRICS] if known else ["energy_score", "brier", "nll", "top1"]
     return Report(
         title="EmojiGAN & its reactions",
-        columns=tuple(
-            Column(label, f"what {label} is", {key: 0.1 * (i + 1) for key in keys})
-            for i, label in enumerate(["EmojiGAN", "Softmax classifier", "Marginal"])
+        models=(
+            judged("EmojiGAN", dict.fromkeys(keys, 0.1)),
+            judged("Softmax classifier", dict.fromkeys(keys, 0.2), **dict.fromkeys(keys, "better")),
+            judged("Marginal", dict.fromkeys(keys, 0.3), **dict.fromkeys(keys, "level")),
         ),
         floor=dict.fromkeys(keys, 0.05) if known else None,
         embedding=Embedding(rng.normal(size=(3, 2)), np.stack([image] * 3), (emoji, "❤", "😂")),
@@ -64,7 +76,17 @@ def report(caption: str = "cat", emoji: str = "😍", *, known: bool = True) -> 
         examples=(Example(image, caption, (emoji,), bars),) * 2,
         facts={"dataset": "sha256:0123", "steps": "2,600"},
         split="by post: the same people are in both",
+        about_reactions="None of 9 held-out reactions has two emojis: there is nothing whole to measure.",
     )
+
+
+def with_reactions(shown: Report) -> Report:
+    """The same, of which a baseline has scores of reactions alone."""
+    keys = [metric.key for metric in REACTION_METRICS]
+    others = [replace(each, scores=each.scores | dict.fromkeys(keys, 0.7)) for each in shown.models]
+    words = dict.fromkeys(keys, "worse")
+    only = judged("Co-occurrence model", dict.fromkeys(keys, 0.6), **words)
+    return replace(shown, models=(*others, only), about_reactions="9 held-out reactions, 4 of them of more.")
 
 
 @pytest.fixture(scope="module")
@@ -174,38 +196,82 @@ def test_the_verdict_compares_like_with_like():
     text = verdict(replace(report(), floor=floor))
     assert text.startswith("Total variation from the truth, where 0 is the truth itself: EmojiGAN 0.10,")
     assert "samples" not in text and "0.16" not in text
-    alone = replace(report(known=False), columns=report(known=False).columns[:1])
+    alone = replace(report(known=False), models=report(known=False).models[:1])
     assert verdict(alone).endswith(": EmojiGAN 0.10. Split by post: the same people are in both.")
 
 
 def test_the_verdict_says_on_how_many_metrics_the_first_model_is_better_and_worse():
-    columns = (
-        Column("EmojiGAN", "", {"tv": 0.18, "top1": 0.4, "entropy_ratio": 0.8, "js": 0.1}),
-        Column("Softmax classifier", "", {"tv": 0.17, "top1": 0.5, "entropy_ratio": 1.1, "js": 0.1004}),
-        Column("Marginal", "", {"tv": 0.87, "top1": 0.1}),
+    """By the words, which come from intervals, and never by the numbers."""
+    scores = {"tv": 0.18, "top1": 0.4, "entropy_ratio": 0.8, "nll": 3.0}
+    models = (
+        judged("EmojiGAN", scores),
+        judged("Softmax classifier", scores, tv="worse", top1="level", entropy_ratio="worse", nll="better"),
+        judged("Marginal", scores, tv="better", nll="better"),
     )
-    text = verdict(replace(report(), columns=columns))
-    assert "EmojiGAN is better than the softmax classifier on 0 of 4 metrics, worse on 3;" in text
-    assert "better than the marginal on 2 of 2 metrics, worse on 0." in text
+    text = verdict(replace(report(), models=models))
+    assert "EmojiGAN is better than the softmax classifier on 1 of 4 metrics, worse on 2;" in text
+    assert "better than the marginal on 2 of 2 metrics, worse on 0; else they are level." in text
 
 
 def test_the_page_says_how_the_posts_were_split(html: str):
     assert "Split by post: the same people are in both." in Page(html).text
 
 
-def test_no_value_is_marked_as_best_while_there_are_no_intervals(html: str):
-    assert "<b>" not in html.partition("Fig. 2.")[0]
-    assert "*" not in format_table(report().columns, report().floor)
+def test_better_and_worse_are_told_by_intervals_alone(html: str):
+    before = html.partition("Fig. 2.")[0]
+    assert "<b>" not in before and "*" not in format_tables(report())
+    assert before.count('<small class="better">EmojiGAN better</small>') == len(METRICS)
+    assert before.count('<small class="level">EmojiGAN level</small>') == len(METRICS)
+    assert before.count("<small>[0.090, 0.110]</small>") == len(METRICS)
+    assert Page(html).text.count("the 95 % interval, posts drawn again 1,000 times") == 1
+
+
+def test_reactions_have_a_table_of_their_own(tmp_path: Path):
+    page = Page(write_report(with_reactions(report()), tmp_path).read_text("utf-8"))
+    tuples, reactions = page.text.partition("Fig. 2.")[0].split("Does it know what goes together?")
+    assert "Co-occurrence" not in tuples and "Brier score" in tuples
+    for told in (
+        "Co-occurrence",
+        "what Co-occurrence model is",
+        "Gain over independence",
+        "0.600",
+        "of more.",
+    ):
+        assert told in reactions
+    assert "what Marginal is" in tuples and "what Marginal is" not in reactions
+    assert (
+        "Of whole reactions it is better than the co-occurrence model on 0 of 7 metrics, worse on 7" in tuples
+    )
+    assert "Brier score" not in reactions and "Gain over independence" not in tuples
+
+
+def test_where_no_reaction_has_two_emojis_one_line_says_so(html: str):
+    text = Page(html).text.partition("Does it know what goes together?")[2].partition("Fig. 2.")[0]
+    assert text.split() == report().about_reactions.split()
+    assert report().about_reactions in format_tables(report())
+
+
+def test_a_model_without_reactions_stands_in_the_table_without_scores(tmp_path: Path):
+    shown = with_reactions(report())
+    first, *others = shown.models
+    shown = replace(shown, models=(replace(first, scores={"nll": 0.1}), *others))
+    lines = format_table(table(REACTION_METRICS, shown.models, None)).splitlines()
+    assert lines[0].split() == ["EmojiGAN", "Softmax", "classifier", "Marginal", "Co-occurrence", "model"]
+    assert all(" – " in line for line in lines[1:])
 
 
 def test_the_table_of_the_terminal_is_aligned():
-    columns = [Column("EmojiGAN", "", {"tv": 0.125, "nll": 12.5}), Column("Marginal", "", {"tv": 0.58})]
-    assert format_table(columns, {"tv": 0, "nll": 1.7}).splitlines() == [
-        "                           EmojiGAN  Marginal  Truth itself",
-        "Total variation ↓             0.125     0.580         0.000",
-        "Negative log-likelihood ↓    12.500         –         1.700",
+    models = [
+        judged("EmojiGAN", {"tv": 0.125, "nll": 12.5}),
+        judged("Marginal", {"tv": 0.58}, tv="better"),
     ]
-    assert "Truth" not in format_table(columns, None)
+    assert format_table(table(METRICS, models, {"tv": 0, "nll": 1.7})).splitlines() == [
+        "                           EmojiGAN                        Marginal  Truth itself",
+        "Total variation ↓             0.125    [0.115, 0.135]  0.580 better         0.000",
+        "Negative log-likelihood ↓    12.500  [12.490, 12.510]             –         1.700",
+    ]
+    assert "Truth" not in format_table(table(METRICS, models, None))
+    assert "-0.000" not in format_table(table(METRICS, [judged("EmojiGAN", {"tv": -1e-9})], None))
 
 
 def test_the_tuples_that_no_model_can_get_right_are_told():

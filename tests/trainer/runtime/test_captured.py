@@ -20,7 +20,7 @@ NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 @NEEDS_GPU
 def test_a_captured_function_goes_on_where_it_was():
     total = torch.zeros(3, device="cuda")
-    add = Captured(lambda given: total.add_(given).clone(), torch.cuda.Stream())
+    add = Captured(lambda given: total.add_(given).clone())
     for number in range(1, WARM_UP + 4):
         assert add(torch.ones(3)).tolist() == [number] * 3
 
@@ -28,7 +28,7 @@ def test_a_captured_function_goes_on_where_it_was():
 @NEEDS_GPU
 def test_every_batch_that_is_fed_is_seen_once_in_order():
     numbered = [Batch(torch.full((4, 3, 8, 8), n, dtype=torch.uint8), torch.full((4,), n)) for n in range(60)]
-    see = Captured(lambda images, emoji: images.double().mean() + emoji.sum(), torch.cuda.Stream())
+    see = Captured(lambda images, emoji: images.double().mean() + emoji.sum())
     fed = feed(iter(numbered), torch.device("cuda"))
     seen = [see(batch.images, batch.emoji).item() for batch in islice(fed, 59)]
     assert seen == [5 * n for n in range(59)]
@@ -40,9 +40,9 @@ def without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable], Captu
 
     def capture(function: Callable[..., torch.Tensor]) -> Captured:
         stream: Any = SimpleNamespace(wait_stream=lambda other: None)
-        made = Captured(function, stream)
         graph = SimpleNamespace(replay=lambda: made._output.copy_(function(*made._inputs)))
         for name, fake in {
+            "Stream": lambda: stream,
             "CUDAGraph": lambda: graph,
             "graph": lambda *_, **__: nullcontext(),
             "stream": lambda _: nullcontext(),
@@ -53,6 +53,7 @@ def without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable], Captu
         monkeypatch.setattr(
             torch.Tensor, "cuda", lambda self, **_: self
         )  # as of a tensor that is there already
+        made = Captured(function)
         return made
 
     return capture

@@ -55,11 +55,11 @@ def test_more_than_there_is_is_refused_in_one_line():
 
 @pytest.mark.parametrize("wanted", ["auto", "off"])
 def test_on_a_cpu_they_are_streamed_and_nothing_is_told(split, wanted: str):
-    assert device_cache(config(wanted), split, CPU, tuples=10**9) == (None, "")
+    assert device_cache(config(wanted), split, CPU, units=10**9) == (None, "")
 
 
 def test_on_a_cpu_there_is_room_for_every_image_where_it_is_asked_for(split):
-    pixels, told = device_cache(config("on"), split, CPU, tuples=1)
+    pixels, told = device_cache(config("on"), split, CPU, units=1)
     assert pixels is not None and (pixels.shape, pixels.dtype) == ((9, SIZE, SIZE, 3), torch.uint8)
     assert told.startswith("images kept in memory: ")
 
@@ -75,7 +75,7 @@ def test_on_a_gpu_they_are_kept_where_one_lane_reads_them_all(
     original = torch.empty
     monkeypatch.setattr(torch, "empty", lambda shape, dtype, device: original(shape, dtype=dtype))
     tuples = split.num_tuples - missing
-    pixels, told = device_cache(config("auto", lanes), split, torch.device("cuda"), tuples=tuples)
+    pixels, told = device_cache(config("auto", lanes), split, torch.device("cuda"), units=tuples)
     kept = lanes == 1 and not missing
     assert (pixels is not None) == kept and (told == "images kept on the GPU: 0.0 MiB") == kept
 
@@ -83,4 +83,4 @@ def test_on_a_gpu_they_are_kept_where_one_lane_reads_them_all(
 def test_a_split_larger_than_this_machine_is_refused(split):
     huge = Split(split.folder, replace(split.manifest, image_size=10**6), "train")
     with pytest.raises(InputError, match="the images take"):
-        device_cache(config("on"), huge, CPU, tuples=1)
+        device_cache(config("on"), huge, CPU, units=1)

@@ -21,7 +21,7 @@ from emojigan.datasets.stream.stream import names, stream
 from emojigan.launch.cli import main
 from emojigan.trainer.model.noise import uniform
 from emojigan.trainer.training import step
-from emojigan.trainer.training.guard import SCALE, Guard
+from emojigan.trainer.training.guard import SCALE, Guard, backward
 
 from ...conftest import TINY_NETWORKS
 
@@ -51,11 +51,10 @@ def update(
     change: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> None:
     """One on batch `number`, maybe with changed gradients of the bias."""
-    optimizer.zero_grad()
     images = torch.randn(BATCH, 3, generator=torch.Generator().manual_seed(number))
     losses = weight * network(images)[:, 0]
     hook = network.bias.register_hook(change) if change else None
-    guard.backward(losses, 1)
+    backward([guard], [losses], 1)
     guard.step(torch.tensor(number), losses.detach())
     if hook:
         hook.remove()
@@ -189,7 +188,7 @@ def test_one_bad_sample_is_named_and_its_update_left_out(
     result = train({number})
     assert result.exit_code == 0, result.output
     split = Split(open_folder(str(shards)), read_manifest(open_folder(str(shards))), "train")
-    (name,) = names(split, Order(0, split.tuples, 64), 16, number, [3])
+    (name,) = names(split, Order(0, split.sizes, 64), 16, number, [3])
     told = f"Step 5: 1 update(s) of the {network} left out: not finite in batch {number}, in {name}."
     assert re.sub(r"\s+", " ", result.output).count(told) == 1
     counted = lines(tmp_path / "run", "train/updates_left_out")
@@ -300,7 +299,7 @@ def test_the_names_of_rows_are_those_of_the_samples_in_the_batch(shards: Path, r
     reading.close()
     rows = range(rank * per_rank, (rank + 1) * per_rank)
     for found, name in zip(
-        batch.images, names(split, Order(3, split.tuples, 2, lanes), 16, number, rows), strict=True
+        batch.images, names(split, Order(3, split.sizes, 2, lanes), 16, number, rows), strict=True
     ):
         shard, key = name.split()
         position = [entry.name for entry in split.shards].index(shard)

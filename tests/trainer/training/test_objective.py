@@ -17,7 +17,6 @@ from emojigan.datasets.stream.reader import Batch
 from emojigan.trainer.config import Config, ModelConfig
 from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.model.networks import (
-    ConcatenationCritic,
     Critic,
     FirstConvolution,
     Generator,
@@ -27,11 +26,19 @@ from emojigan.trainer.model.networks import (
 from emojigan.trainer.model.noise import normal, uniform
 from emojigan.trainer.runtime.ranks import start
 from emojigan.trainer.training import step
-from emojigan.trainer.training.objective import CriticLoss, GeneratorLoss, draw_fakes, frozen
+from emojigan.trainer.training.objective import (
+    critic_losses,
+    draw,
+    expected_scores,
+    free_scores,
+    frozen,
+    latent_use,
+    negative_log_likelihood,
+)
 from emojigan.trainer.training.step import Training, build, train_step
 
 CYCLES, BATCH, PENALTY_WEIGHT, NLL_WEIGHT = 10, 16, 10.0, 5.0
-SIZE, VOCABULARY, VECTOR_DIM = 32, 7, 12
+SIZE, VOCABULARY, VECTOR_DIM, SLOTS = 32, 7, 12, 3
 CRITICS, OUTPUTS = ("projection", "concatenation"), ("tied", "free")
 SMOOTH = "smooth"  # a critic that none of the package is: its penalty is by double backward in its head
 
@@ -65,12 +72,13 @@ def make_networks(critic: str, output: str = "tied") -> tuple[Generator, Critic]
 
 
 def critic_batch(batch: int = BATCH) -> tuple[torch.Tensor, ...]:
-    """Images, real, fake, mix."""
+    """Images, real, fake, present, mix: of reactions of one to three emojis, some behind an empty slot."""
     torch.manual_seed(1)
     return (
         torch.rand(batch, 3, SIZE, SIZE) * 2 - 1,
-        torch.randn(batch, VECTOR_DIM),
-        torch.randn(batch, VECTOR_DIM),
+        torch.randn(batch, SLOTS, VECTOR_DIM),
+        torch.randn(batch, SLOTS, VECTOR_DIM),
+        torch.tensor([[1.0, 0, 0], [0, 1, 1], [1, 1, 1]])[torch.arange(batch) % 3],
         torch.rand(batch, 1),
     )
 
@@ -88,11 +96,21 @@ class SmoothCritic(Critic):
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         return self.from_image(self.trunk(images))
 
-    def score(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        return self.output(nn.functional.silu(embedded + self.from_vector(vectors))).squeeze(-1)
+    def score(self, embedded: torch.Tensor, vectors: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        hidden = nn.functional.silu(embedded[:, None] + self.from_vector(vectors))
+        return self.output((hidden * present[..., None]).sum(dim=1)).squeeze(-1)
 
-    def score_all(self, embedded: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        return self.score(embedded[:, None], vectors[None])
+    def score_all(
+        self, embedded: torch.Tensor, candidates: torch.Tensor, others: torch.Tensor, present: torch.Tensor
+    ) -> torch.Tensor:
+        scores = [self.score(embedded, with_first(others, each), present) for each in candidates]
+        return torch.stack(scores, dim=1)
+
+
+def with_first(reactions: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+    """The same reactions, [batch, slots, vector_dim], with a vector in the first slot."""
+    first = vector.expand(len(reactions), 1, -1)
+    return torch.cat([first, reactions[:, 1:]], dim=1)
 
 
 # The plain loop: every forward goes through the whole network, nothing is shared, Adam is written out.
@@ -106,25 +124,39 @@ def plain_trunk(trunk: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return leaky_relu(linear(images.flatten(1), p["project.weight"], p["project.bias"]), 0.2)
 
 
-def plain_score(critic: nn.Module, images: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """D(x | y), [batch]."""
+def plain_score(
+    critic: nn.Module, images: torch.Tensor, vectors: torch.Tensor, present: torch.Tensor
+) -> torch.Tensor:
+    """D(S | y), [batch]; emoji by emoji."""
     p = dict(critic.named_parameters())
     features = plain_trunk(critic.get_submodule("trunk"), images)
-    if isinstance(critic, SmoothCritic):
-        joined = linear(features, p["from_image.weight"], p["from_image.bias"])
-        joined = joined + linear(vectors, p["from_vector.weight"], p["from_vector.bias"])
-        return linear(joined * torch.sigmoid(joined), p["output.weight"], p["output.bias"])[:, 0]
-    if "from_image.weight" in p:
-        joined = torch.cat([features, vectors], dim=1)
-        weight = torch.cat([p["from_image.weight"], p["from_vector.weight"]], dim=1)
-        hidden = leaky_relu(linear(joined, weight, p["from_image.bias"]), 0.2)
-        hidden = leaky_relu(linear(hidden, p["hidden.1.weight"], p["hidden.1.bias"]), 0.2)
-        return linear(hidden, p["output.weight"], p["output.bias"])[:, 0]
-    hidden = leaky_relu(linear(vectors, p["hidden.0.weight"], p["hidden.0.bias"]), 0.2)
-    hidden = leaky_relu(linear(hidden, p["hidden.2.weight"], p["hidden.2.bias"]), 0.2)
-    condition = linear(features, p["condition.weight"], p["condition.bias"])
-    unconditional = linear(hidden, p["output.weight"], p["output.bias"])[:, 0]
-    return unconditional + (condition * hidden).sum(1) / math.sqrt(hidden.shape[1])
+    scores = []
+    for image, reaction, there in zip(features, vectors, present, strict=True):
+        emojis = [vector for vector, is_there in zip(reaction, there, strict=True) if is_there]
+        root = math.sqrt(max(len(emojis), 1))
+        if isinstance(critic, SmoothCritic):
+            joined = linear(image, p["from_image.weight"], p["from_image.bias"])
+            hidden = torch.zeros_like(joined)
+            for vector in emojis:
+                before = joined + linear(vector, p["from_vector.weight"], p["from_vector.bias"])
+                hidden = hidden + before * torch.sigmoid(before)
+            scores.append(linear(hidden, p["output.weight"], p["output.bias"])[0])
+            continue
+        pooled = torch.zeros_like(p["second.bias"])
+        for vector in emojis:
+            if "from_image.weight" in p:
+                weight = torch.cat([p["from_image.weight"], p["from_vector.weight"]], dim=1)
+                before = linear(torch.cat([image, vector]), weight, p["from_image.bias"])
+            else:
+                before = linear(vector, p["from_vector.weight"], p["from_vector.bias"])
+            pooled = pooled + linear(leaky_relu(before, 0.2), p["second.weight"], p["second.bias"]) / root
+        hidden = leaky_relu(pooled, 0.2)
+        score = linear(hidden, p["output.weight"], p["output.bias"])[0]
+        if "condition.weight" in p:
+            condition = linear(image, p["condition.weight"], p["condition.bias"])
+            score = score + (condition * hidden).sum() / math.sqrt(len(hidden))
+        scores.append(score)
+    return torch.stack(scores)
 
 
 def plain_generate(generator: Generator, images: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
@@ -140,12 +172,33 @@ def plain_probabilities(generator: Generator, output: torch.Tensor) -> torch.Ten
 
 
 def plain_penalty(
-    critic: nn.Module, images: torch.Tensor, real: torch.Tensor, fake: torch.Tensor, mix: torch.Tensor
+    critic: nn.Module,
+    images: torch.Tensor,
+    real: torch.Tensor,
+    fake: torch.Tensor,
+    present: torch.Tensor,
+    mix: torch.Tensor,
 ) -> torch.Tensor:
-    between = (mix * real + (1 - mix) * fake).detach().requires_grad_()
-    scores = plain_score(critic, images, between)
+    between = (mix[..., None] * real + (1 - mix[..., None]) * fake).detach().requires_grad_()
+    scores = plain_score(critic, images, between, present)
     (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
-    return ((gradient**2).sum(dim=1).sqrt() - 1) ** 2
+    return ((gradient**2).sum(dim=(1, 2)).sqrt() - 1) ** 2
+
+
+def plain_nll(
+    qs: list[torch.Tensor], emoji: torch.Tensor, present: torch.Tensor, weight: torch.Tensor
+) -> torch.Tensor:
+    """The likelihood term of a batch; `qs` are [batch, V], of one latent each."""
+    total = torch.zeros(())
+    for row, (emojis, there) in enumerate(zip(emoji, present, strict=True)):
+        likelihood = torch.zeros(())
+        for q in qs:
+            product = torch.ones(())
+            for each, is_there in zip(emojis, there, strict=True):
+                product = product * q[row, each] if is_there else product
+            likelihood = likelihood + product / len(qs)
+        total = total - NLL_WEIGHT * weight[row] * likelihood.log()
+    return total / len(emoji)
 
 
 class PlainAdam:
@@ -177,58 +230,81 @@ def plain_training(training: Training, batches: list[Batch]) -> tuple[nn.Module,
         PlainAdam(module, settings.learning_rate, settings.beta1, settings.beta2)
         for module in (critic, generator)
     ]
+    dim, of_all = config.model.latent_dim, config.objective.nll_batches == "all"
     for number, batch in enumerate(batches):
         images = batch.images.double() / 127.5 - 1
-        weight, emoji = inputs.tuple_weights[batch.emoji], inputs.ids[batch.emoji]
-        place = torch.tensor([number, 0])
-        drawn = uniform(settings.seed, place, BATCH, 7 + config.model.latent_dim)
-        latent, pick, mix = normal(drawn[:, 7:]), drawn[:, 5], drawn[:, 6:7]
-        output = plain_generate(generator, images, latent)
-        if number % 6 < 5:
-            if config.model.output == "tied":
-                cumulative = plain_probabilities(generator, output).cumsum(1)
-                drawn = [
-                    next(e for e in range(len(vectors)) if cumulative[row, e] > pick[row])
-                    for row in range(BATCH)
-                ]
-                fake = vectors[drawn]
-            else:
-                fake = output.detach()
-            penalty = plain_penalty(critic, images, vectors[emoji], fake, mix)
-            difference = plain_score(critic, images, fake) - plain_score(critic, images, vectors[emoji])
+        emoji = batch.emoji.view(BATCH, -1)
+        slots, of_critic = emoji.shape[1], number % 6 < 5
+        ids = torch.tensor([[inputs.ids[each] if each >= 0 else -1 for each in row] for row in emoji])
+        weights = [
+            [inputs.tuple_weights[each].item() for each, known in zip(*pair, strict=True) if known >= 0]
+            for pair in zip(emoji, ids, strict=True)
+        ]
+        weight = torch.tensor([sum(each) / max(len(each), 1) for each in weights])
+        known = [[each for each in row if each >= 0] for row in ids.tolist()]
+        ids = torch.tensor([row + [0] * (slots - len(row)) for row in known])
+        present = torch.tensor([[1.0] * len(row) + [0.0] * (slots - len(row)) for row in known])
+        latents = 1 if of_critic and not of_all else config.objective.latents
+        place, even = torch.tensor([number, 0]), latents * dim + latents * dim % 2
+        noise = uniform(settings.seed, place, BATCH, 7 + slots + even)
+        z = normal(noise[:, 6 + slots : -1])[:, : latents * dim].reshape(BATCH, latents, dim)
+        pick, mix = noise[:, 5 : 5 + slots], noise[:, 5 + slots : 6 + slots]
+        output = plain_generate(generator, images, z[:, 0])
+        fake, qs = output.detach()[:, None], []
+        if config.model.output == "tied":
+            qs = [
+                plain_probabilities(generator, plain_generate(generator, images, z[:, k]))
+                for k in range(latents)
+            ]
+            cumulative = qs[0].detach().cumsum(1)
+            drawn = [
+                [next(e for e in range(len(vectors)) if cumulative[row, e] > u) for u in pick[row]]
+                for row in range(BATCH)
+            ]
+            fake = vectors[torch.tensor(drawn)]
+        if of_critic:
+            real = vectors[ids]
+            penalty = plain_penalty(critic, images, real, fake, present, mix)
+            difference = plain_score(critic, images, fake, present) - plain_score(
+                critic, images, real, present
+            )
             adams[0].step((weight * (difference + PENALTY_WEIGHT * penalty)).sum() / BATCH)
+            if of_all:
+                adams[1].step(plain_nll(qs, ids, present, weight))
+        elif config.model.output == "tied":
+            scores = [plain_score(critic, images, with_first(fake, v), present) for v in vectors]
+            score = present.sum(dim=1) * (qs[0] * torch.stack(scores, dim=1).detach()).sum(dim=1)
+            adams[1].step(plain_nll(qs, ids, present, weight) - (weight * score).sum() / BATCH)
         else:
-            if config.model.output == "tied":
-                q = plain_probabilities(generator, output)
-                scores = torch.stack(
-                    [plain_score(critic, images, v.expand(BATCH, -1)) for v in vectors], dim=1
-                )
-                score = (q * scores).sum(dim=1)
-                loss = -NLL_WEIGHT * q[torch.arange(BATCH), emoji].log() - score
-            else:
-                loss = -plain_score(critic, images, output)
-            adams[1].step((weight * loss).sum() / BATCH)
+            score = plain_score(critic, images, output[:, None], present)
+            adams[1].step(-(weight * score).sum() / BATCH)
     return critic, generator
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("critic", [*CRITICS, SMOOTH])
-@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("kind", [*OUTPUTS, "reaction"])
 def test_ten_cycles_end_at_the_parameters_of_the_plain_three_forward_loop(
-    critic: str, output: str, shards: Path, vectors_file: Path, monkeypatch: pytest.MonkeyPatch
+    critic: str, kind: str, shards: Path, vectors_file: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    output, of_reactions = "free" if kind == "free" else "tied", {"latents": 3, "nll_batches": "all"}
     if critic == SMOOTH:
         monkeypatch.setattr(step, "make_critic", SmoothCritic)
         critic = CRITICS[0]
     config = Config.model_validate(
         {
-            "data": {"batch_size": BATCH, "augment": False},
+            "data": {
+                "batch_size": BATCH,
+                "augment": False,
+                "unit": "reaction" if kind == "reaction" else "tuple",
+            },
             "model": model(critic, output).model_dump(),
             "objective": {
                 "penalty_weight": PENALTY_WEIGHT,
                 "nll_weight": NLL_WEIGHT if output == "tied" else 0,
                 "weights": "exponential",
                 "k": 3,
+                **(of_reactions if kind == "reaction" else {}),
             },
             "optimizer": {"final_learning_rate": 1},
             "run": {"precision": "float32"},
@@ -239,7 +315,9 @@ def test_ten_cycles_end_at_the_parameters_of_the_plain_three_forward_loop(
     for module in (training.critic, training.generator):
         module.double()
     torch.manual_seed(0)
-    batches = [random_batch(inputs.train.manifest.image_size, len(inputs.ids)) for _ in range(6 * CYCLES)]
+    slots = SLOTS if kind == "reaction" else None
+    size = inputs.train.manifest.image_size
+    batches = [random_batch(size, len(inputs.ids), slots) for _ in range(6 * CYCLES)]
     plain = plain_training(training, batches)
     begun = copy.deepcopy((training.critic, training.generator))
 
@@ -290,9 +368,14 @@ def test_ten_compiled_cycles_end_where_ten_others_do(critic: str, shards: Path, 
         assert (ends[1][name] - expected).abs().max() <= 1e-10, name
 
 
-def random_batch(size: int, vocabulary: int) -> Batch:
+def random_batch(size: int, vocabulary: int, slots: int | None = None) -> Batch:
+    """Of tuples, or of reactions with up to so many emojis."""
     images = torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8)
-    return Batch(images, torch.randint(0, vocabulary, (BATCH,)))
+    if slots is None:
+        return Batch(images, torch.randint(0, vocabulary, (BATCH,)))
+    emoji = torch.randint(0, vocabulary, (BATCH, slots))
+    number = torch.randint(0, slots + 1, (BATCH, 1))  # one without any keeps its place
+    return Batch(images, torch.where(torch.arange(slots) < number, emoji, -1))
 
 
 @pytest.mark.usefixtures("float64")
@@ -326,12 +409,12 @@ def central_difference(function: Callable[[], torch.Tensor], number: torch.Tenso
 @pytest.mark.parametrize("kind", CRITICS)
 def test_the_gradient_in_closed_form_is_that_of_autograd_and_so_are_its_derivatives(kind: str):
     _, critic = make_networks(kind)
-    images, real, fake, mix = critic_batch()
-    between, weight = mix * real + (1 - mix) * fake, torch.rand(BATCH, VECTOR_DIM)
+    images, between, _, present, _ = critic_batch()
+    weight = torch.rand(BATCH, SLOTS, VECTOR_DIM)
     found = []
     for gradient in (critic.gradient, partial(Critic.gradient, critic)):
         critic.zero_grad()
-        value = gradient(critic.embed(images), between)
+        value = gradient(critic.embed(images), between, present)
         (weight * value.square()).sum().backward()
         slopes = {name: p.grad for name, p in critic.named_parameters() if p.grad is not None}
         found.append({"value": value.detach(), **slopes})
@@ -346,23 +429,26 @@ def test_the_gradient_in_closed_form_is_that_of_autograd_and_so_are_its_derivati
 @pytest.mark.parametrize("kind", CRITICS)
 def test_penalty_is_that_of_finite_differences(kind: str):
     _, critic = make_networks(kind)
-    images, real, fake, mix = critic_batch(batch=3)
-    between = mix * real + (1 - mix) * fake
-    slope = central_difference(lambda: critic.score(critic.embed(images), between).sum(), between)
-    _, (_, penalty) = CriticLoss(critic, PENALTY_WEIGHT)(images, real, fake, mix, torch.ones(3))
-    assert penalty.item() == pytest.approx(((slope.norm(dim=1) - 1) ** 2).mean().item(), rel=1e-7)
+    images, real, fake, present, mix = critic_batch(batch=3)
+    between = mix[..., None] * real + (1 - mix[..., None]) * fake
+    slope = central_difference(lambda: critic.score(critic.embed(images), between, present).sum(), between)
+    _, (_, penalty) = critic_losses(critic, images, real, fake, present, mix, PENALTY_WEIGHT)
+    assert penalty.item() == pytest.approx(((slope.norm(dim=(1, 2)) - 1) ** 2).mean().item(), rel=1e-7)
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("kind", CRITICS)
 def test_gradient_of_the_critic_loss_is_that_of_finite_differences(kind: str):
     _, critic = make_networks(kind)
-    loss, batch = CriticLoss(critic, PENALTY_WEIGHT), critic_batch(batch=3)
-    weight = torch.tensor([0.2, 1.0, 1.8])
-    loss(*batch, weight)[0].backward()
-    for name in ("trunk.project.bias", "hidden.2.bias" if kind == "projection" else "hidden.1.bias"):
+    batch, weight = critic_batch(batch=3), torch.tensor([0.2, 1.0, 1.8])
+
+    def loss() -> torch.Tensor:
+        return (weight * critic_losses(critic, *batch, PENALTY_WEIGHT)[0]).mean()
+
+    loss().backward()
+    for name in ("trunk.project.bias", "second.bias"):
         parameter = critic.get_parameter(name)
-        slope = central_difference(lambda: loss(*batch, weight)[0], parameter)
+        slope = central_difference(loss, parameter)
         assert parameter.grad is not None and parameter.grad.abs().max() > 0
         assert torch.allclose(parameter.grad, slope, rtol=1e-6, atol=1e-8), name
 
@@ -371,129 +457,135 @@ def test_gradient_of_the_critic_loss_is_that_of_finite_differences(kind: str):
 def test_zero_gradient_by_the_vector_gives_no_nan(kind: str):
     _, critic = make_networks(kind)
     with torch.no_grad():
-        critic.get_parameter("hidden.0.weight" if kind == "projection" else "from_vector.weight").zero_()
-    loss, (_, penalty) = CriticLoss(critic, PENALTY_WEIGHT)(*critic_batch(), torch.ones(BATCH))
-    loss.backward()
+        critic.get_parameter("from_vector.weight").zero_()
+    losses, (_, penalty) = critic_losses(critic, *critic_batch(), PENALTY_WEIGHT)
+    losses.mean().backward()
     assert penalty == 1  # (0 - 1)²
     assert all(p.grad is not None and p.grad.isfinite().all() for p in critic.parameters())
 
 
 @pytest.mark.parametrize("kind", CRITICS)
-def test_critic_loss_with_weights_of_one_is_the_unweighted_one(kind: str):
-    _, critic = make_networks(kind)
-    loss, (wasserstein, penalty) = CriticLoss(critic, PENALTY_WEIGHT)(*critic_batch(), torch.ones(BATCH))
-    assert loss.item() == pytest.approx((PENALTY_WEIGHT * penalty - wasserstein).item(), rel=1e-6)
-
-
-@pytest.mark.parametrize("output", OUTPUTS)
-def test_generator_loss_with_weights_of_one_is_the_unweighted_one(output: str):
-    generator, critic = make_networks("projection", output)
-    images, *_ = critic_batch()
-    emoji, latent = torch.arange(BATCH) % VOCABULARY, torch.randn(BATCH, 4)
-    generator_loss = GeneratorLoss(generator, output == "tied", NLL_WEIGHT)
-    loss, (score, nll, _) = generator_loss(critic, images, emoji, latent, torch.ones(BATCH))
-    assert loss.item() == pytest.approx((NLL_WEIGHT * nll - score).item(), rel=1e-6)
-
-
-def test_a_sample_of_weight_zero_does_not_count():
-    _, critic = make_networks("projection")
-    images, real, fake, mix = critic_batch()
-    weight = torch.ones(BATCH)
-    weight[0] = 0
-    loss = CriticLoss(critic, PENALTY_WEIGHT)
-    before = loss(images, real, fake, mix, weight)[0]
-    real[0] += 1
-    assert loss(images, real, fake, mix, weight)[0] == before
+def test_what_is_in_an_empty_slot_does_not_matter(kind: str):
+    generator, critic = make_networks(kind)
+    images, real, fake, present, mix = critic_batch()
+    others = [torch.where(present[..., None] > 0, each, torch.randn_like(each)) for each in (real, fake)]
+    before, after = (
+        critic_losses(critic, images, *pair, present, mix, PENALTY_WEIGHT)[0]
+        for pair in ((real, fake), others)
+    )
+    assert torch.equal(before, after)
+    q = generator.log_probabilities(generator(images, torch.randn(BATCH, 4)))[:, None]
+    emoji = torch.randint(0, VOCABULARY, (BATCH, SLOTS))
+    other = torch.where(present > 0, emoji, torch.randint(0, VOCABULARY, (BATCH, SLOTS)))
+    nll, same = (negative_log_likelihood(q, each, present) for each in (emoji, other))
+    assert torch.equal(nll, same)
 
 
 @pytest.mark.parametrize("kind", CRITICS)
-def test_exact_expectation_is_the_mean_of_sampled_scores(kind: str):
-    generator, critic = make_networks(kind)
-    generator.output.weight.data *= 20  # far from uniform
-    image, latent, draws = torch.rand(1, 3, SIZE, SIZE), torch.randn(1, 4), 5000
-    loss = GeneratorLoss(generator, True, 0.0)
-    _, (expected, *_) = loss(critic, image, torch.zeros(1, dtype=torch.int64), latent, torch.ones(1))
-    drawn = draw(generator, image, latent, draws)
-    scores = critic.score(critic.embed(image), drawn).detach()
-    assert scores.std() > 0
-    assert abs(scores.mean() - expected) < 4 * scores.std() / math.sqrt(draws)
+def test_the_order_of_the_emojis_does_not_matter_but_their_number_does(kind: str):
+    _, critic = make_networks(kind)
+    images, real, _, present, _ = critic_batch()
+    embedded = critic.embed(images)
+    score = critic.score(embedded, real, present)
+    assert torch.allclose(critic.score(embedded, real.flip(1), present.flip(1)), score, atol=1e-6)
+    double, there = real.repeat(1, 2, 1), present.repeat(1, 2)
+    assert (critic.score(embedded, double, there) - score).abs().min() > 1e-5
 
 
-def draw(generator: Generator, image: torch.Tensor, latent: torch.Tensor, draws: int) -> torch.Tensor:
+def small_vocabulary(kind: str) -> tuple[torch.Tensor, Critic, torch.Tensor, torch.Tensor]:
+    """An image, a critic, vectors of 4 emojis and log q [1, 4], far from uniform; in float64."""
+    _, critic = make_networks(kind)
     torch.manual_seed(2)
-    images, latents = image.expand(draws, -1, -1, -1), latent.expand(draws, -1)
-    return draw_fakes(generator, True, images, latents, torch.rand(draws))
+    image, vectors = torch.rand(1, 3, SIZE, SIZE), torch.randn(4, VECTOR_DIM)
+    return image, critic, vectors, (2 * torch.randn(1, 4)).log_softmax(dim=1).requires_grad_()
 
 
-def test_fakes_are_drawn_from_q():
-    generator, _ = make_networks("projection")
-    generator.output.weight.data *= 20
-    image, latent, draws = torch.rand(1, 3, SIZE, SIZE), torch.randn(1, 4), 5000
-    q = generator.log_probabilities(generator(image, latent)).exp()[0].detach()
-    drawn = draw(generator, image, latent, draws)
-    counts = (drawn[:, None] == generator.vectors).all(dim=2).sum(dim=0)
-    assert counts.sum() == draws
-    statistic = ((counts - draws * q) ** 2 / (draws * q)).sum()
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("kind", CRITICS)
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_the_expectation_over_one_slot_has_the_gradient_of_that_over_all(kind: str, number: int):
+    """Against the enumeration of all reactions: n Σ_e ∇q(e) D(e, the others as drawn) is unbiased."""
+    image, critic, vectors, log_q = small_vocabulary(kind)
+    every = torch.cartesian_prod(*[torch.arange(4)] * number).view(-1, number)
+    images, present = image.expand(len(every), -1, -1, -1), torch.ones(every.shape)
+    scores = critic.score(critic.embed(images), vectors[every], present).detach()
+    probability = log_q[0][every].sum(dim=1).exp()
+    expected = (probability * scores).sum()
+    (whole,) = torch.autograd.grad(expected, log_q)
+    found = expected_scores(critic, images, log_q.expand(len(every), -1), vectors, every, present)
+    value = (probability.detach() * found).sum()
+    (of_one,) = torch.autograd.grad(number * value, log_q)
+    q = log_q.detach().exp()  # along which all of q grows, which a sum of 1 does not let it
+    project = [each - q * each.sum() for each in (whole, of_one)]
+    assert torch.allclose(*project, rtol=1e-10, atol=1e-12)
+    assert torch.allclose(value, expected) and whole.abs().max() > 1e-3
+
+
+def test_emojis_are_drawn_from_q():
+    torch.manual_seed(0)
+    log_q = (3 * torch.randn(1, VOCABULARY)).log_softmax(dim=1)
+    drawn = draw(log_q, torch.rand(1, 5000))
+    counts = torch.bincount(drawn[0], minlength=VOCABULARY)
+    statistic = ((counts - 5000 * log_q[0].exp()) ** 2 / (5000 * log_q[0].exp())).sum()
     assert chi2.sf(statistic.item(), VOCABULARY - 1) > 0.001
 
 
 def test_the_largest_uniform_number_draws_an_emoji_of_the_vocabulary():
-    generator, _ = make_networks("projection")
-    images, latent = torch.rand(500, 3, SIZE, SIZE), torch.randn(500, 4)
-    drawn = draw_fakes(generator, True, images, latent, torch.full((500,), 1 - 2**-24))
-    assert (drawn[:, None] == generator.vectors).all(dim=2).any(dim=1).all()
+    log_q = torch.randn(500, VOCABULARY).log_softmax(dim=1)
+    assert draw(log_q, torch.full((500, 1), 1 - 2**-24)).max() < VOCABULARY
 
 
-def test_an_emoji_of_probability_zero_is_never_drawn(monkeypatch: pytest.MonkeyPatch):
-    generator, _ = make_networks("projection")
+def test_an_emoji_of_probability_zero_is_never_drawn():
     q = torch.zeros(2, VOCABULARY)
     q[:, 3] = 1
-    monkeypatch.setattr(generator, "log_probabilities", lambda output: q.log())
-    images, latent = torch.rand(2, 3, SIZE, SIZE), torch.randn(2, 4)
-    drawn = draw_fakes(generator, True, images, latent, torch.tensor([0, 1 - 2**-24]))
-    assert torch.equal(drawn, generator.vectors[[3, 3]])
+    assert draw(q.log(), torch.tensor([[0], [1 - 2**-24]])).tolist() == [[3], [3]]
 
 
-def test_free_fakes_are_what_the_generator_says():
-    generator, _ = make_networks("projection", "free")
-    images, latent = torch.rand(3, 3, SIZE, SIZE), torch.randn(3, 4)
-    fakes = draw_fakes(generator, False, images, latent, torch.rand(3))
-    assert torch.equal(fakes, generator(images, latent))
-    assert not fakes.requires_grad
+@pytest.mark.usefixtures("float64")
+def test_the_likelihood_is_the_mean_over_latents_of_products():
+    torch.manual_seed(0)
+    log_q = torch.randn(1, 5, VOCABULARY).log_softmax(dim=2)
+    emoji, present = torch.tensor([[2, 4, 4]]), torch.tensor([[1.0, 0, 1]])
+    expected = -(log_q[0, :, 2].exp() * log_q[0, :, 4].exp()).mean().log()
+    assert torch.allclose(negative_log_likelihood(log_q, emoji, present), expected)
+    assert negative_log_likelihood(log_q, emoji, torch.zeros(1, 3)).abs() < 1e-12
+
+
+def test_the_use_of_a_latent_is_0_where_it_is_ignored_and_its_entropy_where_it_decides_all():
+    ignored = torch.randn(3, 1, VOCABULARY).log_softmax(dim=2).expand(-1, 4, -1)
+    assert latent_use(ignored).abs() < 1e-6
+    decides = torch.log(torch.eye(VOCABULARY)[None, :4].clamp(min=1e-30))
+    assert latent_use(decides).item() == pytest.approx(math.log(4), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", CRITICS)
-def test_score_all_is_the_score_of_every_pair(kind: str):
+def test_score_all_is_the_score_of_every_reaction(kind: str):
     generator, critic = make_networks(kind)
-    embedded = critic.embed(torch.rand(5, 3, SIZE, SIZE))
-    pairs = [
-        critic.score(embedded[i : i + 1], v[None]) for i in range(len(embedded)) for v in generator.vectors
-    ]
-    everything = critic.score_all(embedded, generator.vectors)
-    assert torch.allclose(everything, torch.cat(pairs).reshape(5, VOCABULARY), atol=1e-6)
+    images, others, _, present, _ = critic_batch(batch=5)
+    embedded = critic.embed(images)
+    for slots in (1, SLOTS):
+        rest = others[:, :slots], present[:, :slots]
+        expected = [critic.score(embedded, with_first(rest[0], v), rest[1]) for v in generator.vectors]
+        here = rest[1][:, 0] > 0  # with an emoji in the first slot, which can be another
+        found = critic.score_all(embedded, generator.vectors, *rest)[here]
+        assert torch.allclose(found, torch.stack(expected, dim=1)[here], atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", CRITICS)
 def test_gradient_by_the_vector_differs_between_images(kind: str):
     _, critic = make_networks(kind)
-    vectors = torch.randn(1, VECTOR_DIM).expand(2, -1).clone().requires_grad_()
-    scores = critic.score(critic.embed(100 * torch.randn(2, 3, SIZE, SIZE)), vectors)
+    vectors = torch.randn(1, 1, VECTOR_DIM).expand(2, -1, -1).clone().requires_grad_()
+    embedded = critic.embed(100 * torch.randn(2, 3, SIZE, SIZE))
+    scores = critic.score(embedded, vectors, torch.ones(2, 1))
     (gradient,) = torch.autograd.grad(scores.sum(), vectors)
     assert (gradient[0] - gradient[1]).abs().max() > 1e-3 * gradient.abs().max()
-
-
-def test_the_layer_after_the_join_of_the_concatenation_critic_is_not_linear():
-    _, critic = make_networks("concatenation")
-    assert isinstance(critic, ConcatenationCritic)
-    assert isinstance(critic.hidden[0], nn.LeakyReLU)
 
 
 def test_the_generator_loss_leaves_no_gradients_in_a_frozen_critic():
     generator, critic = make_networks("projection", "free")
     images, *_ = critic_batch()
-    emoji, latent = torch.zeros(BATCH, dtype=torch.int64), torch.randn(BATCH, 4)
     with frozen(critic):
-        loss, _ = GeneratorLoss(generator, False, 0.0)(critic, images, emoji, latent, torch.ones(BATCH))
-        loss.backward()
+        output = generator(images, torch.randn(BATCH, 4))[:, None]
+        free_scores(critic, images, output, torch.ones(BATCH, 1)).sum().backward()
     assert all(p.grad is None and p.requires_grad for p in critic.parameters())
     assert all(p.grad is not None for p in generator.parameters())

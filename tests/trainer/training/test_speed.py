@@ -80,6 +80,7 @@ def meter(
     config = Config.model_validate({"data": {"batch_size": 100}, "optimizer": {"num_critic_steps": 2}})
     training: Any = SimpleNamespace(
         config=config,
+        inputs=SimpleNamespace(train=SimpleNamespace(num_tuples=500, num_units=500)),
         accelerator=SimpleNamespace(device=CPU, gather=lambda mine: mine if of_ranks is None else of_ranks),
     )
     return Meter(training, waited, 70, clock)
