@@ -84,14 +84,14 @@ def choose(snapshot: Snapshot, inputs: Inputs) -> int | None:
     if held_out is None:
         return None
     row = {emoji: number for number, emoji in enumerate(snapshot.facts.vocabulary)}
-    said: dict[int, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))  # image → reaction → emojis
+    said: dict[int, dict[int, dict[int, None]]] = defaultdict(lambda: defaultdict(dict))  # of image, reaction
     for image, reaction, emoji in zip(held_out.image, held_out.reaction, held_out.emojis, strict=True):
         if emoji in row:
-            said[image][reaction].add(row[emoji])
+            said[image][reaction][row[emoji]] = None  # a set that keeps the order
     several = {
         image: found
         for image, reactions in said.items()
-        if (found := [sorted(emojis) for emojis in reactions.values() if len(emojis) > 1])
+        if (found := [[*emojis] for emojis in reactions.values() if len(emojis) > 1])
     }
     images = [*several][:CHOOSING]
     if not images:

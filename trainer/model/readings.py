@@ -8,6 +8,7 @@ How many groups there are is decided on held-out posts, once for a snapshot: `su
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ LATENTS = 128  # of a picture, to group
 MOST = 6  # readings of a picture
 SAME = 0.05  # Jensen–Shannon divergence in nats: distributions that are nearer say the same
 SHARES = 0.2  # a share of 128 random latents is off by less than half of that, as a rule
-NEXT_TO_NOTHING = 0.02  # nats a reaction
+NEXT_TO_NOTHING = 0.03  # nats: a reaction is likelier by 3 %
 LEAST = 1e-9  # probability: an emoji that rounding took from a latent must not cost infinity
 CHUNK = 16  # pictures at a time, of so many latents: these are large
 
@@ -53,27 +54,21 @@ def latents_of(snapshot: Snapshot, images: torch.Tensor, *, number: int, seed: i
             yield _mixture(joint / joint.sum())
 
 
-def log_probability(mixture: Mixture, reaction: Sequence[int]) -> float:
-    """log Σ_k share_k Π_i p_k(e_i), of the rows of distinct emojis in the vocabulary."""
-    return float(np.logaddexp.reduce(_log_joint(mixture, reaction)))
-
-
 def completion(mixture: Mixture, given: Sequence[int]) -> np.ndarray:
     """p(another emoji | image, those that are given), float64 [V]; 0 for the given ones.
 
     Σ_k p(k | given) p_k(e), where p(k | given) ∝ share_k Π_i p_k(e_i). An emoji at least must be left.
     """
-    joint = _log_joint(mixture, given)
-    posterior = np.exp(joint - np.logaddexp.reduce(joint))
-    p = posterior @ np.maximum(mixture.p, LEAST)
-    p[list(given)] = 0
-    return p / p.sum()
+    p = np.maximum(mixture.p, LEAST)
+    joint = np.log(mixture.share) + np.log(p[:, list(given)]).sum(axis=1)
+    following = np.exp(joint - joint.max()) @ p
+    following[list(given)] = 0
+    return following / following.sum()
 
 
-def _log_joint(mixture: Mixture, emojis: Sequence[int]) -> np.ndarray:
-    """log share_k Π_i p_k(e_i), float64 [K]"""
-    p = np.maximum(mixture.p[:, list(emojis)], LEAST)
-    return np.log(np.maximum(mixture.share, LEAST)) + np.log(p).sum(axis=1)
+def log_probability(mixture: Mixture, reaction: Sequence[int]) -> float:
+    """log p(reaction | image) of distinct emojis in their order, each a completion of those before it."""
+    return sum(log(completion(mixture, reaction[:place])[emoji]) for place, emoji in enumerate(reaction))
 
 
 def coarser(mixture: Mixture, most: int) -> Iterator[Mixture]:

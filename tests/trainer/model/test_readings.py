@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -135,10 +136,28 @@ def test_coarser_mixtures_say_the_same_of_single_emojis_and_ever_less_of_pairs(m
 
 
 @settings(deadline=None)
-@given(mixtures(), st.lists(st.integers(0, 4), min_size=1, max_size=3, unique=True))
+@given(mixtures(), st.lists(st.integers(0, 4), max_size=3, unique=True))
 def test_completion_is_that_of_all_reactions_with_one_emoji_more(mixture: Mixture, said: list[int]):
-    more = [0.0 if emoji in said else np.exp(log_probability(mixture, [*said, emoji])) for emoji in range(5)]
-    np.testing.assert_allclose(completion(mixture, said), more / np.sum(more), atol=1e-9)
+    more = [
+        0.0 if emoji in said else mixture.share @ mixture.p[:, [*said, emoji]].prod(axis=1)
+        for emoji in range(5)
+    ]
+    np.testing.assert_allclose(completion(mixture, said), more / np.sum(more), atol=1e-7)
+
+
+@settings(deadline=None)
+@given(mixtures(), st.integers(1, 3))
+def test_the_probabilities_of_all_reactions_of_a_size_sum_to_one(mixture: Mixture, size: int):
+    total = sum(np.exp(log_probability(mixture, each)) for each in permutations(range(5), size))
+    assert total == pytest.approx(1)
+
+
+def test_whoever_knows_the_moods_finds_reactions_likelier_than_whoever_does_not():
+    known = table(MOODS)
+    alone = Mixture(np.ones(1), known.share[None] @ known.p)
+    reaction = [EMOJIS.index(emoji) for emoji in "😂💀"]
+    assert log_probability(known, reaction[:1]) == pytest.approx(log_probability(alone, reaction[:1]))
+    assert log_probability(known, reaction) > log_probability(alone, reaction) + 0.5
 
 
 def test_what_goes_with_an_emoji_is_of_its_mood():
