@@ -5,9 +5,10 @@ the val split, like the GAN's snapshots. It is trained once for a run and kept i
 says of single emojis is carried on to whole reactions by how often emojis come together, whatever the image.
 """
 
+import copy
 import json
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from ...datasets.work.progress import progress
 from ..config import Config
 from ..inputs import Inputs
 from ..model.augment import augment, normalise
+from ..model.average import move_average
 from ..model.networks import Classifier
 from ..model.noise import initial_weights, uniform
 from ..model.tensors import read_tensors, write_tensors
@@ -31,7 +33,7 @@ from .metrics import Floats
 from .reactions import Answers, Posted, ReactionValues, joined, likelihoods, values
 
 LEARNING_RATE = 1e-3
-LOOKS = 10  # times that the classifier is scored on the val split, to keep the best
+LOOKS = 10  # times, at least, that the classifier is scored on the val split, to keep the best
 CHUNK = 256  # images asked about at a time
 SMOOTHING = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0, 1000.0)  # pairs added to each, of which the val split takes one
 
@@ -69,14 +71,16 @@ def train_classifier(config: Config, inputs: Inputs, run: Path, steps: int) -> C
 
 
 def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> dict[str, torch.Tensor]:
-    """Train with Adam and linear decay; the weights of the best look at the val split, or of the last."""
+    """Train with Adam and linear decay; averaged weights of the best look at val, or of the last."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier.to(device).train()
     settings = config.optimizer
     optimizer = torch.optim.Adam(classifier.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, settings.final_learning_rate, steps)
-    reading = inputs.stream(config, start=0)
-    held_out = read_val(inputs)
+    of_tuples = replace(inputs, train=replace(inputs.train, unit="tuple"))
+    reading, held_out = of_tuples.stream(config, start=0), read_val(inputs)
+    average = copy.deepcopy(classifier).requires_grad_(False)
+    looks = max(LOOKS, settings.steps // config.run.snapshot_steps)
     best, weights = np.inf, {}
     with closing(reading) as batches, progress(steps, "classifier", "steps") as bar:
         for step in range(1, steps + 1):
@@ -95,13 +99,14 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
             loss.backward()
             optimizer.step()
             schedule.step()
-            if step % max(1, steps // LOOKS) == 0 or step == steps:
+            move_average(average, classifier, settings.ema_decay, step)
+            if step % max(1, steps // looks) == 0 or step == steps:
                 nll = np.nan
                 if held_out:
-                    nll = val_loss(classify(classifier, held_out.images), held_out, inputs)
+                    nll = val_loss(classify(average, held_out.images), held_out, inputs)
                 if nll < best or not held_out:
                     best = nll
-                    weights = {name: tensor.cpu().clone() for name, tensor in classifier.state_dict().items()}
+                    weights = {name: tensor.cpu().clone() for name, tensor in average.state_dict().items()}
                 bar.set_postfix(val_nll=f"{nll:.3f}")
             bar.update()
     classifier.cpu()

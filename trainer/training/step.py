@@ -23,6 +23,7 @@ from ...datasets.stream.reader import Batch
 from ..config import Config
 from ..inputs import Inputs
 from ..model.augment import augment, normalise
+from ..model.average import move_average
 from ..model.networks import Critic, Generator, make_critic
 from ..model.noise import initial_weights, normal, uniform
 from ..runtime.captured import Captured
@@ -313,10 +314,6 @@ def set_learning_rate(training: Training, step: int) -> float:
     return rate
 
 
-@torch.no_grad()
 def update_average(training: Training, step: int) -> None:
-    """Move the averaged generator towards the trained one, faster in the beginning."""
-    decay = min(training.config.optimizer.ema_decay, (1 + step) / (10 + step))
-    mean: list[torch.Tensor] = list(training.average.parameters())
-    trained: list[torch.Tensor] = list(training.generator.parameters())
-    torch._foreach_lerp_(mean, trained, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+    """Move the averaged generator towards the trained one."""
+    move_average(training.average, training.generator, training.config.optimizer.ema_decay, step)
