@@ -91,6 +91,13 @@ def test_what_latents_tell_apart_and_posts_do_not_is_one():
     assert supported(pictures(Reactions((independent,), DRAWS), MOODS, 60)) == 1
 
 
+def test_what_makes_reactions_hardly_likelier_is_one():
+    """By the same in every post, so that there is no doubt of it."""
+    p = np.array([[0.45, 0.45, 0.1], [0.35, 0.35, 0.3]] * 3)
+    latents = Mixture(np.full(6, 1 / 6), p)
+    assert supported([(latents, [[0, 1]])] * 20) == 1
+
+
 def test_without_posts_of_several_emojis_one_is_supported():
     assert supported([]) == 1
 
