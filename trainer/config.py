@@ -61,6 +61,13 @@ class ModelConfig(Section):
     center_vectors: bool = Field(
         default=True, description="Centre the emoji vectors and scale them to unit variance."
     )
+    emoji_bias: bool = Field(
+        default=False,
+        description="Learn for each emoji how much it is said, whatever the image; begins at its share.",
+    )
+    emoji_residual: bool = Field(
+        default=False, description="Learn what the vector of each emoji lacks; begins with nothing."
+    )
     trunk_width: int = Field(
         default=64, ge=4, description="Channels of the first convolution; each further one has twice as many."
     )
@@ -230,7 +237,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
-        objective = self.objective
+        objective, model = self.objective, self.model
+        if model.output == "free" and (model.emoji_bias or model.emoji_residual):
+            raise ValueError(
+                "a free output has no emojis of its own: leave emoji_bias and emoji_residual out"
+            )
         if self.model.output == "free" and objective.nll_weight > 0:
             raise ValueError("a free output has no likelihood: set nll_weight to 0")
         if self.model.output == "free" and self.data.unit == "reaction":

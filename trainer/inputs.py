@@ -58,6 +58,13 @@ class Inputs:
         return lineage(self.train.manifest)
 
     @cached_property
+    def shares(self) -> np.ndarray:
+        """Of each emoji in the weighted tuples that there were when the run began, float64 [V]."""
+        counts = [self.origin.vocabulary[emoji] for emoji in self.vocabulary]
+        weighted = self.weights * np.array(counts, np.float64)
+        return weighted / weighted.sum()
+
+    @cached_property
     def forgotten(self) -> Mark | None:
         """What was forgotten since the run began. The origin must be in the lineage."""
         return Mark.of(self.lineage[self.origin.dataset])

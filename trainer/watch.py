@@ -8,8 +8,8 @@ What is sane is told by the data: how far apart its emoji vectors lie, and how m
 import math
 from collections.abc import Mapping
 
-import numpy as np
 import torch
+from scipy.special import entr
 
 from ..datasets.stream.split import MOST
 from .config import Config
@@ -38,9 +38,7 @@ class Watch:
         if config.data.unit == "reaction":  # of so many emojis, each of which adds its own
             self._widest *= math.sqrt(MOST)
             self._unknowing *= MOST
-        counts = np.array([inputs.origin.vocabulary[emoji] for emoji in inputs.vocabulary], np.float64)
-        share = torch.from_numpy(inputs.weights * counts / (inputs.weights * counts).sum())
-        self._entropy = float(torch.special.entr(share).sum())
+        self._entropy = float(entr(inputs.shares).sum())
         if config.model.output == "free":  # each row says one emoji
             self._entropy = min(self._entropy, math.log(rows))
         self._beginning = BEGINNING * config.optimizer.steps

@@ -33,7 +33,7 @@ from .reactions import REACTION_METRICS, Answers, ReactionValues, judge
 from .readings import Readings, find_readings
 from .scene import Scene, set_scene, spread
 
-NUM_LATENTS = 50  # for each image
+NUM_LATENTS = 500  # for each image: with 50, chance moves a twentieth of the probability
 CHUNK_BYTES = 2**25  # of the answers of all latents that are looked at together
 CLASSIFIER = "Softmax classifier"
 TAG = "emojigan.beside_classifier"
@@ -146,7 +146,7 @@ def evaluate(
         raise InputError(
             f"{run} has no snapshot. Train first: emojigan train SHARDS --vectors FILE --out {run}."
         )
-    snapshot = load_snapshot(path)
+    snapshot = load_snapshot(path, "cuda" if torch.cuda.is_available() else "cpu")
     config, inputs, vector_file = _reopen(run, snapshot.facts, shards, vectors)
     mark_run(run, inputs.forgotten)
     scene = set_scene(inputs, vector_file, truth)

@@ -74,6 +74,8 @@ class Generator(nn.Module):
         self.hidden = hidden_layers(config.feature_dim + config.latent_dim, config.hidden_dim)
         self.output = nn.Linear(config.hidden_dim, vectors.shape[1])
         self.register_buffer("vectors", vectors, persistent=False)
+        self.bias = nn.Parameter(torch.zeros(len(vectors))) if config.emoji_bias else None
+        self.residual = nn.Parameter(torch.zeros_like(vectors)) if config.emoji_residual else None
 
     def forward(self, images: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:  # [batch, vector_dim]
         return self.head(self.trunk(images), latent)
@@ -84,8 +86,9 @@ class Generator(nn.Module):
 
     def log_probabilities(self, output: torch.Tensor) -> torch.Tensor:
         """log q(e | y, z) of a tied output, float32 [..., vector_dim] → [..., V]."""
-        logits = output.float() @ self.vectors.T / math.sqrt(output.shape[-1])
-        return logits.log_softmax(dim=-1)
+        vectors = self.vectors if self.residual is None else self.vectors + self.residual
+        logits = output.float() @ vectors.T / math.sqrt(output.shape[-1])
+        return (logits if self.bias is None else logits + self.bias).log_softmax(dim=-1)
 
     def nearest(self, output: torch.Tensor) -> torch.Tensor:
         """The nearest emoji of a free output, by cosine, [..., vector_dim] → int64 [...]."""

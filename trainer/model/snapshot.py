@@ -21,6 +21,7 @@ from ...datasets.store.trouble import MISSING
 from ..config import ModelConfig
 from .augment import normalise
 from .networks import Generator
+from .noise import even_normal
 from .tensors import read_tensors, refuse_not_finite, write_tensors
 
 GENERATOR, VECTORS, FACTS = "generator.safetensors", "vectors.safetensors", "snapshot.json"
@@ -107,8 +108,7 @@ class Snapshot:
 
     def _latents(self, number: int, seed: int) -> torch.Tensor:
         """float32 [number, latent_dim]"""
-        noise = torch.Generator().manual_seed(seed)
-        return torch.randn(number, self.generator.latent_dim, generator=noise).to(self._device)
+        return even_normal(number, self.generator.latent_dim, seed).to(self._device)
 
     def _rows(self, images: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         """float64 [images, V]; the latents are shared by the images, the trunk by the latents."""

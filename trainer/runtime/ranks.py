@@ -3,6 +3,7 @@
 import os
 import secrets
 import socket
+import sys
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -18,6 +19,10 @@ from ..config import Config
 from ..run import TOKEN
 from .together import LONGER
 
+TURN = 1e-4
+"""Seconds after which a thread of Python's lets another one have the interpreter. A step hands it over at each of
+its many calls, and where a thread delivers metrics or makes batches, gets it back after a turn: with Python's
+own 5 ms, 60 small operations took 640 ms beside a busy thread, with this 11 ms, and alone 0.1."""
 SEEN_WITHIN = 10.0  # seconds for a network disk to show on one machine what another wrote
 NAMED = 3  # places, in a message
 SHARED = "Put --out where all nodes see it."
@@ -26,6 +31,7 @@ SHARED = "Put --out where all nodes see it."
 def start(config: Config) -> Accelerator:
     """Join the other ranks, and refuse to train on another number of them than was promised."""
     refuse_cpus_for_gpus()
+    sys.setswitchinterval(TURN)
     patience = timedelta(minutes=config.run.timeout, seconds=LONGER)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)]

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -227,6 +228,8 @@ def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
     with initial_weights(config.optimizer.seed):
         generator = Generator(config.model, inputs.vectors, size)
         critic = make_critic(config.model, inputs.vectors.shape[1], size)
+    if generator.bias is not None:
+        generator.bias.data.copy_(torch.from_numpy(np.log(inputs.shares)))
     average = copy.deepcopy(generator).requires_grad_(False)
     for module in (generator, critic, average):
         module.to(device)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from emojigan.trainer.model.noise import WORD, initial_weights, normal, philox, uniform
+from emojigan.trainer.model.noise import WORD, even_normal, initial_weights, normal, philox, uniform
 
 BATCH, COLUMNS = 12, 6
 DRAWS = ("normal", "uniform")
@@ -145,3 +145,23 @@ def test_initial_weights_depend_on_the_seed_alone_and_disturb_nobody():
             drawn.append(torch.nn.Linear(2, 2).weight)
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_normal_numbers_that_are_spread_evenly_are_normal_and_tell_means_better():
+    """Of the parts of a space that three random directions make, as latents make readings."""
+    directions = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+
+    def shares(latents: torch.Tensor) -> torch.Tensor:
+        return torch.bincount((latents @ directions.T).argmax(dim=1), minlength=3) / len(latents)
+
+    true = shares(torch.randn(400_000, 32, generator=torch.Generator().manual_seed(1)))
+    errors = {"even": [], "drawn": []}
+    for seed in range(40):
+        even = even_normal(512, 32, seed)
+        drawn = torch.randn(512, 32, generator=torch.Generator().manual_seed(seed))
+        assert even.isfinite().all()
+        assert even.mean(dim=0).abs().max() < 0.01 and (even.var(dim=0) - 1).abs().max() < 0.05
+        errors["even"].append((shares(even) - true).abs().sum())
+        errors["drawn"].append((shares(drawn) - true).abs().sum())
+    even, drawn = (torch.stack(each).mean() for each in errors.values())
+    assert even < 0.75 * drawn

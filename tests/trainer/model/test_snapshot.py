@@ -13,6 +13,7 @@ from emojigan.datasets.errors import InputError
 from emojigan.trainer.config import resolve
 from emojigan.trainer.model.augment import normalise
 from emojigan.trainer.model.networks import Generator
+from emojigan.trainer.model.noise import even_normal
 from emojigan.trainer.model.snapshot import (
     Facts,
     Snapshot,
@@ -153,7 +154,7 @@ def test_weights_of_one_leave_the_answer_alone():
 
 def test_a_tied_answer_is_the_mean_of_q_over_the_latents():
     snapshot = make("default")
-    latents = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
+    latents = even_normal(30, 4, seed=0)
     generator, pictures = snapshot.generator, normalise(images())
     q = [generator.log_probabilities(generator(pictures, z.expand(6, -1))).exp() for z in latents]
     assert np.allclose(ask(snapshot, raw=True), torch.stack(q).mean(0).numpy(), atol=1e-6)
@@ -169,7 +170,7 @@ def test_the_answer_is_the_mean_of_those_of_its_latents():
 
 def test_a_free_answer_counts_the_nearest_emojis():
     snapshot = make("paper")
-    latents = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
+    latents = even_normal(30, 4, seed=0)
     generator, pictures = snapshot.generator, normalise(images())
     nearest = torch.stack(
         [
