@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
+import pandas
 import pytest
 from click.testing import CliRunner
+from mlflow.models import infer_signature
 
 from emojigan.datasets.shards.layout import SPLITS
 from emojigan.datasets.shards.manifest import read_manifest
@@ -262,6 +264,70 @@ def test_predict_draws_a_bar_for_each_emoji(run: Path, posts_folder: Path) -> No
     ).splitlines()
     assert len(lines) == 4
     assert all("%" in line for line in lines[1:])
+
+
+def test_predict_tells_readings_and_what_goes_with_an_emoji(run: Path, posts_folder: Path) -> None:
+    photo = posts_folder / "images" / "0.png"
+    words = ("predict", "models:/tiny/1", photo, "--top-k", "100", "--readings")
+    plain = json.loads(emojigan(*words, "--json"))
+    assert plain.keys() == {"photo", "emojis", "readings"}
+    assert sum(reading["share"] for reading in plain["readings"]) == pytest.approx(1)
+    for reading in plain["readings"]:
+        assert sum(row["p"] for row in reading["emojis"]) == pytest.approx(1)
+    known = [row["emoji"] for row in plain["emojis"]]
+    told = json.loads(emojigan(*words, "--given", known[0], "--given", known[1], "--json"))
+    assert {**told, **plain} == told and told["given"] == known[:2]
+    assert {row["emoji"] for row in told["completion"]} == {*known[2:]}
+    assert sum(row["p"] for row in told["completion"]) == pytest.approx(1)
+
+
+def test_predict_prints_a_line_for_each_reading_and_then_what_people_add(
+    run: Path, posts_folder: Path
+) -> None:
+    words = ("predict", "models:/tiny/1", posts_folder / "images" / "0.png", "--top-k", "2")
+    (known, *_) = json.loads(emojigan(*words, "--json"))["emojis"][0].values()
+    _, *lines = emojigan(*words, "--readings", "--given", known).splitlines()
+    assert all("%" in line for line in lines[:2] + lines[-2:])
+    assert lines[-3].strip() == f"who writes {known} adds"
+    assert lines[2:-3] and all("% see it as " in line for line in lines[2:-3])
+
+
+def test_the_number_of_readings_is_found_by_the_evaluation_and_goes_with_the_model(run: Path) -> None:
+    found = json.loads((run / "evaluation.json").read_text())["readings"]
+    model = mlflow.pyfunc.load_model("models:/tiny/1")
+    assert found >= 1 and model.model_config == {"readings": found}
+
+
+@pytest.mark.parametrize("emoji", ["😶‍🌫️", "x"])
+def test_an_emoji_that_the_model_does_not_know_is_a_one_line_error(
+    run: Path, posts_folder: Path, emoji: str
+) -> None:
+    photo = str(posts_folder / "images" / "0.png")
+    result = CliRunner().invoke(main, ["predict", "models:/tiny/1", photo, "--given", emoji])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: models:/tiny/1: {emoji} is none of the ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_model_of_an_earlier_version_has_no_readings(run: Path, posts_folder: Path, tmp_path: Path) -> None:
+    table = pandas.DataFrame({"image": [b"jpeg"]})
+    signature = infer_signature(table, params={"n_samples": 50, "top_k": 10, "seed": 0})
+    code = tmp_path / "earlier.py"
+    code.write_text(
+        "import pandas\nfrom mlflow.models import set_model\nfrom mlflow.pyfunc import PythonModel\n"
+        "class Earlier(PythonModel):\n"
+        "    def predict(self, context, model_input: pandas.DataFrame, params=None):\n        return [[]]\n"
+        "set_model(Earlier())\n"
+    )
+    mlflow.pyfunc.save_model(
+        tmp_path / "model", python_model=str(code), signature=signature, pip_requirements=[]
+    )
+    words = ["predict", str(tmp_path / "model"), str(posts_folder / "images" / "0.png")]
+    for more in (["--readings"], ["--given", "😂"]):
+        result = CliRunner().invoke(main, [*words, *more])
+        assert result.exit_code == 2
+        assert "was registered by an earlier version" in result.stderr and result.stderr.count("\n") == 1
+    emojigan(*words)  # else, it is asked as it was
 
 
 @pytest.mark.parametrize("photo", ["missing.jpg", "truth.json"])

@@ -3,18 +3,17 @@
 (seed, number) ─► draw ─► WorldPost ─► shoot ─► a picture
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from hashlib import blake2b
 
 import numpy as np
 from PIL import Image
 
 from .captions import caption
-from .photographs import EMOJIS, PHOTOGRAPHS, path_of, photograph, truth
+from .photographs import EMOJIS, PHOTOGRAPHS, path_of, photograph, reactions_to
 from .world import World, WorldPost
 
 NO_EMOJI = 0.05  # share of the captions without one
-TWO_EMOJIS = 0.4  # share of the captions with two, where p(emoji | photograph) allows it
 
 SHORTEST, LONGEST = 640, 1080  # pixels, of either side
 ASPECTS = {1.0: 0.4, 4 / 5: 0.35, 4 / 3: 0.15, LONGEST / SHORTEST: 0.1}  # width to height: share of the posts
@@ -22,20 +21,23 @@ CROP = 0.45, 0.9  # of the largest box of the same aspect in the photograph
 
 
 def demo_world(posts: int, seed: int) -> World:
-    """The world of the demo.
-
-    Raises:
-        InputError: the photographs are missing.
-    """
-    for name in PHOTOGRAPHS:
-        path_of(name)  # raises before the work starts
+    """The world of the demo."""
+    reactions = {name: reactions_to(name) for name in PHOTOGRAPHS}
     return World(
         options={"posts": posts, "seed": seed},
         posts=[*draw(posts, seed)],
         shoot=shoot,
         emojis=EMOJIS,
-        probabilities={name: truth(name) for name in PHOTOGRAPHS},
+        probabilities={name: each.tuples() for name, each in reactions.items()},
+        reactions=reactions,
+        check=find_photographs,
     )
+
+
+def find_photographs() -> None:
+    """Raise InputError where one is missing."""
+    for name in PHOTOGRAPHS:
+        path_of(name)
 
 
 def draw(posts: int, seed: int) -> Iterator[WorldPost]:
@@ -46,7 +48,7 @@ def draw(posts: int, seed: int) -> Iterator[WorldPost]:
     for number in range(posts):
         rng = np.random.default_rng([seed, number])
         name = names[_pick(rng, photograph_odds)]
-        emojis = () if rng.random() < NO_EMOJI else draw_emojis(rng, truth(name))
+        emojis = () if rng.random() < NO_EMOJI else reactions_to(name).draw(rng)
         yield WorldPost(
             id=blake2b(f"{seed}/{number}".encode(), digest_size=8).hexdigest(),
             account=f"user{_pick(rng, account_odds)}",
@@ -54,27 +56,6 @@ def draw(posts: int, seed: int) -> Iterator[WorldPost]:
             emojis=emojis,
             group=name,
         )
-
-
-def draw_emojis(rng: np.random.Generator, p: Mapping[str, float]) -> tuple[str, ...]:
-    """One or two distinct emojis, such that the tuples they make are distributed as p, exactly.
-
-    Two are drawn with inclusion probabilities 2p, which needs every p to be at most a half.
-    """
-    count = 2 if max(p.values()) <= 0.5 and rng.random() < TWO_EMOJIS else 1
-    emojis, shares = list(p), np.array(list(p.values()))
-    order = rng.permutation(len(p))  # else an emoji would always meet the same few others
-    return tuple(emojis[i] for i in order[systematic(shares[order], count, rng.random())])
-
-
-def systematic(p: np.ndarray, count: int, start: float) -> np.ndarray:
-    """`count` distinct indices; over uniform starts in [0, 1), i is among them with probability count*p[i].
-
-    Lays the p end to end and takes equidistant points of the line. While no count*p[i] exceeds 1, no two
-    points fall on one index.
-    """
-    ends = np.cumsum(p)
-    return np.searchsorted(ends, (start + np.arange(count)) / count * ends[-1], side="right")
 
 
 def _pick(rng: np.random.Generator, odds: np.ndarray) -> int:

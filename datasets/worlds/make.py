@@ -30,7 +30,7 @@ def make_world(out: Path, world: World, *, workers: int) -> None:
     """Write posts.jsonl, photos/ and truth.json into `out`, or go on where that was left.
 
     Raises:
-        InputError: `out` holds other posts or a world of other options.
+        InputError: `out` holds other posts or a world of other options, or pictures cannot be taken.
     """
     truth_file, posts_file, photos = out / TRUTH, out / "posts.jsonl", out / "photos"
     if truth_file.exists():
@@ -43,6 +43,7 @@ def make_world(out: Path, world: World, *, workers: int) -> None:
     elif posts_file.exists() or photos.exists():
         raise InputError(f"{out} holds other posts: choose another folder.")
 
+    world.check()
     posts = [*world.posts]
     Truth.of(world, posts).write(truth_file, world)
     _shoot_all(posts, world, photos, workers)

@@ -1,7 +1,7 @@
 """The photographs of the demo world, and what people would react to them with: the truth.
 
-packages installed here ─► photograph(name) ─► picture to take posts from
-PHOTOGRAPHS, POPULAR ───► truth(name) ──────► p(emoji | photograph)
+packages installed here ─► photograph(name) ──► picture to take posts from
+PHOTOGRAPHS, POPULAR ───► reactions_to(name) ─► p(reaction | photograph)
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,18 @@ from pathlib import Path
 from PIL import Image, ImageChops, ImageOps
 
 from ..errors import InputError
+from .reactions import Mood, Reactions
 
 LONGEST_SIDE = 800  # pixels; the largest has 1,411, which would only cost time
 
-# What is posted under any picture, most used first.
-POPULAR = tuple("😍❤😂🔥😊✨💕🙌👏😎🙏💯👌😭🎉👍😘🤩💙🥰")
+# What is posted under any picture, in each mood, most used first.
+POPULAR = {
+    "delighted": tuple("😍❤🔥✨💕🙌👏😘🤩💙🥰"),
+    "amused": tuple("😂😎💯😭🎉"),
+    "calm": tuple("😊🙏👌👍"),
+}
 ANYTHING = tuple("🪨🏞🥾🐢🦎🐚🏖🌊🦀🎒🚶🤔🙃😐🤷🎧🎲🧩")
+DRAWS = (0.3, 0.4, 0.3)  # share of the people who draw once, twice, three times
 
 
 @dataclass(frozen=True)
@@ -26,14 +32,15 @@ class Photograph:
 
     Attributes:
         file: where it lies: an importable package, folders, name.
-        reactions: canonical emojis and how often each is used, relative to the others.
-        popular: the share of POPULAR in all reactions.
+        moods: the ways to see it, named as in POPULAR: canonical emojis, and how often each is drawn,
+            relative to those of all its moods.
+        popular: the share of POPULAR in the draws of each mood.
         tint: the colours of shadow and light, for a grey one.
         sky: the colours of zenith and horizon, to put behind a black silhouette on white.
     """
 
     file: str
-    reactions: dict[str, int]
+    moods: dict[str, dict[str, int]]
     popular: float = 0.1
     tint: tuple[str, str] | None = None
     sky: tuple[str, str] | None = None
@@ -43,69 +50,146 @@ class Photograph:
 # horse all say the same, to the gravel each says something else. The later, the more often posted.
 PHOTOGRAPHS = {
     "gravel": Photograph(
-        "skimage/data/gravel.png", dict.fromkeys(ANYTHING, 1), popular=0, tint=("#1c1a17", "#f1e6d2")
+        "skimage/data/gravel.png",
+        {"calm": dict.fromkeys(ANYTHING, 1)},
+        popular=0,
+        tint=("#1c1a17", "#f1e6d2"),
     ),
     "brick": Photograph(
         "skimage/data/brick.png",
-        {"🧱": 68, "🏠": 12, "👷": 10, "🏙": 6, "🛠": 4},
+        {"calm": {"🧱": 62, "🏠": 10, "🏙": 5}, "amused": {"👷": 9, "🧱": 8, "🛠": 4, "😂": 2}},
         tint=("#2a0d06", "#ffc7a8"),
     ),
-    "page": Photograph("skimage/data/page.png", {"📚": 40, "📖": 34, "🤓": 12, "📝": 6, "💡": 4, "😴": 4}),
-    "clock": Photograph("skimage/data/clock_motion.png", {"⏰": 50, "⏳": 20, "🌀": 14, "😵": 8, "🏃": 8}),
-    "tissue": Photograph("skimage/data/ihc.png", {"🔬": 56, "🧬": 20, "🧫": 12, "🧪": 6, "🎨": 6}),
-    "retina": Photograph("skimage/data/retina.jpg", {"👁": 52, "🔴": 16, "🩺": 12, "👀": 8, "🏥": 7, "😳": 5}),
+    "page": Photograph(
+        "skimage/data/page.png",
+        {
+            "delighted": {"📚": 36, "📖": 4, "💡": 4},
+            "calm": {"📖": 30, "📝": 5},
+            "amused": {"🤓": 12, "😴": 4, "📚": 3, "😂": 2},
+        },
+    ),
+    "clock": Photograph(
+        "skimage/data/clock_motion.png",
+        {"amused": {"⏰": 50, "🏃": 6, "😵": 6, "😂": 2}, "calm": {"⏳": 20, "🌀": 12, "⏰": 4}},
+    ),
+    "tissue": Photograph(
+        "skimage/data/ihc.png",
+        {"calm": {"🔬": 56, "🧫": 10, "🧪": 5}, "delighted": {"🧬": 20, "🎨": 5, "🔬": 4}},
+    ),
+    "retina": Photograph(
+        "skimage/data/retina.jpg",
+        {
+            "delighted": {"👁": 50, "🔴": 13},
+            "calm": {"🩺": 12, "🏥": 6, "👁": 4},
+            "amused": {"👀": 8, "😳": 5, "😂": 2},
+        },
+    ),
     "grass": Photograph(
         "skimage/data/grass.png",
-        {"🌱": 40, "🌿": 36, "🐛": 8, "🍀": 8, "🦗": 4, "🐞": 4},
+        {
+            "delighted": {"🌱": 39, "🍀": 6},
+            "calm": {"🌿": 36, "🌱": 3},
+            "amused": {"🐛": 8, "🐞": 4, "🦗": 4, "😂": 2},
+        },
         tint=("#0a1a04", "#d6e88a"),
     ),
     "coins": Photograph(
         "skimage/data/coins.png",
-        {"💰": 40, "🪙": 38, "🏛": 8, "🤑": 8, "👑": 6},
+        {
+            "amused": {"💰": 39, "🤑": 7, "😂": 2},
+            "calm": {"🪙": 36, "🏛": 6},
+            "delighted": {"👑": 6, "🪙": 4, "💰": 3},
+        },
         tint=("#140f0a", "#ffe2a0"),
     ),
     "moon": Photograph(
         "skimage/data/moon.png",
-        {"🌕": 52, "🌙": 18, "🐺": 12, "🌚": 10, "🧀": 8},
+        {
+            "delighted": {"🌕": 50},
+            "calm": {"🌙": 18, "🌕": 4},
+            "amused": {"🐺": 11, "🌚": 9, "🧀": 7, "😂": 2},
+        },
         tint=("#05070f", "#e6ecff"),
     ),
     "galaxies": Photograph(
-        "skimage/data/hubble_deep_field.jpg", {"🌌": 42, "✨": 34, "🔭": 10, "🪐": 8, "👽": 6}
+        "skimage/data/hubble_deep_field.jpg",
+        {
+            "delighted": {"✨": 36, "🌌": 6},
+            "calm": {"🌌": 37, "🔭": 8, "🪐": 3},
+            "amused": {"👽": 6, "🪐": 4, "😂": 2},
+        },
     ),
     "motorcycle": Photograph(
-        "skimage/data/motorcycle_left.png", {"🏍": 64, "🔧": 12, "🛵": 8, "💨": 7, "😈": 5, "🏁": 4}
+        "skimage/data/motorcycle_left.png",
+        {
+            "delighted": {"🏍": 60, "💨": 5, "🏁": 3},
+            "calm": {"🔧": 12, "🏍": 5},
+            "amused": {"🛵": 8, "😈": 5, "😂": 2},
+        },
     ),
-    "rocket": Photograph("skimage/data/rocket.jpg", {"🚀": 60, "🌌": 10, "🌠": 8, "🤯": 8, "🔭": 7, "🛰": 7}),
+    "rocket": Photograph(
+        "skimage/data/rocket.jpg",
+        {
+            "delighted": {"🚀": 54, "🌠": 6},
+            "calm": {"🌌": 10, "🔭": 7, "🛰": 7, "🚀": 5},
+            "amused": {"🤯": 8, "🚀": 3, "😂": 2},
+        },
+    ),
     "astronaut": Photograph(
-        "skimage/data/astronaut.png", {"🧑‍🚀": 55, "🚀": 15, "🇺🇸": 10, "💪": 8, "🌟": 7, "😃": 5}
+        "skimage/data/astronaut.png",
+        {
+            "delighted": {"🧑‍🚀": 52, "🌟": 5, "😃": 4},
+            "calm": {"🇺🇸": 10, "💪": 8, "🧑‍🚀": 4},
+            "amused": {"🚀": 15, "😂": 3},
+        },
     ),
-    "horse": Photograph("skimage/data/horse.png", {"🐴": 1}, popular=0, sky=("#4a3a78", "#ffb55e")),
+    "horse": Photograph(
+        "skimage/data/horse.png", {"delighted": {"🐴": 1}}, popular=0, sky=("#4a3a78", "#ffb55e")
+    ),
     "china": Photograph(
         "sklearn/datasets/images/china.jpg",
-        {"🏯": 54, "🇨🇳": 16, "🐉": 10, "🏮": 8, "🥢": 6, "🧘": 6},
+        {
+            "delighted": {"🏯": 52, "🏮": 6},
+            "calm": {"🇨🇳": 16, "🧘": 5, "🏯": 4},
+            "amused": {"🐉": 10, "🥢": 6, "😂": 2},
+        },
     ),
-    "coffee": Photograph("skimage/data/coffee.png", {"☕": 62, "🥐": 12, "🍰": 8, "☀": 7, "😋": 6, "🤎": 5}),
+    "coffee": Photograph(
+        "skimage/data/coffee.png",
+        {"calm": {"☕": 60, "☀": 5, "🤎": 4}, "delighted": {"🥐": 12, "🍰": 8, "😋": 6, "☕": 5}},
+    ),
     "flower": Photograph(
-        "sklearn/datasets/images/flower.jpg", {"🌼": 44, "🌸": 36, "🌺": 8, "🐝": 6, "💐": 6}
+        "sklearn/datasets/images/flower.jpg",
+        {"calm": {"🌼": 46, "🐝": 5}, "delighted": {"🌸": 38, "🌺": 6, "💐": 5}},
     ),
-    "cat": Photograph("skimage/data/chelsea.png", {"🐱": 58, "😻": 20, "🐾": 10, "😽": 5, "🥺": 4, "💤": 3}),
+    "cat": Photograph(
+        "skimage/data/chelsea.png",
+        {
+            "calm": {"🐱": 54, "🐾": 8, "💤": 2},
+            "delighted": {"😻": 20, "😽": 5, "🐱": 5},
+            "amused": {"😂": 5, "🥺": 4, "🐱": 2},
+        },
+    ),
 }
 
 
 @cache
-def truth(name: str) -> dict[str, float]:
-    """p(emoji | photograph): its own reactions, and a share of the popular ones by Zipf's law. Sums to 1."""
+def reactions_to(name: str) -> Reactions:
+    """What one person writes under the photograph."""
     photo = PHOTOGRAPHS[name]
-    uses = sum(photo.reactions.values())
-    p = {emoji: (1 - photo.popular) * n / uses for emoji, n in photo.reactions.items()}
-    if photo.popular:
-        zipf = sum(1 / rank for rank in range(1, len(POPULAR) + 1))
-        for rank, emoji in enumerate(POPULAR, start=1):
+    all_draws = sum(sum(own.values()) for own in photo.moods.values())
+    moods = []
+    for mood, own in photo.moods.items():
+        draws = sum(own.values())
+        p = {emoji: (1 - photo.popular) * n / draws for emoji, n in own.items()}
+        zipf = sum(1 / rank for rank in range(1, len(POPULAR[mood]) + 1))
+        for rank, emoji in enumerate(POPULAR[mood] if photo.popular else (), start=1):
             p[emoji] = p.get(emoji, 0.0) + photo.popular / rank / zipf
-    return p
+        moods.append(Mood(draws / all_draws, p))
+    return Reactions(tuple(moods), DRAWS)
 
 
-EMOJIS = tuple(dict.fromkeys(emoji for name in PHOTOGRAPHS for emoji in truth(name)))
+EMOJIS = tuple(dict.fromkeys(emoji for name in PHOTOGRAPHS for emoji in reactions_to(name).emojis))
 
 
 def path_of(name: str) -> Path:

@@ -32,3 +32,4 @@ class World:
     reactions: Mapping[str, Reactions] = field(default_factory=dict)  # group → what one person writes
     held_out: tuple[str, ...] = ()  # emojis that would be said, and that no post has
     quality: int = 85  # of the JPEG files
+    check: Callable[[], None] = lambda: None  # raises InputError where its pictures cannot be taken

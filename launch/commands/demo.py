@@ -14,6 +14,7 @@ from ...datasets.worlds.truth import TRUTH
 
 STEPS = 7
 POSTS = 4000
+GIVEN = "😂"  # of a mood that most of the photographs have, so that it is learned from few posts, too
 TRAINING = (
     "--steps 700 --learning-rate 1e-3 --batch-size 64 --trunk-width 16 "
     "--feature-dim 128 --hidden-dim 256 --latent-dim 32 --snapshot-steps 100"
@@ -52,7 +53,7 @@ def demo(out: Path, posts: int, training: str) -> None:
     _step(6, "register", run, "--name", "emojigan")
     with open(posts_file, encoding="utf-8") as file:
         photo = world / json.loads(next(file))["image"]
-    _step(7, "predict", "models:/emojigan@champion", photo)
+    _step(7, "predict", "models:/emojigan@champion", photo, "--top-k", 5, "--readings", "--given", GIVEN)
     from ...trainer.run import REPORT_PAGE
 
     click.echo(

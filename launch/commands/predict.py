@@ -7,6 +7,7 @@ import click
 from ...datasets.printable import printable, printable_json
 
 BAR = 40  # characters of a probability of 1
+LEADING = 5  # emojis of a reading, in its line
 
 
 @click.command(context_settings={"show_default": True})
@@ -19,7 +20,7 @@ BAR = 40  # characters of a probability of 1
     "--samples",
     type=click.IntRange(min=1, max=10_000),
     default=50,
-    help="Latents drawn for each photo; more make the answer surer.",
+    help="Latents drawn for each photo; more make the answer surer. Readings have as many as they need.",
 )
 @click.option(
     "--seed",
@@ -27,26 +28,68 @@ BAR = 40  # characters of a probability of 1
     default=0,
     help="Seed of the latents; the same seed, the same answer.",
 )
+@click.option(
+    "--readings",
+    is_flag=True,
+    help="Show the kinds of reactions that a photo has, each with its share of the people and its emojis.",
+)
+@click.option(
+    "--given", multiple=True, metavar="EMOJI", help="Show what people add to this emoji; may be repeated."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each photo, for programs.")
-def predict(model: str, photos: tuple[Path, ...], top_k: int, samples: int, seed: int, as_json: bool) -> None:
+def predict(
+    model: str,
+    photos: tuple[Path, ...],
+    top_k: int,
+    samples: int,
+    seed: int,
+    readings: bool,
+    given: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Ask MODEL what people would react with to PHOTOS.
 
     \b
     emojigan predict models:/emojigan@champion photo.jpg
+    emojigan predict models:/emojigan@champion photo.jpg --readings --given 😂
     emojigan predict models:/emojigan/3 *.jpg --json
     """
-    from ...datasets.emojis.text import canonical, name
     from ...trainer.serving.predict import predict as ask
 
-    answers, mark = ask(model, list(photos), num_samples=samples, top_k=top_k, seed=seed)
+    answers, mark = ask(
+        model, list(photos), num_samples=samples, top_k=top_k, seed=seed, readings=readings, given=given
+    )
     if mark:
         click.echo(printable(f"Warning: {model} {mark.warning}."), err=True)
     for photo, answer in zip(photos, answers, strict=True):
         if as_json:
-            click.echo(printable_json({"photo": str(photo), "emojis": answer}))
+            told = {"photo": str(photo), "emojis": answer.emojis}
+            told |= {} if answer.readings is None else {"readings": answer.readings}
+            told |= {} if answer.completion is None else {"given": given, "completion": answer.completion}
+            click.echo(printable_json(told))
             continue
         click.echo(printable(photo))
-        for row in answer:
-            bar = "█" * round(BAR * row["p"]) or "▏"
-            words = name(canonical(row["emoji"]) or row["emoji"])
-            click.echo(printable(f"  {row['emoji']} {row['p']:>6.1%} {bar} {words}"))
+        _echo_bars(answer.emojis)
+        if answer.readings is not None:
+            _echo_readings(answer.readings)
+        if answer.completion is not None:
+            click.echo(printable(f"  who writes {''.join(given)} adds"))
+            _echo_bars(answer.completion)
+
+
+def _echo_bars(emojis: list[dict]) -> None:
+    from ...datasets.emojis.text import canonical, name
+
+    for row in emojis:
+        bar = "█" * round(BAR * row["p"]) or "▏"
+        words = name(canonical(row["emoji"]) or row["emoji"])
+        click.echo(printable(f"  {row['emoji']} {row['p']:>6.1%} {bar} {words}"))
+
+
+def _echo_readings(readings: list[dict]) -> None:
+    """A line for each: its share of the people, and its likeliest emojis."""
+    if not readings:
+        click.echo("  no readings: two draws of latents have nothing in common")
+    for reading in readings:
+        emojis = "  ".join(f"{row['emoji']} {row['p']:.0%}" for row in reading["emojis"][:LEADING])
+        click.echo(printable(f"  {reading['share']:>4.0%} see it as {emojis}"))

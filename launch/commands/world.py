@@ -27,7 +27,7 @@ def world() -> None:
     type=click.Choice(["photographs", "shapes"]),
     default="photographs",
     show_default=True,
-    help="Photographs as people post them; or drawings of 64 pixels, under which people write in moods. The "
+    help="Photographs as people post them, or drawings of 64 pixels; under both, people write in moods. The "
     "options below are of shapes.",
 )
 @click.option("--posts", type=click.IntRange(min=1), default=3000, show_default=True, help="How many posts.")

@@ -30,6 +30,7 @@ from .bootstrap import Comparison, Interval, Resamples, Word, compare
 from .figures import MAX_POINTS
 from .metrics import METRICS, Floats
 from .reactions import REACTION_METRICS, Answers, ReactionValues, judge
+from .readings import Readings, find_readings
 from .scene import Scene, set_scene, spread
 
 NUM_LATENTS = 500  # for each image: with 50, chance moves a twentieth of the probability
@@ -75,6 +76,7 @@ class Evaluation:
     features: np.ndarray  # float32 [images, feature_dim], of the first MAX_POINTS images
     split: str  # how the dataset was split, and what that makes of the scores
     about_reactions: str  # what is measured of whole reactions, and what cannot be
+    readings: Readings | None
 
     @property
     def scores(self) -> dict[str, Mapping[str, float]]:
@@ -109,6 +111,7 @@ class Evaluation:
             "intervals": {model.label: _plain(model.intervals) for model in self.models},
             "beside": {model.label: _plain(model.beside) for model in self.models[1:]},
             "floor": self.floor,
+            "readings": self.readings.most if self.readings else None,
         }
         return json.dumps(content, indent=1) + "\n"
 
@@ -164,6 +167,7 @@ def evaluate(
         features=snapshot.features(images[:MAX_POINTS]),
         split=inputs.train.manifest.split_text,
         about_reactions=_about_reactions(snapshot, scene),
+        readings=find_readings(snapshot, inputs, scene),
     )
 
 

@@ -26,7 +26,8 @@ from .evaluate import Evaluation, Judged
 from .figures import Bar, Embedding, Example, fig2, fig3, fig4, tsne
 from .metrics import METRICS, Metric
 from .reactions import REACTION_METRICS
-from .scene import Scene
+from .readings import Readings
+from .scene import Scene, tuples_of_some
 
 DPI = 150  # of the PNGs
 ARROWS = {"lower": "↓", "higher": "↑", "one": "→1"}
@@ -50,6 +51,7 @@ class Report:
         facts: how to get here again, such as configuration, hashes and steps; shown as they are.
         split: how train and test were parted, and what that makes of the scores.
         about_reactions: what is measured of whole reactions, and what cannot be.
+        readings: of some images; None where the model has none.
     """
 
     title: str
@@ -61,6 +63,7 @@ class Report:
     facts: Mapping[str, str]
     split: str
     about_reactions: str
+    readings: Readings | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ def make_report(evaluation: Evaluation, run: str) -> Report:
         },
         split=evaluation.split,
         about_reactions=evaluation.about_reactions,
+        readings=evaluation.readings,
     )
 
 
@@ -156,16 +160,12 @@ def _histogram(q: np.ndarray, scene: Scene) -> tuple[Bar, ...]:
 
 
 def _examples(q: np.ndarray, scene: Scene) -> tuple[Example, ...]:
-    """Fig. 4: the likeliest emojis of some images; one of each group, as far as there is room."""
-    image, first = np.unique(scene.held_out.image, return_index=True)  # a tuple of each image
-    if scene.groups is not None:
-        _, one_each = np.unique(scene.groups[first], return_index=True)
-        image, first = image[one_each], first[one_each]
-    chosen = np.linspace(0, len(first) - 1, min(NUM_EXAMPLES, len(first))).astype(int)
-    return tuple(_example(int(image[n]), q[first[n]], int(first[n]), scene) for n in chosen)
+    """Fig. 4: the likeliest emojis of some images."""
+    return tuple(_example(q[row], row, scene) for row in tuples_of_some(scene, NUM_EXAMPLES).tolist())
 
 
-def _example(image: int, q: np.ndarray, row: int, scene: Scene) -> Example:
+def _example(q: np.ndarray, row: int, scene: Scene) -> Example:
+    image = scene.held_out.image[row]
     truth = None if scene.truth is None else scene.truth[row]
     posted = np.flatnonzero(scene.held_out.image == image)
     likeliest = np.argsort(-q, kind="stable")[:TOP].tolist()
@@ -307,6 +307,7 @@ def _render(report: Report) -> str:
         arrows=ARROWS,
         floor_label=FLOOR,
         points=_on_canvas(report.embedding.points),
+        readings=report.readings,
     )
 
 

@@ -120,6 +120,15 @@ def _distance(vector_file: Path, support: tuple[str, ...]) -> np.ndarray:
     return np.sqrt(np.maximum(square[:, None] + square - 2 * unit @ unit.T, 0))
 
 
+def tuples_of_some(scene: Scene, number: int) -> np.ndarray:
+    """A tuple of each of some images, int64 [number at most]; one of each group, as far as there is room."""
+    _, first = np.unique(scene.held_out.image, return_index=True)
+    if scene.groups is not None:
+        _, one_each = np.unique(scene.groups[first], return_index=True)
+        first = first[one_each]
+    return first[np.linspace(0, len(first) - 1, min(number, len(first))).astype(int)]
+
+
 def spread(q: np.ndarray, vocabulary: tuple[str, ...], scene: Scene) -> np.ndarray:
     """[images, V] → [tuples, S]: nothing on the emojis that the model cannot say."""
     rest = np.zeros((len(q), len(scene.support) - len(vocabulary)))

@@ -82,7 +82,7 @@ class Snapshot:
         Returns:
             float32 [n, num_samples, V].
         """
-        assert self.facts.model["output"] == "tied"
+        assert self.is_tied
         latent = self._latents(num_samples, seed)
         rows = []
         for chunk in images.split(CHUNK):
@@ -96,6 +96,11 @@ class Snapshot:
         """What the trunk sees in uint8 images [n, 3, size, size], float32 [n, feature_dim]."""
         chunks = [self.generator.trunk(normalise(chunk.to(self._device))) for chunk in images.split(CHUNK)]
         return torch.cat(chunks).cpu().numpy()
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether a latent gives a distribution, and not a single emoji."""
+        return self.facts.model["output"] == "tied"
 
     @property
     def _device(self) -> torch.device:
@@ -113,7 +118,7 @@ class Snapshot:
         )
         for z in latent:
             output = self.generator.head(features, z.expand(len(images), -1))
-            if self.facts.model["output"] == "tied":
+            if self.is_tied:
                 total += self.generator.log_probabilities(output).exp()
             else:
                 total += one_hot(self.generator.nearest(output), total.shape[1])

@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,18 +13,35 @@ from ..tracking.server import mlflow_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.pyfunc import PyFuncModel
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of a photograph. Emojis are {"emoji": …, "p": …}, the likeliest first."""
+
+    emojis: list[dict]
+    readings: list[dict] | None  # {"share": …, "emojis": …}, the largest first; None if not asked for
+    completion: list[dict] | None  # the emojis that people add to the given ones; None if none are given
 
 
 def predict(
-    model: str, photos: list[Path], *, num_samples: int, top_k: int, seed: int
-) -> tuple[list[list[dict]], Mark | None]:
-    """For each photograph, its likeliest emojis: [{"emoji": …, "p": …}, …]; and the mark of the model's run.
+    model: str,
+    photos: list[Path],
+    *,
+    num_samples: int,
+    top_k: int,
+    seed: int,
+    readings: bool = False,
+    given: Sequence[str] = (),
+) -> tuple[list[Answer], Mark | None]:
+    """For each photograph, what a model says of it; and the mark of the model's run.
 
     Args:
         model: any model address of MLflow, such as models:/emojigan@champion.
 
     Raises:
-        InputError: there is no such model, or a photograph cannot be read.
+        InputError: there is no such model, it cannot say what is asked for, or a photograph cannot be read.
     """
     for photo in photos:
         if not photo.is_file():
@@ -39,13 +58,30 @@ def predict(
     except (MlflowException, OSError) as error:
         raise InputError(f"{model} cannot be loaded: {str(error).splitlines()[0]}") from error
     params = {"n_samples": num_samples, "top_k": top_k, "seed": seed}
+    more = {"readings": {"readings": True}} if readings else {}
+    more |= {"completion": {"given": [*given]}} if given else {}
+    _refuse_earlier(model, loaded, {name for each in more.values() for name in each})
+    table = pandas.DataFrame({"image": [photo.read_bytes() for photo in photos]})
     try:
-        answers = loaded.predict(
-            pandas.DataFrame({"image": [photo.read_bytes() for photo in photos]}), params
-        )
+        said = {
+            name: loaded.predict(table, {**params, **each}) for name, each in {"emojis": {}, **more}.items()
+        }
     except MlflowException as error:
-        raise InputError(f"{', '.join(str(photo) for photo in photos)}: {error.message}.") from error
-    return answers, _mark(client, loaded.metadata.run_id)
+        about = ", ".join(map(str, photos)) if error.message.startswith("image ") else model
+        raise InputError(f"{about}: {error.message}.") from error
+    nothing = [None] * len(photos)
+    rows = zip(*(said.get(name, nothing) for name in ("emojis", "readings", "completion")), strict=True)
+    return [Answer(*row) for row in rows], _mark(client, loaded.metadata.run_id)
+
+
+def _refuse_earlier(model: str, loaded: "PyFuncModel", params: Collection[str]) -> None:
+    """MLflow leaves out parameters that a model does not know, and says nothing of it."""
+    known = {param.name for param in loaded.metadata.get_params_schema() or ()}
+    if not known.issuperset(params):
+        raise InputError(
+            f"{model} was registered by an earlier version, and has no readings and no completion. Evaluate "
+            "its run again, and register it under another --name."
+        )
 
 
 def _mark(client: "MlflowClient", run_id: str | None) -> Mark | None:

@@ -62,10 +62,7 @@ def register(run: Path, name: str) -> Registered:
         v for v in client.search_model_versions(f"name = '{name}'") if v.tags.get(SNAPSHOT_TAG) == identity
     ]
     run_id = needed_run_id(run)
-    if known:
-        number = known[0].version
-    else:
-        number = _new_version(run_id, name, snapshot, identity, evaluation["scores"])
+    number = known[0].version if known else _new_version(run_id, name, snapshot, identity, evaluation)
     mark = read_mark(run)
     for key, value in mark_tags(mark).items():
         client.set_tag(run_id, key, value)
@@ -82,9 +79,7 @@ def beats_marginal(scores: dict[str, dict[str, float]]) -> bool:
     return all(model[key] < baseline[key] for key in ("nll", "energy_score"))
 
 
-def _new_version(
-    run_id: str, name: str, snapshot: Path, identity: str, scores: dict[str, dict[str, float]]
-) -> str:
+def _new_version(run_id: str, name: str, snapshot: Path, identity: str, evaluation: dict[str, Any]) -> str:
     import mlflow
 
     # Else it is logged that the input example is tried.
@@ -97,13 +92,14 @@ def _new_version(
             python_model=str(PACKAGE / "trainer" / "serving" / "served_model.py"),
             code_paths=[str(_copy_source(Path(folder)))],
             artifacts={"snapshot": str(snapshot)},
+            model_config={"readings": evaluation.get("readings")},
             signature=signature(),
             input_example=(_example(), {"n_samples": 1}),
             pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in REQUIREMENTS],
             params={"step": facts.step, "vocabulary": len(facts.vocabulary), **facts.model},
         )
         mlflow.log_metrics(
-            {f"test/{key}": value for key, value in scores["EmojiGAN"].items()},
+            {f"test/{key}": value for key, value in evaluation["scores"]["EmojiGAN"].items()},
             step=facts.step,
             model_id=info.model_id,
         )
@@ -121,17 +117,25 @@ def _copy_source(folder: Path) -> Path:
 
 
 def signature() -> Any:
-    """Binary images in, emojis with probabilities out, three parameters."""
+    """Binary images in; out, for each, emojis with probabilities, or readings that have such; parameters."""
     from mlflow.models.signature import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Array, Object, Property
 
-    answer = Object([Property("emoji", DataType.string), Property("p", DataType.double)])
-    params = {"n_samples": 50, "top_k": 10, "seed": 0}
+    emojis = [Property("emoji", DataType.string), Property("p", DataType.double)]
+    readings = [Property("share", DataType.double), Property("emojis", Array(Object(emojis)))]
+    answer = Object([Property(each.name, each.dtype, required=False) for each in (*emojis, *readings)])
+    numbers = {"n_samples": 50, "top_k": 10, "seed": 0}
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.binary, "image")]),
         outputs=Schema([ColSpec(Array(answer))]),
-        params=ParamSchema([ParamSpec(name, DataType.long, default) for name, default in params.items()]),
+        params=ParamSchema(
+            [
+                *(ParamSpec(name, DataType.long, default) for name, default in numbers.items()),
+                ParamSpec("readings", DataType.boolean, False),
+                ParamSpec("given", DataType.string, [], shape=(-1,)),
+            ]
+        ),
     )
 
 

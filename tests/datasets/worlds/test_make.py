@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from emojigan.datasets.errors import InputError
 from emojigan.datasets.posts.post import Post
 from emojigan.datasets.posts.read import read_posts
 from emojigan.datasets.worlds import photographs
-from emojigan.datasets.worlds.demo import demo_world, draw, draw_emojis, shoot, systematic
+from emojigan.datasets.worlds.demo import demo_world, draw, shoot
 from emojigan.datasets.worlds.make import make_world
-from emojigan.datasets.worlds.photographs import EMOJIS, PHOTOGRAPHS, photograph, truth
+from emojigan.datasets.worlds.photographs import EMOJIS, PHOTOGRAPHS, photograph, reactions_to
+from emojigan.datasets.worlds.truth import Truth
 from emojigan.launch.cli import main
 
 POSTS, SEED = 20, 3
@@ -37,9 +39,11 @@ def content(out: Path) -> dict[str, bytes]:
     return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
 
 
-def test_every_truth_sums_to_one():
+def test_the_shares_of_moods_and_the_draws_of_each_sum_to_one():
     for name in PHOTOGRAPHS:
-        assert sum(truth(name).values()) == pytest.approx(1, abs=1e-12)
+        moods = reactions_to(name).moods
+        for sums in (sum(mood.share for mood in moods), *(sum(mood.p.values()) for mood in moods)):
+            assert sums == pytest.approx(1, abs=1e-12)
 
 
 def test_truth_is_of_canonical_emojis_at_least_100():
@@ -48,42 +52,45 @@ def test_truth_is_of_canonical_emojis_at_least_100():
 
 
 def test_one_photograph_is_flat_and_one_has_a_single_emoji():
-    assert [name for name in PHOTOGRAPHS if len(truth(name)) == 1] == ["horse"]
-    flat = [name for name in PHOTOGRAPHS if len(truth(name)) > 1 and len(set(truth(name).values())) == 1]
-    assert flat == ["gravel"]
+    tuples = {name: reactions_to(name).tuples() for name in PHOTOGRAPHS}
+    assert [name for name, p in tuples.items() if len(p) == 1] == ["horse"]
+    assert [name for name, p in tuples.items() if len({*p.values()}) == 1 and len(p) > 1] == ["gravel"]
 
 
 def test_the_other_photographs_have_one_main_emoji_or_two():
     for name in PHOTOGRAPHS.keys() - {"gravel", "horse"}:
-        first, second, third, *_ = sorted(PHOTOGRAPHS[name].reactions.values(), reverse=True)
-        assert 50 <= first <= 70 or min(first, second) >= 2 * third
+        first, second, third, *_ = sorted(reactions_to(name).tuples().values(), reverse=True)
+        assert first >= 2 * second or second >= 2 * third
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_systematic_draw_includes_each_emoji_in_proportion(count: int):
-    p = np.array([0.495, 0.005, 0.3, 0.15, 0.05])
-    grid = (np.arange(20_000) + 0.5) / 20_000
-    drawn = np.array([systematic(p, count, start) for start in grid])
-    assert all(len(set(row)) == count for row in drawn.tolist())
-    np.testing.assert_allclose(np.bincount(drawn.ravel()) / len(grid), count * p, atol=1e-4)
+def test_the_other_photographs_have_two_moods_or_three_that_say_different_things():
+    for name in PHOTOGRAPHS.keys() - {"gravel", "horse"}:
+        moods = reactions_to(name).moods
+        assert 2 <= len(moods) <= 3 and all(mood.share >= 0.1 for mood in moods)
+        for one, other in combinations(moods, 2):
+            assert sum(min(p, other.p.get(emoji, 0.0)) for emoji, p in one.p.items()) < 0.4
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
-def test_drawn_tuples_are_distributed_as_the_truth(name: str):
-    p, rng = truth(name), np.random.default_rng(1)
-    counts = Counter(emoji for _ in range(4000) for emoji in draw_emojis(rng, p))
+def test_tuples_of_posts_are_distributed_as_the_truth(name: str):
+    of, rng = reactions_to(name), np.random.default_rng(1)
+    p = of.tuples()
+    counts = Counter(emoji for _ in range(3000) for emoji in of.draw(rng))
     expected = {emoji: counts.total() * share for emoji, share in p.items()}
     assert counts.keys() <= p.keys()
-    # Two of a post are distinct, which only lowers the statistic's mean.
+    # Those of a post are distinct, which only lowers the statistic's mean.
     statistic = sum((counts[emoji] - n) ** 2 / n for emoji, n in expected.items())
     assert statistic <= chi2.ppf(1 - 1e-4, max(len(p) - 1, 1))
 
 
-def test_some_posts_have_two_distinct_emojis_and_some_none():
-    drawn = [post.emojis for post in draw(2000, SEED)]
-    assert all(len(set(emojis)) == len(emojis) for emojis in drawn)
-    share = {n: sum(len(emojis) == n for emojis in drawn) / len(drawn) for n in range(3)}
-    assert 0.03 < share[0] < 0.07 and share[2] > 0.1
+def test_people_write_several_emojis_of_one_mood_and_some_none():
+    posts = [*draw(2000, SEED)]
+    for post in posts:
+        moods = reactions_to(post.group).moods
+        assert len({*post.emojis}) == len(post.emojis)
+        assert any(mood.p.keys() >= {*post.emojis} for mood in moods), post
+    share = {n: sum(len(post.emojis) == n for post in posts) / len(posts) for n in range(4)}
+    assert 0.03 < share[0] < 0.07 and share[2] > 0.25 and share[3] > 0.03
 
 
 def test_captions_hold_the_drawn_emojis():
@@ -126,8 +133,10 @@ def test_truth_file_tells_options_distributions_and_photographs(made: Path):
     told = json.loads((made / "truth.json").read_text("utf-8"))
     assert told["options"] == {"posts": POSTS, "seed": SEED}
     assert told["emojis"] == list(EMOJIS)
-    assert told["photographs"] == {name: truth(name) for name in PHOTOGRAPHS}
+    assert told["photographs"] == {name: reactions_to(name).tuples() for name in PHOTOGRAPHS}
     assert told["posts"] == {post.id: post.group for post in draw(POSTS, SEED)}
+    truth = Truth.read(made / "truth.json")
+    assert truth.reactions == {name: reactions_to(name) for name in PHOTOGRAPHS}
 
 
 def test_pictures_are_colour_jpegs_of_640_to_1080_pixels(made: Path):
@@ -210,6 +219,14 @@ def test_missing_photographs_are_said_before_anything_is_written(
     with pytest.raises(InputError, match=r"pip install -e '\.\[demo\]'"):
         make_world(tmp_path / "world", demo_world(POSTS, SEED), workers=1)
     assert not (tmp_path / "world").exists()
+
+
+def test_complete_world_needs_no_photographs(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(photographs, "find_spec", lambda package: None)
+    make_world(made, demo_world(POSTS, SEED), workers=1)
+    assert "nothing to do" in capsys.readouterr().err
 
 
 def test_command_says_what_it_made(tmp_path: Path):

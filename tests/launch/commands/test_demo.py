@@ -45,6 +45,13 @@ def test_each_command_is_counted_and_printed_as_it_can_be_typed(ran: list[list[s
     ]
 
 
+def test_the_last_command_shows_distribution_readings_and_a_completion(ran: list[list[str]], tmp_path: Path):
+    said(tmp_path)
+    command, _, photo, *options = ran[-1]
+    assert (command, Path(photo).name) == ("predict", "a.jpg")
+    assert "--readings" in options and "--given" in options
+
+
 def test_what_is_there_already_is_counted_and_not_made_again(ran: list[list[str]], tmp_path: Path):
     (tmp_path / "my demo" / "vectors.bin").touch()
     text = said(tmp_path)
