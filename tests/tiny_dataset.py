@@ -76,7 +76,7 @@ def write_shards(
                 sha256=hashlib.sha256(content).hexdigest(),
                 index_sha256=hashlib.sha256(rows).hexdigest(),
                 outside=len(index.image) - known,
-                reactions=len(emojis),
+                reactions=index.reaction_sizes,
             )
         )
         first += len(emojis)

@@ -71,7 +71,7 @@ def choose(config: Config, given: Set[str], shards: Folder, run: Path) -> tuple[
         return sizes, told and f"as in {run / CONFIG}: {told}"
     cpu = not torch.cuda.is_available()
     unit, train = config.data.unit, read_manifest(shards).of_split("train")
-    number = sum((shard.tuples if unit == "tuple" else shard.reactions) or 0 for shard in train)
+    number = sum(shard.tuples if unit == "tuple" else sum(shard.reactions or ()) for shard in train)
     sizes = suit(config, given, cpu=cpu, number=number)
     told, device = tell(sizes, config), "CPU" if cpu else "GPU"
     return sizes, told and (

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 import torch
 from scipy.special import entr
 
-from ..datasets.stream.split import MOST
 from .config import Config
 from .inputs import Inputs
 
@@ -36,8 +35,8 @@ class Watch:
         self._widest = 2 * float(torch.linalg.vector_norm(vectors, dim=1).max())
         self._unknowing = math.log(len(inputs.vocabulary))
         if config.data.unit == "reaction":  # of so many emojis, each of which adds its own
-            self._widest *= math.sqrt(MOST)
-            self._unknowing *= MOST
+            self._widest *= math.sqrt(inputs.train.slots)
+            self._unknowing *= inputs.train.slots
         self._entropy = float(entr(inputs.shares).sum())
         if config.model.output == "free":  # each row says one emoji
             self._entropy = min(self._entropy, math.log(rows))

@@ -36,7 +36,7 @@ class ShardStatistics:
     fingerprint: str
     images: int
     tuples: int
-    reactions: int
+    reactions: tuple[int, ...]
     bytes: int
     sha256: str
     index_sha256: str
@@ -76,7 +76,7 @@ def write_shard(folder: Folder, options: BuildOptions, task: ShardTask) -> Shard
         fingerprint=fingerprint,
         images=len(samples),
         tuples=emojis.total(),
-        reactions=rows.num_reactions,
+        reactions=rows.reaction_sizes,
         bytes=size,
         sha256=digest,
         index_sha256=hashlib.sha256(index).hexdigest(),
@@ -136,9 +136,10 @@ def _damaged(folder: Folder, name: str) -> InputError:
 
 def _read_finished(folder: Folder, name: str, fingerprint: str) -> ShardStatistics | None:
     try:
-        statistics = ShardStatistics(**json.loads(folder.read(statistics_name(name))))
+        content = json.loads(folder.read(statistics_name(name)))
+        statistics = ShardStatistics(**content | {"reactions": tuple(content["reactions"])})
         index = folder.read(index_name(name))
-    except (FileNotFoundError, ValueError, TypeError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
     if statistics.fingerprint != fingerprint or folder.size(name) != statistics.bytes:
         return None

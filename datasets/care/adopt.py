@@ -63,7 +63,9 @@ class _Note:
     @classmethod
     def from_json(cls, content: str | bytes) -> "_Note":
         values = json.loads(content)
-        entries = [ShardEntry(**entry) for entry in values.pop("entries")]
+        entries = [
+            ShardEntry(**entry | {"reactions": tuple(entry["reactions"])}) for entry in values.pop("entries")
+        ]
         return cls(**values | {"entries": entries, "rejects": [Reject(**each) for each in values["rejects"]]})
 
 
@@ -185,7 +187,7 @@ def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
                     bytes=size,
                     sha256=digest,
                     index_sha256=index_digest,
-                    reactions=index.num_reactions,
+                    reactions=index.reaction_sizes,
                 )
             )
             emojis.append(dict(sorted(counts.items())))

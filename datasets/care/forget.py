@@ -192,7 +192,7 @@ def _write(folder: Folder, entry: ShardEntry, samples: list[tuple[ImageSpan, Lab
         bytes=size,
         sha256=digest,
         index_sha256=index_digest,
-        reactions=rows.num_reactions,
+        reactions=rows.reaction_sizes,
     )
 
 

@@ -166,12 +166,12 @@ def _check_files(folder: Folder, manifest: Manifest, entries: tuple[ShardEntry, 
                     f"counts {entry.outside} tuples of rarer emojis of {entry.index}, not {outside}",
                 )
             )
-        if entry.reactions not in (index.num_reactions, None):
+        if entry.reactions not in (index.reaction_sizes, None):
             faults.append(
                 Fault(
                     MANIFEST,
                     None,
-                    f"counts {entry.reactions} reactions of {entry.index}, not {index.num_reactions}",
+                    f"counts {entry.reactions} reactions of {entry.index}, not {index.reaction_sizes}",
                 )
             )
         if entry.split not in SPLITS:

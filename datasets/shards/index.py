@@ -21,7 +21,7 @@ from safetensors.numpy import load, save
 
 from ..store.folder import Folder
 from ..store.trouble import MISSING, patiently
-from .manifest import ShardEntry
+from .manifest import MOST, ShardEntry
 
 _TEXTS = ("keys", "extensions", "posts", "accounts", "emojis")
 _ARRAYS = {
@@ -62,9 +62,10 @@ class Index:
         return np.concatenate([[0], np.cumsum(other)])[: len(self.image)]
 
     @property
-    def num_reactions(self) -> int:
-        """How many posts there are under all images."""
-        return int(self.reaction[-1]) + 1 if len(self.image) else 0
+    def reaction_sizes(self) -> tuple[int, ...]:
+        """How many reactions have 1, 2, … emojis; the last number, of MOST, is of more, too."""
+        sizes = np.bincount(self.reaction).clip(max=MOST)
+        return tuple(np.bincount(sizes, minlength=MOST + 1)[1:].tolist())
 
     def samples(self) -> "list[tuple[ImageSpan, Label]]":
         """What `index_rows` made the rows from."""

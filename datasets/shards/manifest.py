@@ -17,6 +17,7 @@ from .layout import MANIFEST, SPLITS
 
 FORMAT_VERSION = 2
 MAX_SIZE = 1024  # pixels, of a side
+MOST = 8  # emojis of a reaction in a batch
 
 SPLIT_BY = {
     "account": "by account: nobody is in two splits, so scores tell of people whom the model does not know",
@@ -40,7 +41,9 @@ class ShardEntry:
     index_sha256: str
     # Of datasets that were made before these were counted, they are None.
     outside: int | None = None  # tuples with another emoji
-    reactions: int | None = None  # of all posts under all images, whether or not of the vocabulary
+    # Reactions, which are the emojis of one post under one image: how many have 1, 2, … of them, and MOST or
+    # more, whether or not of the vocabulary.
+    reactions: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,9 @@ def _parse(text: bytes, folder: Folder) -> Manifest:
         raise InputError(f"{folder}/{MANIFEST} is damaged: {reason}. Copy it again.") from error
     counts = [number for shard in manifest.shards for number in (shard.images, shard.tuples, shard.bytes)]
     counts += [*manifest.vocabulary.values(), *manifest.rare.values(), *manifest.posts.values()]
-    counts += [number or 0 for shard in manifest.shards for number in (shard.outside, shard.reactions)]
+    counts += [
+        number for shard in manifest.shards for number in (shard.outside or 0, *(shard.reactions or ()))
+    ]
     if (
         min(counts, default=0) < 0
         or not 0 < manifest.image_size <= MAX_SIZE

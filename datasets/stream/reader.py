@@ -23,7 +23,7 @@ from ..shards.index import ShardError
 from .gather import overlapping
 from .order import Order
 from .quarantine import Quarantine
-from .split import MOST, OpenShard, Split
+from .split import OpenShard, Split
 from .unchanged import Unchanged
 
 OPEN_SHARDS = 256  # kept besides those of the windows that are read
@@ -118,7 +118,7 @@ class Reader:
         self._unchanged = unchanged
         self._per_epoch = split.num_units // reading.batch_size
         self._size = split.manifest.image_size
-        self._of_unit = (MOST,) if split.unit == "reaction" else ()
+        self._of_unit = (split.slots,) if split.unit == "reaction" else ()
         self._first = first_rows(split)
         self._shard = lru_cache(OPEN_SHARDS)(self._open_shard)
         self._lane = lru_cache(4 * reading.order.lanes)(reading.order.lane)

@@ -22,7 +22,7 @@ from zlib_ng import zlib_ng
 from ..errors import InputError
 from ..shards.bus_error import name_on_bus_error
 from ..shards.index import Index, ShardError, fits, parse_index
-from ..shards.manifest import Manifest, ShardEntry, is_adopted, read_manifest
+from ..shards.manifest import MOST, Manifest, ShardEntry, is_adopted, read_manifest
 from ..store.cache import ShardCache, WrongFile
 from ..store.folder import Folder, StoreFolder
 from ..store.trouble import MISSING, patiently
@@ -31,7 +31,6 @@ from .order import random_bits
 T = TypeVar("T")
 Unit = Literal["tuple", "reaction"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
-MOST = 8  # emojis of a reaction in a batch
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class OpenShard:
     length: np.ndarray  # int64 [images], bytes
     crc32: np.ndarray  # uint32 [images], of those bytes
     image: np.ndarray  # int32 [units], row of the image
-    # Positions in the vocabulary, int32: of a tuple [units]; of a reaction [units, MOST], and -1 behind them.
+    # Positions in the vocabulary, int32: of a tuple [units]; of a reaction [units, slots], then -1.
     emoji: np.ndarray
 
     def member(self, row: int) -> np.ndarray:
@@ -90,6 +89,21 @@ class Split:
         """Units in each shard. Raises InputError where the manifest does not tell it."""
         if self.unit == "tuple":
             return tuple(shard.tuples for shard in self.shards)
+        return tuple(self._by_size.sum(axis=1).tolist())
+
+    @cached_property
+    def slots(self) -> int:
+        """Emojis that a batch has room for in each unit: as many as the largest has, MOST at most."""
+        return 1 if self.unit == "tuple" else max(1, *np.flatnonzero(self.by_size) + 1)
+
+    @property
+    def by_size(self) -> np.ndarray:
+        """How many reactions have 1, 2, … emojis, int64 [MOST]. Raises InputError as `sizes` does."""
+        return self._by_size.sum(axis=0)
+
+    @cached_property
+    def _by_size(self) -> np.ndarray:
+        """The same of each shard, [shards, MOST]."""
         counts = [shard.reactions for shard in self.shards]
         if None in counts:
             how = "adopt them again" if is_adopted(self.manifest) else "build them again"
@@ -97,7 +111,7 @@ class Split:
                 f"{self.folder}: these shards were made before reactions were counted: {how}, or train with "
                 "--unit tuple."
             )
-        return tuple(count or 0 for count in counts)
+        return np.array(counts, np.int64)
 
     @cached_property
     def num_units(self) -> int:
@@ -152,12 +166,12 @@ class Split:
             raise ShardError("index does not fit the manifest")
         emoji = np.array([self._positions.get(each, -1) for each in index.emojis], np.int32)[index.emoji]
         known = emoji >= 0
-        if known.sum() != shard.tuples or shard.reactions not in (index.num_reactions, None):
+        if known.sum() != shard.tuples or shard.reactions not in (index.reaction_sizes, None):
             raise ShardError("index does not fit the manifest")
         image, emoji = (
             (index.image[known], emoji[known])
             if self.unit == "tuple"
-            else _reactions(index, emoji, shard.name)
+            else _reactions(index, emoji, shard.name, self.slots)
         )
 
         def map_whole(path: Path) -> np.ndarray:
@@ -221,7 +235,7 @@ class Split:
             raise
 
 
-def _reactions(index: Index, emoji: np.ndarray, key: str) -> tuple[np.ndarray, np.ndarray]:
+def _reactions(index: Index, emoji: np.ndarray, key: str, slots: int) -> tuple[np.ndarray, np.ndarray]:
     """`OpenShard.image` and `OpenShard.emoji` of reactions. Of more than MOST emojis, some are drawn.
 
     Args:
@@ -235,7 +249,7 @@ def _reactions(index: Index, emoji: np.ndarray, key: str) -> tuple[np.ndarray, n
         bits = random_bits(len(whose), "reactions", key)[known]
         shuffled = known[np.lexsort([bits, whose[known]])]
         known = np.sort(shuffled[_places(whose[shuffled]) < MOST])
-    emojis = np.full((len(image), MOST), -1, np.int32)
+    emojis = np.full((len(image), slots), -1, np.int32)
     emojis[whose[known], _places(whose[known])] = emoji[known]
     return image, emojis
 

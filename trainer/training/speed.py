@@ -22,7 +22,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from ...datasets.stream.reader import Batch, Rows
-from ...datasets.stream.split import MOST
 from ...datasets.stream.stream import batches_per_epoch
 from ...datasets.work.progress import duration
 from ..config import Config
@@ -199,7 +198,7 @@ def operations_per_unit(training: Training) -> float:
 def _operations(training: Training, rows: int) -> tuple[int, int]:
     """Of a critic update and of a generator update on a few rows: they are done, and leave no gradients."""
     device, size = training.accelerator.device, training.inputs.train.manifest.image_size
-    slots = () if training.config.data.unit == "tuple" else (MOST,)
+    slots = () if training.config.data.unit == "tuple" else (training.inputs.train.slots,)
     images = torch.zeros(rows, 3, size, size, dtype=torch.uint8, device=device)
     emoji = torch.zeros(rows, *slots, dtype=torch.int64, device=device)
     place = torch.zeros(2, dtype=torch.int64, device=device)

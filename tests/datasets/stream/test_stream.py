@@ -26,7 +26,7 @@ from emojigan.datasets.stream import reader as module
 from emojigan.datasets.stream.held_out import read_split
 from emojigan.datasets.stream.order import Order
 from emojigan.datasets.stream.reader import Batch
-from emojigan.datasets.stream.split import MOST, UNITS, Split
+from emojigan.datasets.stream.split import UNITS, Split
 from emojigan.datasets.stream.stream import batches_per_epoch, stream
 
 from ...tiny_dataset import write_reactions
@@ -124,7 +124,7 @@ def test_images_are_uint8_and_channels_last_in_memory(train):
     (batch,) = batches(train, 1)
     assert (batch.images.shape, batch.images.dtype) == ((BATCH, 3, 64, 64), torch.uint8)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
-    shape = (BATCH,) if train.unit == "tuple" else (BATCH, MOST)
+    shape = (BATCH,) if train.unit == "tuple" else (BATCH, train.slots)
     assert (batch.emoji.shape, batch.emoji.dtype) == (shape, torch.int64)
 
 
