@@ -74,6 +74,11 @@ class ModelConfig(Section):
     feature_dim: int = Field(default=256, ge=4, description="How many features an image has.")
     hidden_dim: int = Field(default=512, ge=4, description="Units of the hidden layers.")
     latent_dim: int = Field(default=100, ge=1, description="Dimensions of the noise z.")
+    latent_scale: float = Field(
+        default=1.0,
+        gt=0,
+        description="How large z is beside the features of an image; a large one is sooner made use of.",
+    )
 
 
 class ObjectiveConfig(Section):

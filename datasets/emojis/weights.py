@@ -3,8 +3,11 @@
     counts of the vocabulary ─► weights [V], mean 1 over the tuples ─► the shift they cause, and its undoing
 
 Weights in the updates of both networks move the optimum from p(e|y) to p(e|y)·w(e)/Z(y); the serving side
-divides by w. Everything is in float64 and in log space: k = 750 overflows otherwise.
+divides by w. Of reactions they move it to p(S|y)·w(S)/Z(y), where w(S) is the mean of their emojis' weights.
+Everything is in float64 and in log space: k = 750 overflows otherwise.
 """
+
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -91,3 +94,30 @@ def undo(distribution: np.ndarray, weight: np.ndarray) -> np.ndarray:
         )
     corrected = distribution / weight  # [n, V]
     return corrected / corrected.sum(axis=1, keepdims=True)
+
+
+def undo_in_reactions(latents: Iterable[np.ndarray], weight: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """What a model of reactions would say of a tuple without weights, [n, V].
+
+    A reaction S was weighted by w(S), the mean of its emojis' weights, so p(S) ∝ q(S) / w(S) among those of
+    as many emojis. Summed over all reactions with an emoji e, under a latent, this is q(e) E[1 / w(S)] with
+    the others drawn: by 1/x = ∫ exp(−t x) dt, for given the latent they are independent.
+
+    Args:
+        latents: the distribution under each of them, float64 [n, V].
+        sizes: share of the reactions with 1, 2, … emojis.
+    """
+    numbers = np.flatnonzero(sizes) + 1
+    # The integral by the trapezoidal rule over log t, from where exp(−t x) is 1 to where it is 0.
+    log_t = np.arange(np.log(1e-12 / (numbers[-1] * weight.max())), np.log(40 / weight.min()), 0.2)
+    decay, step = np.exp(-np.outer(weight, np.exp(log_t))), np.exp(log_t) * 0.2  # [V, T], [T]
+    totals = dict.fromkeys(numbers.tolist(), np.zeros(()))
+    for q in latents:
+        expected = q @ decay  # [n, T]: E[exp(−t w)] of another emoji
+        for number in totals:
+            totals[number] = totals[number] + q * ((step * expected ** (number - 1)) @ decay.T)
+    tuples = [
+        sizes[number - 1] * number * total / total.sum(axis=1, keepdims=True)
+        for number, total in totals.items()
+    ]
+    return sum(tuples) / (sizes * np.arange(1, len(sizes) + 1)).sum()

@@ -147,23 +147,22 @@ def evaluate(
             f"{run} has no snapshot. Train first: emojigan train SHARDS --vectors FILE --out {run}."
         )
     snapshot = load_snapshot(path, "cuda" if torch.cuda.is_available() else "cpu")
-    config, inputs, vector_file = _reopen(run, snapshot.facts, shards, vectors)
+    config, inputs, vector_file = reopen(run, snapshot.facts, shards, vectors)
     mark_run(run, inputs.forgotten)
     scene = set_scene(inputs, vector_file, truth)
     images = scene.held_out.images
     classifier = train_classifier(config, inputs, run, baseline_steps or 2 * config.optimizer.steps)
-    candidates = [*_candidates(snapshot, classifier, inputs, scene)]
-    own = candidates[0].q
-    assert own is not None
+    own = answers_of(snapshot, inputs, scene)
+    assert own.q is not None
     return Evaluation(
         config=config,
         snapshot=path.name,
         facts=snapshot.facts,
         forgotten=inputs.forgotten,
         scene=scene,
-        models=tuple(_judge(candidates, scene)),
-        q=own,
-        floor=_floor(scene),
+        models=tuple(judge_all([own, *baselines(classifier, inputs, scene)], scene)),
+        q=own.q,
+        floor=floor_of(scene),
         features=snapshot.features(images[:MAX_POINTS]),
         split=inputs.train.manifest.split_text,
         about_reactions=_about_reactions(snapshot, scene),
@@ -171,7 +170,7 @@ def evaluate(
     )
 
 
-def _reopen(
+def reopen(
     run: Path, facts: Facts, moved_shards: Folder | None, moved_vectors: Path | None
 ) -> tuple[Config, Inputs, Path]:
     """The config and the inputs of a run, which must be what the snapshot was trained on.
@@ -195,18 +194,21 @@ def _reopen(
     return config, inputs, vectors
 
 
-def _candidates(
-    snapshot: Snapshot, classifier: Classifier, inputs: Inputs, scene: Scene
-) -> Iterator[Candidate]:
-    """The run's own model, and after it what it is compared with."""
+def answers_of(snapshot: Snapshot, inputs: Inputs, scene: Scene) -> Candidate:
+    """A run's own model."""
     images = scene.held_out.images
     distribution = snapshot.distribution(images, num_samples=NUM_LATENTS, seed=0)
-    yield Candidate(
+    return Candidate(
         "EmojiGAN",
         f"The averaged generator after {snapshot.facts.step:,} steps, {NUM_LATENTS} latents an image.",
         spread(distribution, inputs.vocabulary, scene),
         _reactions(_by_latent(snapshot, images), scene) if _has_latents(snapshot) else None,
     )
+
+
+def baselines(classifier: Classifier, inputs: Inputs, scene: Scene) -> Iterator[Candidate]:
+    """What a run's model is compared with."""
+    images = scene.held_out.images
     classified = classify(classifier, images)
     yield Candidate(
         CLASSIFIER,
@@ -268,7 +270,7 @@ def _reactions(chunks: Iterator[Answers], scene: Scene) -> ReactionValues | None
     return judge(chunks, scene.posted, len(scene.support), scene.pairs_of)
 
 
-def _floor(scene: Scene) -> dict[str, float] | None:
+def floor_of(scene: Scene) -> dict[str, float] | None:
     """What the truth scores, where it is known: for reactions, its moods as latents."""
     if scene.truth is None:
         return None
@@ -277,7 +279,7 @@ def _floor(scene: Scene) -> dict[str, float] | None:
     return floor | (metrics.means({**known.by_reaction, **known.by_image}) if known else {})
 
 
-def _judge(candidates: Iterable[Candidate], scene: Scene) -> Iterator[Judged]:
+def judge_all(candidates: Iterable[Candidate], scene: Scene) -> Iterator[Judged]:
     """Score each, and compare the first with the others in the same draws of posts."""
     resamples = Resamples.of(int(scene.post.max()) + 1)
     own: dict[str, Floats] = {}

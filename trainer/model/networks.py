@@ -70,7 +70,7 @@ class Generator(nn.Module):
     def __init__(self, config: ModelConfig, vectors: torch.Tensor, image_size: int) -> None:
         super().__init__()
         self.trunk = Trunk(config, image_size)
-        self.latent_dim = config.latent_dim
+        self.latent_dim, self._latent_scale = config.latent_dim, config.latent_scale
         self.hidden = hidden_layers(config.feature_dim + config.latent_dim, config.hidden_dim)
         self.output = nn.Linear(config.hidden_dim, vectors.shape[1])
         self.register_buffer("vectors", vectors, persistent=False)
@@ -82,7 +82,7 @@ class Generator(nn.Module):
 
     def head(self, features: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         """All but the trunk: many latents for one image cost one trunk."""
-        return self.output(self.hidden(torch.cat([features, latent], dim=-1)))
+        return self.output(self.hidden(torch.cat([features, self._latent_scale * latent], dim=-1)))
 
     def log_probabilities(self, output: torch.Tensor) -> torch.Tensor:
         """log q(e | y, z) of a tied output, float32 [..., vector_dim] → [..., V]."""

@@ -5,7 +5,7 @@ step-00000400/{generator.safetensors, vectors.safetensors, snapshot.json, SHA256
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn.functional import one_hot
 
-from ...datasets.emojis.weights import undo
+from ...datasets.emojis.weights import undo, undo_in_reactions
 from ...datasets.errors import InputError
 from ...datasets.store.atomic import creating_folder, is_whole, remove_folder, telling_where
 from ...datasets.store.trouble import MISSING
@@ -39,6 +39,7 @@ class Facts:
     dataset: str  # SHA-256 of the manifest when the training began: all that it saw was in it
     vectors: str  # SHA-256 of the vector file
     scores: dict[str, float]  # on the val split; empty where that was forgotten
+    sizes: tuple[float, ...] = ()  # share of reactions with 1, 2, … emojis; empty if it learned from tuples
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,18 @@ class Snapshot:
         Returns:
             float64 [n, V], rows sum to 1.
         """
-        device, latent = self._device, self._latents(num_samples, seed)
-        rows = [self._rows(chunk.to(device), latent) for chunk in images.split(CHUNK)]
-        distribution = torch.cat(rows).cpu().numpy()
-        return distribution if raw else undo(distribution, self.weights)
+        latents = self._latents(num_samples, seed)
+        chunks = [chunk.to(self._device) for chunk in images.split(CHUNK)]
+        means = [sum(self._answers(chunk, latents)) / num_samples for chunk in chunks]
+        distribution = np.concatenate(means)
+        if raw or (self.weights == self.weights[0]).all():
+            return distribution
+        undone = undo(distribution, self.weights)  # refuses what cannot be
+        if not self.facts.sizes:
+            return undone
+        sizes = np.array(self.facts.sizes)
+        rows = [undo_in_reactions(self._answers(chunk, latents), self.weights, sizes) for chunk in chunks]
+        return np.concatenate(rows)
 
     @torch.inference_mode()
     def by_latent(self, images: torch.Tensor, *, num_samples: int, seed: int) -> np.ndarray:
@@ -110,19 +119,16 @@ class Snapshot:
         """float32 [number, latent_dim]"""
         return even_normal(number, self.generator.latent_dim, seed).to(self._device)
 
-    def _rows(self, images: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
-        """float64 [images, V]; the latents are shared by the images, the trunk by the latents."""
+    def _answers(self, images: torch.Tensor, latents: torch.Tensor) -> Iterator[np.ndarray]:
+        """float64 [images, V] of each latent; images share the latents, and latents the trunk."""
         features = self.generator.trunk(normalise(images))  # [images, feature_dim]
-        total = torch.zeros(
-            len(images), len(self.facts.vocabulary), dtype=torch.float64, device=images.device
-        )
-        for z in latent:
+        for z in latents:
             output = self.generator.head(features, z.expand(len(images), -1))
             if self.is_tied:
-                total += self.generator.log_probabilities(output).exp()
+                q = self.generator.log_probabilities(output).double().exp()
+                yield (q / q.sum(dim=1, keepdim=True)).cpu().numpy()
             else:
-                total += one_hot(self.generator.nearest(output), total.shape[1])
-        return total / total.sum(dim=1, keepdim=True)
+                yield one_hot(self.generator.nearest(output), len(self.weights)).double().cpu().numpy()
 
 
 def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.ndarray) -> None:
@@ -167,8 +173,9 @@ def read_facts(path: Path) -> Facts:
     try:
         with telling_where(path / FACTS):
             content = json.loads((path / FACTS).read_text(encoding="utf-8"))
-        return Facts(**{**content, "vocabulary": tuple(content["vocabulary"])})
-    except (*MISSING, ValueError, TypeError, KeyError) as error:
+        lists = {name: tuple(content.get(name, ())) for name in ("vocabulary", "sizes")}
+        return Facts(**content | lists)
+    except (*MISSING, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is damaged. Remove it, and the best other snapshot is taken.") from error
 
 

@@ -271,7 +271,7 @@ class Log:
 
 def score_snapshot(training: Training, step: int, held_out: HeldOut | None, tracker: Tracker) -> Facts:
     """Score the averaged generator on the val split, if it can be; what its snapshot says of itself."""
-    inputs = training.inputs
+    inputs, train = training.inputs, training.inputs.train
     facts = Facts(
         step=step,
         image_size=inputs.train.manifest.image_size,
@@ -280,6 +280,7 @@ def score_snapshot(training: Training, step: int, held_out: HeldOut | None, trac
         dataset=inputs.origin.dataset,
         vectors=inputs.vectors_hash,
         scores={},
+        sizes=tuple((train.by_size / train.num_units).tolist()) if train.unit == "reaction" else (),
     )
     if held_out:
         snapshot = Snapshot(facts, training.average, inputs.weights)

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from emojigan.datasets.emojis.weights import (
     effective_sample_size,
     samples_after_undoing,
     undo,
+    undo_in_reactions,
     weights,
 )
 from emojigan.datasets.errors import InputError
@@ -331,3 +333,22 @@ def test_no_dataset_and_no_vocabulary_are_told_in_one_line(tmp_path: Path):
     assert result.output.startswith("Error: ") and "emojigan shards build" in result.output
     with pytest.raises(InputError, match="smaller --min-count"):
         effects(dataset([]))
+
+
+@pytest.mark.parametrize("ratio", [1.0, 3.0, 200.0])
+def test_of_reactions_the_weights_are_undone_as_by_going_through_all_of_them(ratio: float):
+    """Two latents, four emojis, reactions of one to three, each counted as often as it has emojis."""
+    rng = np.random.default_rng(0)
+    q = rng.dirichlet(np.ones(4), size=(2, 1))  # [latents, 1, V]
+    weight, sizes = np.geomspace(1, ratio, 4)[[2, 0, 3, 1]], np.array([0.5, 0.2, 0.3])
+    expected = np.zeros(4)
+    for number, size in enumerate(sizes, start=1):
+        of_size = np.zeros(4)
+        for reaction in product(range(4), repeat=number):
+            shifted = np.prod(q[:, 0, list(reaction)], axis=1).sum()
+            np.add.at(of_size, list(reaction), shifted / weight[list(reaction)].mean())
+        expected += size * number * of_size / of_size.sum()
+    found = undo_in_reactions(q, weight, sizes)[0]
+    np.testing.assert_allclose(found, expected / expected.sum(), rtol=1e-9)
+    of_tuples = undo_in_reactions(q, weight, np.array([1.0]))
+    np.testing.assert_allclose(of_tuples, undo(q.mean(axis=0), weight), rtol=1e-9)

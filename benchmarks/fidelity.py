@@ -1,0 +1,127 @@
+"""What each part of a recipe gives: trained on a world whose truth is known, and judged beside baselines.
+
+    python benchmarks/fidelity.py --world moods                               # a GPU: all rows, three seeds
+    python benchmarks/fidelity.py --world moods --rows reactions,no-critic --seeds 0
+    python benchmarks/fidelity.py --world photographs --more "--steps 300 …"  # on a CPU
+
+Worlds: `moods`, 80,000 posts of drawings, under which people write in moods; `alone`, drawings whose
+emojis are independent; `photographs`, those of the demo. Prints JSON lines: of each baseline and training its
+scores on held-out posts, how long it took, and in which scores it is better or worse than each baseline, by a
+paired interval. What was found is in fidelity.md.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from emojigan.datasets.store.folder import open_folder
+from emojigan.datasets.worlds.truth import TRUTH, Truth
+from emojigan.launch.cli import main as emojigan
+from emojigan.trainer.config import resolve
+from emojigan.trainer.evaluation.baselines import train_classifier
+from emojigan.trainer.evaluation.evaluate import (
+    Candidate,
+    answers_of,
+    baselines,
+    floor_of,
+    judge_all,
+    reopen,
+)
+from emojigan.trainer.evaluation.scene import Scene, set_scene
+from emojigan.trainer.inputs import read_inputs
+from emojigan.trainer.model.snapshot import best_snapshot, load_snapshot
+from emojigan.trainer.run import SNAPSHOTS, steps_in
+
+WORLDS = {
+    "moods": "--kind shapes --posts 80000",
+    "alone": "--kind shapes --posts 42000 --moods 1 --vocabulary 753",
+    "photographs": "--posts 4000",
+}
+ROWS = {
+    "reactions": "--recipe reactions",
+    "tuple-critic": "--recipe reactions --critic-sees tuple",
+    "no-critic": "--recipe reactions --critic-sees nothing",
+    "no-critic, as long": "--recipe reactions --critic-sees nothing --steps 4800",
+    "generator's batches": "--recipe reactions --nll-batches generator",
+    "8 latents": "--recipe reactions --latents 8",
+    "128 latents": "--recipe reactions --latents 128",
+    "nll 1": "--recipe reactions --nll-weight 1",
+    "nll 20": "--recipe reactions --nll-weight 20",
+    "3 critic updates": "--recipe reactions --num-critic-steps 3 --steps 3900",
+    "bias": "--recipe reactions --emoji-bias",
+    "residual": "--recipe reactions --emoji-residual",
+    "default": "--recipe default",
+    "default, all batches": "--recipe default --nll-batches all",
+    "paper": "--recipe paper",
+}
+"""Options of `emojigan train`, by what they are called in fidelity.md."""
+CLASSIFIERS = (5200, 15600)  # batches of 256; the best of ten looks or more at the val split
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--world", choices=WORLDS, default="moods")
+    parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--more", default="", help="options of all trainings")
+    parser.add_argument("--out", type=Path, default=Path("fidelity"))
+    arguments = parser.parse_args()
+    folder = arguments.out / arguments.world
+    posts, shards, vectors = folder / "world", folder / "shards", folder / "vectors.bin"
+    for words in (
+        ["world", "make", "--out", posts, *WORLDS[arguments.world].split()],
+        ["shards", "build", posts / "posts.jsonl", "--out", shards],
+        ["vectors", "build", "--out", vectors],
+    ):
+        emojigan([*map(str, words)], standalone_mode=False)
+    inputs = read_inputs(resolve("default", None, {}), open_folder(str(shards)), vectors)
+    scene = set_scene(inputs, vectors, Truth.read(posts / TRUTH))
+    tell("the truth itself", floor_of(scene) or {})
+    beside = [*of_classifiers(folder, inputs, scene)]
+    for row in arguments.rows.split(","):
+        for seed in arguments.seeds.split(","):
+            run, begun = folder / f"{row}-{seed}", time.perf_counter()
+            words = f"{ROWS[row]} --seed {seed} {arguments.more}".split()
+            emojigan(
+                ["train", str(shards), "--vectors", str(vectors), "--out", str(run), *words],
+                standalone_mode=False,
+            )
+            of_run(f"{row}, seed {seed}", run, beside, scene, time.perf_counter() - begun)
+
+
+def of_classifiers(folder: Path, inputs, scene: Scene) -> Iterator[Candidate]:
+    """The baselines, of classifiers that were trained for a while and for long."""
+    config = resolve("default", None, {})
+    for steps in CLASSIFIERS:
+        begun = time.perf_counter()
+        classifier = train_classifier(config, inputs, folder / f"classifier-{steps}", steps)
+        seconds = time.perf_counter() - begun
+        for candidate, judged in zip(
+            (made := [*baselines(classifier, inputs, scene)]), judge_all(made, scene), strict=True
+        ):
+            tell(f"{candidate.label}, {steps} batches", judged.scores, seconds=round(seconds, 1))
+            yield candidate
+
+
+def of_run(name: str, run: Path, beside: list[Candidate], scene: Scene, seconds: float) -> None:
+    """Judge the best snapshot of a run."""
+    path = best_snapshot(steps_in(run / SNAPSHOTS))
+    assert path is not None
+    snapshot = load_snapshot(path)
+    _, inputs, _ = reopen(run, snapshot.facts, None, None)
+    own, *others = judge_all([answers_of(snapshot, inputs, scene), *beside], scene)
+    words = [{key: each.word for key, each in other.beside.items()} for other in others]
+    tell(name, own.scores, seconds=round(seconds, 1), step=snapshot.facts.step, beside=words)
+
+
+def tell(name: str, scores, **more) -> None:
+    print(
+        json.dumps({"name": name, **more, **{key: round(each, 4) for key, each in scores.items()}}),
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
