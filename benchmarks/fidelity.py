@@ -13,8 +13,11 @@ paired interval. What was found is in fidelity.md.
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
+
+import torch
 
 from emojigan.datasets.store.folder import open_folder
 from emojigan.datasets.worlds.truth import TRUTH, Truth
@@ -30,7 +33,7 @@ from emojigan.trainer.evaluation.evaluate import (
     reopen,
 )
 from emojigan.trainer.evaluation.scene import Scene, set_scene
-from emojigan.trainer.inputs import read_inputs
+from emojigan.trainer.inputs import Inputs, read_inputs
 from emojigan.trainer.model.snapshot import best_snapshot, load_snapshot
 from emojigan.trainer.run import SNAPSHOTS, steps_in
 
@@ -43,21 +46,21 @@ ROWS = {
     "reactions": "--recipe reactions",
     "tuple-critic": "--recipe reactions --critic-sees tuple",
     "no-critic": "--recipe reactions --critic-sees nothing",
-    "no-critic, as long": "--recipe reactions --critic-sees nothing --steps 4800",
-    "generator's batches": "--recipe reactions --nll-batches generator",
-    "8 latents": "--recipe reactions --latents 8",
-    "128 latents": "--recipe reactions --latents 128",
-    "nll 1": "--recipe reactions --nll-weight 1",
-    "nll 20": "--recipe reactions --nll-weight 20",
-    "3 critic updates": "--recipe reactions --num-critic-steps 3 --steps 3900",
+    "no-critic-as-long": "--recipe reactions --critic-sees nothing --steps 4800",
+    "generator-batches": "--recipe reactions --nll-batches generator",
+    "8-latents": "--recipe reactions --latents 8",
+    "128-latents": "--recipe reactions --latents 128",
+    "nll-1": "--recipe reactions --nll-weight 1",
+    "nll-20": "--recipe reactions --nll-weight 20",
+    "3-critic-updates": "--recipe reactions --num-critic-steps 3 --steps 3900",
     "bias": "--recipe reactions --emoji-bias",
     "residual": "--recipe reactions --emoji-residual",
     "default": "--recipe default",
-    "default, all batches": "--recipe default --nll-batches all",
+    "default-all-batches": "--recipe default --nll-batches all",
     "paper": "--recipe paper",
 }
 """Options of `emojigan train`, by what they are called in fidelity.md."""
-CLASSIFIERS = (5200, 15600)  # batches of 256; the best of ten looks or more at the val split
+CLASSIFIERS = (5200, 7800, 15600)  # batches of 256; the best of ten looks or more at the val split
 
 
 def main() -> None:
@@ -80,10 +83,11 @@ def main() -> None:
     scene = set_scene(inputs, vectors, Truth.read(posts / TRUTH))
     tell("the truth itself", floor_of(scene) or {})
     beside = [*of_classifiers(folder, inputs, scene)]
-    for row in arguments.rows.split(","):
+    rows = {row: ROWS[row] for row in arguments.rows.split(",")}
+    for row, options in rows.items():
         for seed in arguments.seeds.split(","):
             run, begun = folder / f"{row}-{seed}", time.perf_counter()
-            words = f"{ROWS[row]} --seed {seed} {arguments.more}".split()
+            words = f"{options} --seed {seed} {arguments.more}".split()
             emojigan(
                 ["train", str(shards), "--vectors", str(vectors), "--out", str(run), *words],
                 standalone_mode=False,
@@ -91,7 +95,7 @@ def main() -> None:
             of_run(f"{row}, seed {seed}", run, beside, scene, time.perf_counter() - begun)
 
 
-def of_classifiers(folder: Path, inputs, scene: Scene) -> Iterator[Candidate]:
+def of_classifiers(folder: Path, inputs: Inputs, scene: Scene) -> Iterator[Candidate]:
     """The baselines, of classifiers that were trained for a while and for long."""
     config = resolve("default", None, {})
     for steps in CLASSIFIERS:
@@ -109,14 +113,14 @@ def of_run(name: str, run: Path, beside: list[Candidate], scene: Scene, seconds:
     """Judge the best snapshot of a run."""
     path = best_snapshot(steps_in(run / SNAPSHOTS))
     assert path is not None
-    snapshot = load_snapshot(path)
+    snapshot = load_snapshot(path, "cuda" if torch.cuda.is_available() else "cpu")
     _, inputs, _ = reopen(run, snapshot.facts, None, None)
     own, *others = judge_all([answers_of(snapshot, inputs, scene), *beside], scene)
-    words = [{key: each.word for key, each in other.beside.items()} for other in others]
-    tell(name, own.scores, seconds=round(seconds, 1), step=snapshot.facts.step, beside=words)
+    found = [{other.label: {key: asdict(each) for key, each in other.beside.items()}} for other in others]
+    tell(name, own.scores, seconds=round(seconds, 1), step=snapshot.facts.step, beside=found)
 
 
-def tell(name: str, scores, **more) -> None:
+def tell(name: str, scores: Mapping[str, float], **more: object) -> None:
     print(
         json.dumps({"name": name, **more, **{key: round(each, 4) for key, each in scores.items()}}),
         flush=True,

@@ -43,7 +43,6 @@ def timed(*given):
 loop.train_step = timed
 """
 WITHOUT_CHECKS = """
-import torch
 from emojigan.trainer.training.guard import Faults, Guard
 def apply(self, batch, losses):
     self.optimizer.step()

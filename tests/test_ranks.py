@@ -31,7 +31,10 @@ CASES = {
     "exponential": {},
     "zero": {"weights": "exponential"},
     "parts": {"weights": "exponential", "accumulate": 2},
-    "in order": {"weights": "exponential", "deterministic_ranks": 4},  # last: it changes the process
+    "reactions": {"weights": "exponential", "unit": "reaction"},
+    # Last: they change the process.
+    "in order": {"weights": "exponential", "deterministic_ranks": 4},
+    "reactions in order": {"weights": "exponential", "unit": "reaction", "deterministic_ranks": 4},
 }
 RANKS = (1, 2, 4)
 WORKER = '''
@@ -106,12 +109,13 @@ main()
 """
 
 
-def config(weights: str, **run: int) -> dict[str, Any]:
+def config(weights: str, unit: str = "tuple", **run: int) -> dict[str, Any]:
     """One critic and one generator update a step; steps so short that the second sees the first weights."""
+    of_reactions = {"latents": 3, "nll_batches": "all"} if unit == "reaction" else {}
     return {
-        "data": {"batch_size": 16},
+        "data": {"batch_size": 16, "unit": unit},
         "model": TINY,
-        "objective": {"weights": weights, "k": 10},
+        "objective": {"weights": weights, "k": 10, **of_reactions},
         "optimizer": {"num_critic_steps": 1, "learning_rate": 1e-12},
         "run": {"precision": "float32", **run},
     }
@@ -173,9 +177,10 @@ def test_gradients_of_a_batch_in_parts_are_those_of_the_whole(trained, update: i
 
 
 @pytest.mark.parametrize("number", RANKS[1:])
-def test_gradients_in_order_are_the_same_bits_on_any_number_of_ranks(trained, number: int):
-    (one,) = trained["in order"][1]
-    for rank in trained["in order"][number]:
+@pytest.mark.parametrize("case", ["in order", "reactions in order"])
+def test_gradients_in_order_are_the_same_bits_on_any_number_of_ranks(trained, number: int, case: str):
+    (one,) = trained[case][1]
+    for rank in trained[case][number]:
         for mine, expected in zip(rank["gradients"], one["gradients"], strict=True):
             assert all(torch.equal(a, b) for a, b in zip(mine, expected, strict=True))
 
@@ -199,7 +204,8 @@ def test_skewed_weights_change_the_gradients(trained, case: str):
 def test_all_ranks_end_after_as_many_updates_with_equal_weights(trained, number: int, case: str):
     first, *others = trained[case][number]
     for other in others:
-        assert len(first["gradients"]) == len(other["gradients"]) == 6
+        number_of = 9 if case.startswith("reactions") else 6  # the generator's with each of the critic's, too
+        assert len(first["gradients"]) == len(other["gradients"]) == number_of
         pairs = zip(first["parameters"], other["parameters"], strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
 

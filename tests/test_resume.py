@@ -17,8 +17,9 @@ from emojigan.datasets.shards.manifest import read_manifest, write_manifest
 from emojigan.datasets.store.atomic import is_whole
 from emojigan.datasets.store.folder import LocalFolder
 from emojigan.launch.cli import main
+from emojigan.trainer.model import sight
 from emojigan.trainer.model.noise import uniform
-from emojigan.trainer.training import loop, step
+from emojigan.trainer.training import loop, speed
 
 from .trainings import Case, ended, metrics, to_tell, told, wait
 
@@ -45,22 +46,40 @@ def kill_when(case: Case, reached: Callable[[], bool]) -> None:
 
 
 @pytest.fixture(scope="module")
+def recipe(request: pytest.FixtureRequest) -> str:
+    return getattr(request, "param", "default")
+
+
+OF_RECIPES = pytest.mark.parametrize("recipe", ["default", "reactions"], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def uninterrupted(
-    shards: Path, vectors_file: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    shards: Path,
+    vectors_file: Path,
+    recipe: str,
+    environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     run = tmp_path_factory.mktemp("runs") / "uninterrupted"
-    code, output = ended(Case(command(shards, vectors_file, run), run, environment).begin())
+    words = command(shards, vectors_file, run, "--recipe", recipe)
+    code, output = ended(Case(words, run, environment).begin())
     assert code == 0, output
     return run
 
 
 @pytest.fixture(scope="module")
 def killed(
-    shards: Path, vectors_file: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    shards: Path,
+    vectors_file: Path,
+    recipe: str,
+    environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A run that was killed before its first checkpoint, between two, and in the middle of saving one."""
-    run = tmp_path_factory.mktemp("runs") / "killed"
-    case, checkpoints = Case(command(shards, vectors_file, run), run, environment), run / "checkpoints"
+    run = tmp_path_factory.mktemp("runs") / f"killed-{recipe}"
+    words = command(shards, vectors_file, run, "--recipe", recipe)
+    case, checkpoints = Case(words, run, environment), run / "checkpoints"
     moments = (
         lambda: case.lines() >= 1,
         lambda: case.lines() >= 4,  # of step 12
@@ -73,11 +92,13 @@ def killed(
     return run
 
 
+@OF_RECIPES
 def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(uninterrupted: Path, killed: Path):
     name = f"checkpoints/step-{STEPS:08d}/state.safetensors"
     assert (killed / name).read_bytes() == (uninterrupted / name).read_bytes()
 
 
+@OF_RECIPES
 def test_a_killed_training_has_every_metric_once_in_order(uninterrupted: Path, killed: Path):
     lines = metrics(killed)
     assert [line["step"] for line in lines if "train/penalty" in line] == [*range(3, STEPS, 3), STEPS]
@@ -254,7 +275,21 @@ def test_no_noise_is_drawn_twice(
         drawn.append(int(place[0]))
         return uniform(seed, place, *more)
 
-    monkeypatch.setattr(step, "uniform", note)
+    monkeypatch.setattr(sight, "uniform", note)
+    monkeypatch.setattr(speed, "fastest", lambda _: 1.0)  # it counts the operations of an update
     result = invoke(*command(shards, vectors_file, tmp_path / "run", "--steps", "3"))
     assert result.exit_code == 0, result.output
     assert drawn == list(range(9))  # once for every update
+
+
+@pytest.mark.parametrize("sees", ["nothing", "tuple"])
+def test_a_training_in_which_the_critic_sees_less_goes_on(
+    shards: Path, vectors_file: Path, invoke: Callable[..., Result], tmp_path: Path, sees: str
+):
+    words = command(shards, vectors_file, tmp_path / "run", "--recipe", "reactions", "--critic-sees", sees)
+    result = invoke(*words, "--steps", "9")
+    assert result.exit_code == 0, result.output
+    result = invoke(*words, "--steps", "12")
+    assert result.exit_code == 0 and "resumed at step 9 of 12" in result.output, result.output
+    told = {name for line in metrics(tmp_path / "run") for name in line}
+    assert ("train/wasserstein" in told) == (sees == "tuple") and "train/nll" in told

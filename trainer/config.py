@@ -251,10 +251,10 @@ class Config(Section):
             raise ValueError("a free output has no likelihood: set nll_weight to 0")
         if self.model.output == "free" and self.data.unit == "reaction":
             raise ValueError("a free output says one emoji: set unit to tuple")
-        if not objective.nll_weight and (
-            objective.nll_batches == "all" or objective.critic_sees == "nothing"
-        ):
-            raise ValueError("without a likelihood these have nothing to learn from: set nll_weight above 0")
+        if objective.critic_sees == "nothing" and objective.nll_batches == "generator":
+            raise ValueError("what the critic sees nothing of teaches the generator: set nll_batches to all")
+        if objective.nll_batches == "all" and not objective.nll_weight:
+            raise ValueError("nll_batches all has no likelihood to learn: set nll_weight above 0")
         return self
 
 

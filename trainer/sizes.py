@@ -30,14 +30,15 @@ Sizes = dict[str, int | float]
 def suit(config: Config, given: Set[str], *, cpu: bool, number: int) -> Sizes:
     """What to change of a recipe's config.
 
-    The sizes of the networks go together: with one of them given, the others are the recipe's.
+    The sizes of the networks go together: with one of them given, but the latent's, the others are the
+    recipe's.
 
     Args:
         number: tuples or reactions in the train split.
     """
     sizes: Sizes = {}
-    if cpu and not given & CPU_NETWORKS.keys():
-        sizes |= CPU_NETWORKS
+    if cpu and not given & (CPU_NETWORKS.keys() - {"latent_dim"}):
+        sizes |= {key: value for key, value in CPU_NETWORKS.items() if key not in given}
     batch_size, settings = config.data.batch_size, config.optimizer
     if cpu and "batch_size" not in given:
         sizes["batch_size"] = batch_size = CPU_BATCH_SIZE
@@ -47,7 +48,10 @@ def suit(config: Config, given: Set[str], *, cpu: bool, number: int) -> Sizes:
         sizes["batch_size"] = batch_size = 2 ** (number.bit_length() - 1)  # which ranks can share
     if "steps" not in given:
         batches = settings.num_critic_steps + settings.num_generator_steps
-        enough = EPOCHS * number // (batch_size * batches)
+        epochs = EPOCHS
+        if config.objective.nll_batches == "all":  # the generator learns as much from fewer
+            epochs = EPOCHS * settings.num_generator_steps // batches
+        enough = epochs * number // (batch_size * batches)
         sizes["steps"] = min(settings.steps, max(MIN_STEPS, enough))
     return sizes
 

@@ -178,6 +178,7 @@ def _parse(text: bytes, folder: Folder) -> Manifest:
         min(counts, default=0) < 0
         or not 0 < manifest.image_size <= MAX_SIZE
         or manifest.encoding not in ENCODINGS
+        or any(len(shard.reactions) != MOST for shard in manifest.shards if shard.reactions is not None)
         or manifest.split_by not in [*SPLIT_BY]  # a list: what is no text may have no hash
     ):
         raise InputError(

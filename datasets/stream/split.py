@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -30,7 +30,6 @@ from .order import random_bits
 
 T = TypeVar("T")
 Unit = Literal["tuple", "reaction"]
-UNITS: tuple[Unit, ...] = get_args(Unit)
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Split:
     @cached_property
     def slots(self) -> int:
         """Emojis that a batch has room for in each unit: as many as the largest has, MOST at most."""
-        return 1 if self.unit == "tuple" else max(1, *np.flatnonzero(self.by_size) + 1)
+        return 1 if self.unit == "tuple" else max([1, *(np.flatnonzero(self.by_size) + 1).tolist()])
 
     @property
     def by_size(self) -> np.ndarray:

@@ -44,6 +44,13 @@ def test_few_tuples_have_as_many_steps_as_make_240_epochs(cpu: bool, num_tuples:
     assert steps in (50, 2600) or steps * batch == 240 * num_tuples
 
 
+def test_reactions_have_sizes_for_a_cpu_and_as_many_of_the_generators_batches():
+    config, given = resolve("reactions", None, {}), given_keys("reactions", None, {})
+    sizes = suit(config, given, cpu=True, number=3200)
+    of_recipe = {key: value for key, value in ON_CPU.items() if key not in given}
+    assert sizes == {**of_recipe, "steps": 40 * 3200 // (64 * 6)}
+
+
 def test_steps_are_never_more_than_the_recipes():
     config = resolve("default", None, {"steps": 7})
     assert suit(config, set(), cpu=False, number=MANY) == {"steps": 7}

@@ -51,8 +51,8 @@ class Readings:
 def find_readings(snapshot: Snapshot, inputs: Inputs, scene: Scene) -> Readings | None:
     """The number of readings that a picture has at most, and the readings of some images.
 
-    None where there is no telling: of a free output, whose latents say one emoji each, and where the val
-    split is forgotten.
+    None where there is no telling: of a free output, whose latents say one emoji each, of a model that was
+    trained with weights, and where the val split is forgotten.
     """
     most = choose(snapshot, inputs)
     if most is None:
@@ -80,7 +80,7 @@ def find_readings(snapshot: Snapshot, inputs: Inputs, scene: Scene) -> Readings 
 
 def choose(snapshot: Snapshot, inputs: Inputs) -> int | None:
     """How many readings a picture has at most: as many as the reactions of the val split support."""
-    held_out = read_val(inputs) if snapshot.is_tied else None
+    held_out = read_val(inputs) if snapshot.is_tied and not snapshot.is_weighted else None
     if held_out is None:
         return None
     row = {emoji: number for number, emoji in enumerate(snapshot.facts.vocabulary)}

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ...datasets.emojis.weights import undo
+from ...datasets.errors import InputError
 from .snapshot import Snapshot
 
 LATENTS = 128  # of a picture, to group
@@ -45,8 +46,14 @@ def latents_of(snapshot: Snapshot, images: torch.Tensor, *, number: int, seed: i
         images: uint8 [n, 3, size, size].
 
     Raises:
-        InputError: the weights are too far apart to be undone.
+        InputError: the weights are too far apart to be undone, or were those of reactions: of these the
+            shift is undone for single emojis alone.
     """
+    if snapshot.is_weighted and snapshot.facts.sizes:
+        raise InputError(
+            "This model was trained on reactions with weights: its readings, and what follows an emoji, "
+            "are not known without them."
+        )
     for chunk in images.split(max(1, CHUNK * LATENTS // number)):
         for q in snapshot.by_latent(chunk, num_samples=number, seed=seed).astype(np.float64):
             undo(q.mean(axis=0, keepdims=True), snapshot.weights)  # refuses what cannot be undone

@@ -69,7 +69,7 @@ class Snapshot:
         chunks = [chunk.to(self._device) for chunk in images.split(CHUNK)]
         means = [sum(self._answers(chunk, latents)) / num_samples for chunk in chunks]
         distribution = np.concatenate(means)
-        if raw or (self.weights == self.weights[0]).all():
+        if raw or not self.is_weighted:
             return distribution
         undone = undo(distribution, self.weights)  # refuses what cannot be
         if not self.facts.sizes:
@@ -110,6 +110,11 @@ class Snapshot:
     def is_tied(self) -> bool:
         """Whether a latent gives a distribution, and not a single emoji."""
         return self.facts.model["output"] == "tied"
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the samples of its training had weights, which shift what it says."""
+        return bool((self.weights != self.weights[0]).any())
 
     @property
     def _device(self) -> torch.device:
@@ -173,8 +178,11 @@ def read_facts(path: Path) -> Facts:
     try:
         with telling_where(path / FACTS):
             content = json.loads((path / FACTS).read_text(encoding="utf-8"))
-        lists = {name: tuple(content.get(name, ())) for name in ("vocabulary", "sizes")}
-        return Facts(**content | lists)
+        content["vocabulary"], content["sizes"] = (
+            tuple(content["vocabulary"]),
+            tuple(content.get("sizes", ())),
+        )
+        return Facts(**content)
     except (*MISSING, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is damaged. Remove it, and the best other snapshot is taken.") from error
 

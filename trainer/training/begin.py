@@ -109,9 +109,11 @@ def begin(accelerator: Accelerator, config: Config, shards: Folder, vectors: Pat
 
 
 def _state_of(training: Training, watch: Watch) -> TrainState:
+    learns = training.config.objective.critic_sees != "nothing"  # else it has no moments
+    of_critic = {"critic_optimizer": training.critic_optimizer} if learns else {}
     return TrainState(
         {"generator": training.generator, "critic": training.critic, "average": training.average},
-        {"generator_optimizer": training.generator_optimizer, "critic_optimizer": training.critic_optimizer},
+        {"generator_optimizer": training.generator_optimizer, **of_critic},
         {
             "generator_scaler": training.generator_guard,
             "critic_scaler": training.critic_guard,

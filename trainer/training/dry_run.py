@@ -36,14 +36,19 @@ def describe(config: Config, shards: Folder, vectors: Path) -> str:
     # Weight, gradient and Adam's two moments for each; the average once more.
     state = 4 * (4 * (of_generator + of_critic) + of_generator)
     maps = config.model.trunk_width * (size // 2) ** 2 * (1 + 1 / 2 + 1 / 4 + 1 / 8) + 3 * size**2
-    activations = 4 * 2 * rows * (maps + 12 * config.model.hidden_dim + 3 * len(inputs.vocabulary))
+    answers = config.objective.latents * (6 * config.model.hidden_dim + 3 * len(inputs.vocabulary))
+    activations = 4 * 2 * rows * (maps + 6 * config.model.hidden_dim * inputs.train.slots + answers)
+    of_step = (
+        0 if config.objective.critic_sees == "nothing" else settings.num_critic_steps,
+        config.generator_updates,
+    )
     return (
         yaml.safe_dump(config.model_dump(), sort_keys=False)
         + f"\ntuples   {inputs.train.num_tuples:,} to train on, {inputs.num_without_vector:,} without vector"
         + f"\nemojis   {len(inputs.vocabulary)}"
         + f"\nsteps    {plan(config, inputs)}"
-        + f"\nupdates  {settings.num_critic_steps} of the critic and {settings.num_generator_steps} of the "
-        "generator in a step, each on a batch"
+        + f"\nupdates  {of_step[0]} of the critic and {of_step[1]} of the generator in a step, on "
+        f"{settings.num_critic_steps + settings.num_generator_steps} batches"
         + f"\nweights  largest over smallest {inputs.weights.max() / inputs.weights.min():.3g}, worth "
         f"{inputs.effective_share:.0%} of the tuples"
         + f"\nranks    {ranks}, {batch_size // ranks} {config.data.unit}s each"

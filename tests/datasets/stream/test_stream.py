@@ -10,6 +10,7 @@ from dataclasses import replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from emojigan.datasets.stream import reader as module
 from emojigan.datasets.stream.held_out import read_split
 from emojigan.datasets.stream.order import Order
 from emojigan.datasets.stream.reader import Batch
-from emojigan.datasets.stream.split import UNITS, Split
+from emojigan.datasets.stream.split import Split, Unit
 from emojigan.datasets.stream.stream import batches_per_epoch, stream
 
 from ...tiny_dataset import write_reactions
@@ -35,7 +36,7 @@ SEED, WINDOW, BATCH = 5, 2, 24
 EMOJIS10 = "😍😂🔥🐶🌊🍕🎉💔😱👍"
 
 
-@pytest.fixture(scope="module", params=UNITS)
+@pytest.fixture(scope="module", params=get_args(Unit))
 def train(shards: Path, request: pytest.FixtureRequest) -> Split:
     return Split(LocalFolder(shards), read_manifest(LocalFolder(shards)), "train", unit=request.param)
 

@@ -19,6 +19,7 @@ from emojigan.datasets.stream.order import Order
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import names, stream
 from emojigan.launch.cli import main
+from emojigan.trainer.model import sight
 from emojigan.trainer.model.noise import uniform
 from emojigan.trainer.training import step
 from emojigan.trainer.training.guard import SCALE, Guard, backward
@@ -159,7 +160,7 @@ def train(
                 drawn[3, BRIGHTNESS] = float("nan")
             return drawn
 
-        monkeypatch.setattr(step, "uniform", injected)
+        monkeypatch.setattr(sight, "uniform", injected)
         return CliRunner().invoke(main, [*map(str, words), *more])
 
     return run
@@ -323,6 +324,7 @@ from emojigan.datasets.store.folder import open_folder
 from emojigan.trainer.config import Config
 from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.runtime.ranks import start
+from emojigan.trainer.model import sight
 from emojigan.trainer.training import step
 from emojigan.trainer.training.guard import Faults
 from emojigan.trainer.model.noise import uniform
@@ -342,16 +344,16 @@ def injected(seed, place, *more):
         drawn[2, 3] = float("nan")  # its brightness
     return drawn
 
-step.uniform = injected
-see = step.Sight.see
+sight.uniform = injected
+see = sight.Sight.see
 
-def weightless(sight, *batch):
-    seen = see(sight, *batch)
+def weightless(shown, *batch):
+    seen = see(shown, *batch)
     if of_none[0]:
         seen.weight[2] = 0
     return seen
 
-step.Sight.see = weightless
+sight.Sight.see = weightless
 networks = {"critic": training.critic, "generator": training.generator}
 told = []
 guards = (training.critic_guard, training.generator_guard)
