@@ -106,11 +106,13 @@ def test_a_killed_training_has_every_metric_once_in_order(uninterrupted: Path, k
     assert lines == metrics(uninterrupted)
 
 
+@OF_RECIPES
 def test_a_killed_training_has_one_mlflow_run_with_every_metric_once(killed: Path, environment):
     assert told(killed, environment) == to_tell(killed)
     assert Case([], killed, environment).status() == "FINISHED"
 
 
+@OF_RECIPES
 def test_a_killed_training_leaves_two_checkpoints_and_nothing_half_written(killed: Path):
     assert sorted(path.name for path in (killed / "checkpoints").iterdir()) == [
         f"step-{STEPS - 8:08d}",

@@ -109,11 +109,17 @@ def test_a_saved_config_gives_itself_back(written):
         ("optimizer: {final_learning_rate: 1.01}", "optimizer.final_learning_rate"),
         ("optimizer: {seed: 18446744073709551616}", "optimizer.seed"),
         ("objective: {penalty_weight: -1}", "objective.penalty_weight"),
-        ("objective: {critic_sees: nothing}", "config: what the critic sees nothing of"),
-        ("objective: {nll_batches: all, nll_weight: 0}", "config: nll_batches all has no likelihood"),
+        (
+            "objective: {critic_sees: nothing}",
+            "config: what the critic sees nothing of teaches the generator",
+        ),
+        (
+            "objective: {nll_batches: all, nll_weight: 0}",
+            "config: nll_batches all has no likelihood to learn",
+        ),
         (
             "data: {unit: reaction}\nmodel: {output: free}\nobjective: {nll_weight: 0}",
-            "config: a free output",
+            "config: a free output says one emoji",
         ),
         ("objective: {weights: log}", "objective.weights"),
         ("model: {critic: paper}", "model.critic"),
