@@ -19,7 +19,7 @@ from ..parameters import FOLDER
 @click.option(
     "--baseline-steps",
     type=click.IntRange(min=1),
-    show_default="twice the steps of the run",
+    show_default="as many tuples as the run saw",
     help="Batches to train the softmax classifier on.",
 )
 @click.option("--shards", type=FOLDER, help="Where the shards lie, if they were moved since the training.")

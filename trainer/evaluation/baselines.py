@@ -55,6 +55,13 @@ def marginal(inputs: Inputs) -> np.ndarray:
     return counts / counts.sum()
 
 
+def as_many(config: Config, inputs: Inputs) -> int:
+    """Batches in which a classifier sees as many tuples as a training does."""
+    settings, train = config.optimizer, inputs.train
+    batches = settings.steps * (settings.num_critic_steps + settings.num_generator_steps)
+    return round(batches * train.num_tuples / train.num_units)
+
+
 def train_classifier(config: Config, inputs: Inputs, run: Path, steps: int) -> Classifier:
     """The classifier of a run: read from its folder, or trained for `steps` batches and put there."""
     made_from = MadeFrom(config.model_dump(exclude={"run"}), inputs.dataset, inputs.vectors_hash, steps)

@@ -25,7 +25,7 @@ from ..model.snapshot import Facts, Snapshot, best_snapshot, load_snapshot
 from ..run import SNAPSHOTS, read_beginning, read_origin, steps_in
 from ..validation import read_val
 from . import metrics
-from .baselines import choose_lift, classify, count_pairs, judge_chain, marginal, train_classifier
+from .baselines import as_many, choose_lift, classify, count_pairs, judge_chain, marginal, train_classifier
 from .bootstrap import Comparison, Interval, Resamples, Word, compare
 from .figures import MAX_POINTS
 from .metrics import METRICS, Floats
@@ -134,7 +134,7 @@ def evaluate(
 
     Args:
         truth: of a world; without it, only what people posted is there to compare with.
-        baseline_steps: of the classifier; twice the steps of the run by default.
+        baseline_steps: of the classifier; by default it sees as many tuples as the run.
         shards: where they lie by now; by default where they lay when the run was trained.
         vectors: the same.
 
@@ -151,7 +151,7 @@ def evaluate(
     mark_run(run, inputs.forgotten)
     scene = set_scene(inputs, vector_file, truth)
     images = scene.held_out.images
-    classifier = train_classifier(config, inputs, run, baseline_steps or 2 * config.optimizer.steps)
+    classifier = train_classifier(config, inputs, run, baseline_steps or as_many(config, inputs))
     own = answers_of(snapshot, inputs, scene)
     assert own.q is not None
     return Evaluation(
