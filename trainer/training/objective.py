@@ -36,7 +36,7 @@ def critic_losses(
         penalty = (torch.linalg.vector_norm(gradient, dim=(1, 2)) - 1) ** 2
         difference = critic.score(embedded, fake, present) - critic.score(embedded, real, present)  # [batch]
         losses = difference + penalty_weight * penalty
-    return losses, torch.stack([-difference.mean(), penalty.mean()]).detach()
+    return losses, torch.stack([-mean(difference, present), mean(penalty, present)]).detach()
 
 
 def free_scores(
@@ -77,6 +77,12 @@ def negative_log_likelihood(
     """−log 1/K Σ_k Π_i q(x_i|y, z_k) of observed reactions, [batch]."""
     of_each = log_q.gather(2, emoji[:, None].expand(-1, log_q.shape[1], -1))  # [batch, latents, slots]
     return math.log(log_q.shape[1]) - (of_each * present[:, None]).sum(dim=2).logsumexp(dim=1)
+
+
+def mean(of_each: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """The mean over the samples that have an emoji, [batch] → []; 0 where none has."""
+    there = present.amax(dim=1)
+    return (of_each * there).sum() / there.sum().clamp(min=1)
 
 
 @torch.no_grad()

@@ -36,6 +36,7 @@ from .objective import (
     expected_scores,
     free_scores,
     latent_use,
+    mean,
     negative_log_likelihood,
 )
 from .update import Update, compiles, make_update
@@ -155,14 +156,16 @@ class _GeneratorForward(_Forward):
             score = expected_scores(self.critic, seen.images, one, vectors, draw(one, pick), present)
             losses = losses - present.sum(dim=1) * score
         said = emojis_said(log_q.exp().mean(dim=(0, 1)))
-        return losses, [score.mean(), nll.mean(), said, latent_use(log_q)]
+        here = seen.present
+        return losses, [mean(score, here), mean(nll, here), said, latent_use(log_q)]
 
     def _free_losses(self, seen: Seen, output: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """The same, of nearest emojis; without an explicit q the others are 0."""
         score = free_scores(self.critic, seen.images, output[:, :1], seen.present)
         nearest = self.generator.nearest(output[:, 0].detach())
         said = emojis_said(one_hot(nearest, len(self.generator.vectors)).float().mean(dim=0))
-        return -score, [score.mean(), torch.zeros_like(said), said, torch.zeros_like(said)]
+        none = torch.zeros_like(said)
+        return -score, [mean(score, seen.present), none, said, none]
 
 
 def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
