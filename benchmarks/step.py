@@ -4,8 +4,9 @@
     python benchmarks/step.py --batches 64,256         # on a CPU
 
 The batches lie on the device, so that nothing is measured but the step. The plain loop has three forwards
-through whole networks, a double backward, TF32 where the device has it, and unfused Adam. A number is the
-median of five rounds, which both take in turn, in tuples that the critic is trained on in a second.
+through whole networks, a double backward, TF32 where the device has it, and unfused Adam. Beside both, the
+step of the recipe `reactions`, of reactions of one to three emojis. A number is the median of five rounds,
+which all take in turn, in tuples or reactions that the critic is trained on in a second.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 
 from emojigan.datasets.stream.reader import Batch
-from emojigan.trainer.config import Config
+from emojigan.trainer.config import Config, resolve
 from emojigan.trainer.model.augment import augment
 from emojigan.trainer.model.networks import Generator, make_critic
 from emojigan.trainer.runtime.captured import WARM_UP
@@ -38,7 +39,9 @@ def main() -> None:
     arguments = parser.parse_args()
     for batch_size in map(int, arguments.batches.split(",")):
         config = Config.model_validate({"data": {"batch_size": batch_size}})
-        speeds = measure({"plain": plain(config), "ours": ours(config)}, config, arguments.steps)
+        of_reactions = resolve("reactions", None, {"batch_size": batch_size})
+        steps = {"plain": plain(config), "ours": ours(config), "reactions": ours(of_reactions)}
+        speeds = measure(steps, config, arguments.steps)
         ratio = round(speeds["ours"] / speeds["plain"], 2)
         print(
             json.dumps({"batch_size": batch_size, "device": str(DEVICE), **speeds, "ratio": ratio}),
@@ -96,8 +99,10 @@ def plain(config: Config) -> Callable[[], object]:
     ]
     stream = batches(config)
 
+    one = torch.ones(rows, 1, device=DEVICE)  # emoji in each reaction
+
     def score(images: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        return critic.score(critic.embed(images), vectors)
+        return critic.score(critic.embed(images), vectors[:, None], one)
 
     def seen() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         batch = next(stream)
@@ -121,7 +126,9 @@ def plain(config: Config) -> Callable[[], object]:
             adams[0].step()
         images, emoji, log_q = seen()
         with torch.no_grad():
-            scores = critic.score_all(critic.embed(images), generator.vectors)
+            scores = critic.score_all(
+                critic.embed(images), generator.vectors, generator.vectors[emoji][:, None], one
+            )
         nll = -log_q.gather(1, emoji[:, None]).squeeze(1)
         adams[1].zero_grad()
         (config.objective.nll_weight * nll - (log_q.exp() * scores).sum(1)).mean().backward()
@@ -138,11 +145,20 @@ def batches(config: Config) -> Iterator[Batch]:
             torch.randint(0, 256, (rows, SIZE, SIZE, 3), dtype=torch.uint8, device=DEVICE).permute(
                 0, 3, 1, 2
             ),
-            torch.randint(0, EMOJIS, (rows,), device=DEVICE),
+            _emojis(config, rows),
         )
         for _ in range(6)
     ]
     return itertools.cycle(made)
+
+
+def _emojis(config: Config, rows: int) -> torch.Tensor:
+    """Positions of tuples [rows], or of reactions of one to three emojis [rows, 3]."""
+    if config.data.unit == "tuple":
+        return torch.randint(0, EMOJIS, (rows,), device=DEVICE)
+    emoji = torch.randint(0, EMOJIS, (rows, 3), device=DEVICE)
+    number = torch.randint(1, 4, (rows, 1), device=DEVICE)
+    return torch.where(torch.arange(3, device=DEVICE) < number, emoji, -1)
 
 
 def _wait() -> None:
