@@ -13,7 +13,7 @@ paired interval. What was found is in fidelity.md.
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +22,6 @@ import torch
 from emojigan.datasets.store.folder import open_folder
 from emojigan.datasets.worlds.truth import TRUTH, Truth
 from emojigan.launch.cli import main as emojigan
-from emojigan.trainer.config import resolve
 from emojigan.trainer.evaluation.baselines import train_classifier
 from emojigan.trainer.evaluation.evaluate import (
     Candidate,
@@ -33,9 +32,9 @@ from emojigan.trainer.evaluation.evaluate import (
     reopen,
 )
 from emojigan.trainer.evaluation.scene import Scene, set_scene
-from emojigan.trainer.inputs import Inputs, read_inputs
+from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.model.snapshot import best_snapshot, load_snapshot
-from emojigan.trainer.run import SNAPSHOTS, steps_in
+from emojigan.trainer.run import SNAPSHOTS, read_beginning, steps_in
 
 WORLDS = {
     "moods": "--kind shapes --posts 80000",
@@ -60,7 +59,6 @@ ROWS = {
     "paper": "--recipe paper",
 }
 """Options of `emojigan train`, by what they are called in fidelity.md."""
-CLASSIFIERS = (5200, 7800, 15600)  # batches of 256; the best of ten looks or more at the val split
 
 
 def main() -> None:
@@ -68,6 +66,7 @@ def main() -> None:
     parser.add_argument("--world", choices=WORLDS, default="moods")
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--classifiers", default="5200,7800,15600", help="batches that they see")
     parser.add_argument("--more", default="", help="options of all trainings")
     parser.add_argument("--out", type=Path, default=Path("fidelity"))
     arguments = parser.parse_args()
@@ -79,34 +78,30 @@ def main() -> None:
         ["vectors", "build", "--out", vectors],
     ):
         emojigan([*map(str, words)], standalone_mode=False)
-    inputs = read_inputs(resolve("default", None, {}), open_folder(str(shards)), vectors)
+    runs = [
+        (f"{row}, seed {seed}", folder / f"{row}-{seed}", f"{options} --seed {seed} {arguments.more}".split())
+        for row, options in {row: ROWS[row] for row in arguments.rows.split(",")}.items()
+        for seed in arguments.seeds.split(",")
+    ]
+    seconds = []
+    for _, run, words in runs:
+        begun = time.perf_counter()
+        command = ["train", str(shards), "--vectors", str(vectors), "--out", str(run), *words]
+        emojigan(command, standalone_mode=False)
+        seconds.append(time.perf_counter() - begun)
+    config, *_ = read_beginning(runs[0][1])  # whose sizes the classifiers have, too
+    inputs = read_inputs(config, open_folder(str(shards)), vectors)
     scene = set_scene(inputs, vectors, Truth.read(posts / TRUTH))
     tell("the truth itself", floor_of(scene) or {})
-    beside = [*of_classifiers(folder, inputs, scene)]
-    rows = {row: ROWS[row] for row in arguments.rows.split(",")}
-    for row, options in rows.items():
-        for seed in arguments.seeds.split(","):
-            run, begun = folder / f"{row}-{seed}", time.perf_counter()
-            words = f"{options} --seed {seed} {arguments.more}".split()
-            emojigan(
-                ["train", str(shards), "--vectors", str(vectors), "--out", str(run), *words],
-                standalone_mode=False,
-            )
-            of_run(f"{row}, seed {seed}", run, beside, scene, time.perf_counter() - begun)
-
-
-def of_classifiers(folder: Path, inputs: Inputs, scene: Scene) -> Iterator[Candidate]:
-    """The baselines, of classifiers that were trained for a while and for long."""
-    config = resolve("default", None, {})
-    for steps in CLASSIFIERS:
-        begun = time.perf_counter()
+    beside: list[Candidate] = []
+    for steps in map(int, arguments.classifiers.split(",")):
         classifier = train_classifier(config, inputs, folder / f"classifier-{steps}", steps)
-        seconds = time.perf_counter() - begun
-        for candidate, judged in zip(
-            (made := [*baselines(classifier, inputs, scene)]), judge_all(made, scene), strict=True
-        ):
-            tell(f"{candidate.label}, {steps} batches", judged.scores, seconds=round(seconds, 1))
-            yield candidate
+        made = [*baselines(classifier, inputs, scene)]
+        for candidate, judged in zip(made, judge_all(made, scene), strict=True):
+            tell(f"{candidate.label}, {steps} batches", judged.scores)
+        beside += made
+    for (name, run, _), took in zip(runs, seconds, strict=True):
+        of_run(name, run, beside, scene, took)
 
 
 def of_run(name: str, run: Path, beside: list[Candidate], scene: Scene, seconds: float) -> None:
