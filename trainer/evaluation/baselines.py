@@ -142,8 +142,7 @@ def count_pairs(inputs: Inputs) -> Floats:
         except ValueError as error:
             raise InputError(f"{inputs.train.folder}/{entry.name}: {error}. Copy it again.") from error
         emoji = np.array([row.get(each, -1) for each in index.emojis])[index.emoji]
-        _, reaction = np.unique(np.stack([index.image, index.post]), axis=1, return_inverse=True)
-        place = np.unique(np.stack([reaction, emoji])[:, emoji >= 0], axis=1)
+        place = np.unique(np.stack([index.reaction, emoji])[:, emoji >= 0], axis=1)
         has = csr_array((np.ones(place.shape[1]), place), shape=(len(index.emoji), len(row)))
         pairs += (has.T @ has).toarray()
     np.fill_diagonal(pairs, 0)

@@ -202,7 +202,7 @@ def answers_of(snapshot: Snapshot, inputs: Inputs, scene: Scene) -> Candidate:
         "EmojiGAN",
         f"The averaged generator after {snapshot.facts.step:,} steps, {NUM_LATENTS} latents an image.",
         spread(distribution, inputs.vocabulary, scene),
-        _reactions(_by_latent(snapshot, images), scene) if _has_latents(snapshot) else None,
+        _reactions(_by_latent(snapshot, images), scene) if snapshot.is_tied else None,
     )
 
 
@@ -240,11 +240,6 @@ def baselines(classifier: Classifier, inputs: Inputs, scene: Scene) -> Iterator[
             None,
             _reactions(_alone(scene.truth[scene.first_tuple]), scene),
         )
-
-
-def _has_latents(snapshot: Snapshot) -> bool:
-    """Whether it says which latent gives which emojis."""
-    return snapshot.facts.model["output"] == "tied"
 
 
 def _by_latent(snapshot: Snapshot, images: torch.Tensor) -> Iterator[Answers]:
@@ -318,7 +313,7 @@ def _about_reactions(snapshot: Snapshot, scene: Scene) -> str:
     if not scene.has_pairs:
         return f"None of {len(count):,} held-out reactions has two emojis: there is nothing whole to measure."
     told = f"{len(count):,} held-out reactions, {(count > 1).sum():,} of them of more than one emoji."
-    if not _has_latents(snapshot):
+    if not snapshot.is_tied:
         told += (
             " A free output does not say how likely an emoji is under a latent: EmojiGAN has no score here."
         )

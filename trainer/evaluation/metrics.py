@@ -28,7 +28,7 @@ UNSEEN = 0.001  # spread evenly for the NLL: an emoji that a model cannot say mu
 
 @dataclass(frozen=True)
 class Metric:
-    """What one number means to its reader; `key` is its name in `score` and in MLflow."""
+    """What one number means to its reader; `key` is its name in an evaluation and in MLflow."""
 
     key: str
     label: str

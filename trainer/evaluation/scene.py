@@ -122,7 +122,7 @@ def _distance(vector_file: Path, support: tuple[str, ...]) -> np.ndarray:
 
 def tuples_of_some(scene: Scene, number: int) -> np.ndarray:
     """A tuple of each of some images, int64 [number at most]; one of each group, as far as there is room."""
-    _, first = np.unique(scene.held_out.image, return_index=True)
+    first = scene.first_tuple
     if scene.groups is not None:
         _, one_each = np.unique(scene.groups[first], return_index=True)
         first = first[one_each]

@@ -67,16 +67,17 @@ class Snapshot:
         """
         latents = self._latents(num_samples, seed)
         chunks = [chunk.to(self._device) for chunk in images.split(CHUNK)]
-        means = [sum(self._answers(chunk, latents)) / num_samples for chunk in chunks]
-        distribution = np.concatenate(means)
+        zero = torch.zeros((), device=self._device)
+        means = [sum(self._answers(chunk, latents), start=zero) / num_samples for chunk in chunks]
+        distribution = torch.cat(means).cpu().numpy()
         if raw or not self.is_weighted:
             return distribution
         undone = undo(distribution, self.weights)  # refuses what cannot be
         if not self.facts.sizes:
             return undone
         sizes = np.array(self.facts.sizes)
-        rows = [undo_in_reactions(self._answers(chunk, latents), self.weights, sizes) for chunk in chunks]
-        return np.concatenate(rows)
+        answers = ((q.cpu().numpy() for q in self._answers(chunk, latents)) for chunk in chunks)
+        return np.concatenate([undo_in_reactions(each, self.weights, sizes) for each in answers])
 
     @torch.inference_mode()
     def by_latent(self, images: torch.Tensor, *, num_samples: int, seed: int) -> np.ndarray:
@@ -124,16 +125,16 @@ class Snapshot:
         """float32 [number, latent_dim]"""
         return even_normal(number, self.generator.latent_dim, seed).to(self._device)
 
-    def _answers(self, images: torch.Tensor, latents: torch.Tensor) -> Iterator[np.ndarray]:
+    def _answers(self, images: torch.Tensor, latents: torch.Tensor) -> Iterator[torch.Tensor]:
         """float64 [images, V] of each latent; images share the latents, and latents the trunk."""
         features = self.generator.trunk(normalise(images))  # [images, feature_dim]
         for z in latents:
             output = self.generator.head(features, z.expand(len(images), -1))
             if self.is_tied:
                 q = self.generator.log_probabilities(output).double().exp()
-                yield (q / q.sum(dim=1, keepdim=True)).cpu().numpy()
+                yield q / q.sum(dim=1, keepdim=True)
             else:
-                yield one_hot(self.generator.nearest(output), len(self.weights)).double().cpu().numpy()
+                yield one_hot(self.generator.nearest(output), len(self.weights)).double()
 
 
 def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.ndarray) -> None:
