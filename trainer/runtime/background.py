@@ -5,7 +5,7 @@ later(tensor) ─► copied to the host behind what the device has to do already
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
@@ -70,11 +70,25 @@ def later(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
     """Begin to copy a tensor, which nobody changes, to the host; what is returned waits for it alone."""
     if not tensor.is_cuda:
         return lambda: tensor
-    here = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+    read = all_later({"": tensor})
+    return lambda: read()[""]
+
+
+def all_later(tensors: Mapping[str, torch.Tensor]) -> Callable[[], dict[str, torch.Tensor]]:
+    """Begin to copy tensors, as they are now, to the host; what is returned waits for these alone."""
+    # Pinned memory takes what a GPU has at the speed of the bus, and torch keeps it for the next copy.
+    here = {
+        name: torch.empty(each.shape, dtype=each.dtype, pin_memory=each.is_cuda).copy_(
+            each.detach(), non_blocking=True
+        )
+        for name, each in tensors.items()
+    }
+    if not any(each.is_cuda for each in tensors.values()):
+        return lambda: here
     there = torch.cuda.Event()
     there.record()
 
-    def read() -> torch.Tensor:
+    def read() -> dict[str, torch.Tensor]:
         there.synchronize()
         return here
 

@@ -3,7 +3,8 @@
     batch ─► pinned memory ─► the device, by a stream of its own ─► the training, when it is there
     rows  ─────────── so, too ──────────► gathered from the images that lie there ──────┘
 
-Two of each are kept: while one is trained on, the next is copied.
+A few of each are kept: while one is trained on, the next is copied, and the host may be some batches ahead of
+the device, which so has work while the host looks at metrics or begins a checkpoint.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 import torch
 
 from ...datasets.stream.reader import Batch, Rows
+
+SLOTS = 4
 
 
 def feed(
@@ -28,12 +31,13 @@ def feed(
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())  # which filled the resident images
     first = next(batches)
-    slots = [_Slot.like(first, resident), _Slot.like(first, resident)]
+    slots = [_Slot.like(first, resident) for _ in range(SLOTS)]
     slots[0].fill(first, stream)
     for number, batch in enumerate(batches, 1):
-        slots[number % 2].fill(batch, stream)
-        yield slots[(number - 1) % 2].take()
-        slots[(number - 1) % 2].used.record()
+        slots[number % SLOTS].fill(batch, stream)
+        now = slots[(number - 1) % SLOTS]
+        yield now.take()
+        now.used.record()
 
 
 def _gather(batch: Batch | Rows, resident: torch.Tensor | None) -> Batch:

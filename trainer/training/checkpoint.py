@@ -7,7 +7,7 @@ There is no random state in it: noise and order depend on the step alone.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,7 @@ from ..config import Config
 from ..model.snapshot import GENERATOR
 from ..model.tensors import read_tensors, refuse_not_finite, write_tensors
 from ..run import CHECKPOINTS, step_name, steps_in
+from ..runtime.background import all_later
 from .guard import as_numbers
 
 STATE, FACTS = "state.safetensors", "state.json"
@@ -66,32 +67,33 @@ class TrainState:
     """Metrics of the steps since they were last logged, float32 [steps, metrics] each."""
 
 
-def copied(state: TrainState) -> dict[str, torch.Tensor]:
-    """A copy in the host's memory, which further steps do not change.
+def begin_to_copy(state: TrainState) -> Callable[[], dict[str, torch.Tensor]]:
+    """Begin to copy the state to the host's memory, and go on; further steps do not change the copy.
 
-    Everything under flat names, such as critic.output.bias or critic_optimizer.3.exp_avg.
+    Returns:
+        What waits for the copy, to be called before the next step: everything under flat names, such as
+        critic.output.bias or critic_optimizer.3.exp_avg.
     """
     tensors = {
         f"{name}.{key}": tensor
         for name, module in state.modules.items()
         for key, tensor in module.state_dict().items()
     }
-    tensors |= {
-        f"{name}.{key}": torch.tensor(number, dtype=torch.float64)
-        for name, other in state.others.items()
-        for key, number in other.state_dict().items()
-    }
     if state.unlogged:
         tensors[UNLOGGED] = as_numbers(torch.cat(state.unlogged))
     for name, optimizer in state.optimizers.items():
         for parameter, slots in optimizer.state_dict()["state"].items():
             tensors |= {f"{name}.{parameter}.{slot}": tensor for slot, tensor in slots.items()}
-    return {name: _here(tensor) for name, tensor in tensors.items()}
+    read = all_later(tensors)
 
+    def copied() -> dict[str, torch.Tensor]:
+        return read() | {
+            f"{name}.{key}": torch.tensor(number, dtype=torch.float64)
+            for name, other in state.others.items()
+            for key, number in other.state_dict().items()
+        }
 
-def _here(tensor: torch.Tensor) -> torch.Tensor:
-    # Pinned memory takes what a GPU has at the speed of the bus, and torch keeps it for the next copy.
-    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda).copy_(tensor.detach())
+    return copied
 
 
 def save_checkpoint(
@@ -102,7 +104,7 @@ def save_checkpoint(
     Those of later steps go, too: training went on from the newest that was whole, so they are damaged.
 
     Args:
-        state: as `copied` gives it.
+        state: what `begin_to_copy` copied.
 
     Raises:
         InputError: it holds NaN or infinity; nothing is written or removed.

@@ -38,7 +38,7 @@ from ..tracking.system import System
 from ..tracking.tracker import SIGNS, Tracker, tracking
 from ..validation import REACTION_SAMPLES, VAL_SAMPLES, val_loss, val_reaction_loss
 from .begin import Begun, begin
-from .checkpoint import copied, save_checkpoint
+from .checkpoint import begin_to_copy, save_checkpoint
 from .guard import Faults, finite_mean
 from .speed import Meter, Pace, Waited, about, bar_text
 from .step import UPDATE_METRICS, Training, set_learning_rate, train_step, update_average
@@ -94,7 +94,7 @@ def go_on(begun: Begun, run: Path, stepped: Callable[[], None]) -> int:
         batches = feed(waited, accelerator.device, begun.resident)
         log = Log(begun, Meter(training, waited, step), faults, tracker, bar)
         if main and not step:
-            background.start(partial(save, 0, copied(state)))
+            background.start(partial(save, 0, begin_to_copy(state)()))
         while step < steps:
             rate = set_learning_rate(training, step)
             log.add(train_step(training, batches, step * updates))
@@ -123,8 +123,9 @@ def go_on(begun: Begun, run: Path, stepped: Callable[[], None]) -> int:
                 log.gather()
             if logs:
                 log.begin(step, rate)
+            copied = begin_to_copy(state) if saves and main else None
             if scores or saves:
-                log.finish()  # the device is waited for, as it is
+                log.finish()  # the device is waited for: its metrics belong to the checkpoint
             if begun.watch.signs and settings.stop_on_collapse and not last:
                 break
 
@@ -135,9 +136,9 @@ def go_on(begun: Begun, run: Path, stepped: Callable[[], None]) -> int:
                 to_write.append(snapshot(training, facts, run))
 
             # Once in a while: a checkpoint, which is whole on the disk before the next one is begun.
-            if saves and tracker:
+            if copied and tracker:
                 to_write.append(tracker.sync)  # first: a run that goes on from there needs its metrics
-                to_write.append(partial(save, step, copied(state)))
+                to_write.append(partial(save, step, copied()))
             if to_write:
                 background.start(*to_write)
             bar.update()

@@ -16,7 +16,7 @@ from emojigan.trainer.config import Config
 from emojigan.trainer.training.checkpoint import (
     Identity,
     TrainState,
-    copied,
+    begin_to_copy,
     load_checkpoint,
     save_checkpoint,
 )
@@ -36,6 +36,10 @@ def trained(updates: int) -> TrainState:
         network(torch.randn(5, 3, 2, 2)).sum().backward()
         optimizer.step()
     return TrainState({"network": network}, {"adam": optimizer})
+
+
+def copied(state: TrainState) -> dict[str, torch.Tensor]:
+    return begin_to_copy(state)()
 
 
 def tensors(state: TrainState) -> dict[str, torch.Tensor]:
