@@ -64,8 +64,9 @@ VARIANTS = {
     "and checkpoints": ("", []),
 }
 WITHOUT_SERVER = """
-from emojigan.trainer.tracking.delivery import Delivery
-Delivery._work = lambda self: self.ready.set()
+import subprocess
+from emojigan.trainer.tracking import delivery
+delivery.start_courier = lambda: subprocess.Popen(["sleep", "1000"], stdin=-1, stdout=-1, text=True)
 """
 SERVERS = {
     "no server": (WITHOUT_SERVER, METRICS),

@@ -51,7 +51,7 @@ def test_a_training_that_was_killed_many_times_ends_like_one_that_was_not(
     words = ["train", str(shards), "--vectors", str(vectors_file), *OPTIONS]
     killed, whole = (
         Case([*words, "--out", str(tmp_path / name)], tmp_path / name, environment)
-        for name in ("killed", "whole")
+        for name in (f"killed-{kills}", f"whole-{kills}")  # MLflow knows them by name
     )
     rng, met = random.Random(kills), list[Killed]()
     while len(met) < kills or sum(each.saving for each in met) < kills / 3:

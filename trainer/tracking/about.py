@@ -9,11 +9,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...datasets.printable import printable
-from ...datasets.store.folder import Folder
-from ..config import Config
-from ..inputs import Inputs
+
+if TYPE_CHECKING:  # they have torch with them, which a courier needs not wait for
+    from ...datasets.store.folder import Folder
+    from ..config import Config
+    from ..inputs import Inputs
 
 GIT_WITHIN = 5  # seconds
 
@@ -30,7 +33,9 @@ class About:
     tuples: int  # in its train split
 
     @classmethod
-    def of(cls, config: Config, inputs: Inputs, shards: Folder, plan: str, tags: dict[str, str]) -> "About":
+    def of(
+        cls, config: "Config", inputs: "Inputs", shards: "Folder", plan: str, tags: dict[str, str]
+    ) -> "About":
         """That of a training."""
         return cls(
             params={key: str(value) for key, value in config.flat().items()},

@@ -1,6 +1,6 @@
 """Where the numbers of a run go: metrics.jsonl in its folder, and from there MLflow.
 
-    log ─► metrics.jsonl ─► a thread ─► MLflow
+    log ─► metrics.jsonl ─► a courier ─► MLflow
 
 Rank 0 alone writes. The MLflow run is begun once a server is there, its id kept in the folder, and resumed
 with the training. Plain client calls, no global active run: MLflow would end that one as FINISHED however the
@@ -27,15 +27,16 @@ SIGNS = "emojigan.signs"  # a tag: what the watch saw, such as "diverges, collap
 class Tracker:
     """Writes metrics; made by `tracking`."""
 
-    def __init__(self, run: Path) -> None:
-        self.tags: dict[str, str] = {}
-        """What MLflow is told of this training beside its metrics; it may change at any time."""
-        run.mkdir(parents=True, exist_ok=True)
-        self._file = MetricsFile(run / METRICS_FILE)
+    def __init__(self, file: MetricsFile, delivery: Delivery) -> None:
+        self._file, self._delivery = file, delivery
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Note some metrics of a step."""
         self._file.append(step, metrics)
+
+    def tag(self, name: str, value: str) -> None:
+        """Tell MLflow of this training, beside its metrics."""
+        self._delivery.tag(name, value)
 
     def sync(self) -> None:
         """See that what was noted outlasts whatever comes: a checkpoint that is there has its metrics."""
@@ -55,9 +56,10 @@ def tracking(run: Path, about: About, *, resumed_at: int) -> Iterator[Tracker]:
     path = run / METRICS_FILE
     if damaged := cut(path, resumed_at):
         print(printable(f"{path}: {damaged} damaged line(s) are dropped."), file=sys.stderr)
-    tracker = Tracker(run)
-    delivery = Delivery(run, about, tracker.tags, begins=resumed_at == 0)
-    status = "FAILED"
+    run.mkdir(parents=True, exist_ok=True)
+    file = MetricsFile(path)
+    delivery = Delivery(run, about, begins=resumed_at == 0)
+    tracker, status = Tracker(file, delivery), "FAILED"
     try:
         with closing(tracker):
             delivery.ready.wait(START_WITHIN)

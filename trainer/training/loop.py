@@ -267,7 +267,7 @@ class Log:
 
     def _tag_signs(self) -> None:
         if self._tracker and (signs := self._begun.watch.signs):
-            self._tracker.tags[SIGNS] = ", ".join(signs)
+            self._tracker.tag(SIGNS, ", ".join(signs))
 
 
 def score_snapshot(training: Training, step: int, held_out: HeldOut | None, tracker: Tracker) -> Facts:

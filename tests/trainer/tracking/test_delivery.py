@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 
 import mlflow
+import psutil
 import pytest
 
 from emojigan.trainer.tracking import delivery, tracker
@@ -52,7 +53,7 @@ def between(server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
         yield running
         running.fault, running.delay = "", 0
         for thread in threading.enumerate():  # of a training that gave it up: it would end with its process
-            if thread.name == "mlflow":
+            if thread.name == "courier":
                 thread.join()
 
 
@@ -179,7 +180,7 @@ def test_a_run_that_ended_without_a_server_is_delivered_when_it_is_started_again
             tracked.log(step, {"loss": step / 2})
     assert run_id_of(run) is None
     for thread in threading.enumerate():  # with its process it would have ended
-        if thread.name == "mlflow":
+        if thread.name == "courier":
             thread.join()
     between.fault = ""
     monkeypatch.undo()
@@ -223,6 +224,68 @@ def test_a_frozen_server_gets_every_metric_once_when_it_thaws(
         finally:
             server.signal(signal.SIGCONT)
     assert in_mlflow(run, server) == in_file(run)
+
+
+def couriers(of: int) -> list[psutil.Process]:
+    return [each for each in psutil.Process(of).children() if "courier" in " ".join(each.cmdline())]
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_real_courier: None) -> str:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    return os.environ["MLFLOW_TRACKING_URI"]
+
+
+def test_a_process_of_its_own_delivers_and_is_gone_at_the_end(run: Path, database: str):
+    with tracking(run, ABOUT, resumed_at=0) as tracked:
+        assert len(couriers(os.getpid())) == 1
+        tracked.log(1, {"loss": 0.5})
+    assert not couriers(os.getpid())
+    run_id = run_id_of(run)
+    assert run_id
+    found = mlflow.MlflowClient(database).get_run(run_id)
+    assert found.info.status == "FINISHED" and found.data.metrics == {"loss": 0.5}
+
+
+def test_a_courier_that_is_killed_is_told_and_the_next_start_delivers(
+    run: Path, database: str, capfd: pytest.CaptureFixture[str]
+):
+    with tracking(run, ABOUT, resumed_at=0) as tracked:
+        (courier,) = couriers(os.getpid())
+        courier.kill()
+        tracked.log(1, {"loss": 0.5})
+        tracked.tag("seen", "yes")
+    told = capfd.readouterr().err
+    assert "its courier ended (-9)" in told and "run the same command again" in told
+    with tracking(run, ABOUT, resumed_at=1):
+        pass
+    assert [(step, value) for step, value in in_file(run)] == [(1, 0.5)]
+    run_id = run_id_of(run)
+    assert run_id and mlflow.MlflowClient(database).get_run(run_id).data.metrics == {"loss": 0.5}
+
+
+HANGING = """
+import signal, sys
+from pathlib import Path
+from emojigan.trainer.tracking.about import About
+from emojigan.trainer.tracking.tracker import tracking
+about = About({}, {}, "A training of a test.", "/data/shards", "5" * 64, 300)
+with tracking(Path(sys.argv[1]), about, resumed_at=0):
+    print("trains", flush=True)
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("fault", ["", "never answers"])
+def test_a_courier_is_gone_soon_after_its_training_was_killed(run: Path, between: Proxy, fault: str):
+    between.fault = fault
+    command = [sys.executable, "-c", HANGING, str(run)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as training:
+        assert training.stdout and training.stdout.readline() == "trains\n"
+        (courier,) = couriers(training.pid)
+        until(lambda: between.asked)
+        training.kill()
+        courier.wait(5)
 
 
 @pytest.mark.soak  # MLflow waits for 20 s before it says so
