@@ -112,11 +112,12 @@ main()
 def config(weights: str, unit: str = "tuple", **run: int) -> dict[str, Any]:
     """One critic and one generator update a step; steps so short that the second sees the first weights."""
     of_reactions = {"latents": 3, "nll_batches": "all"} if unit == "reaction" else {}
+    dropout = 0.5 if unit == "reaction" else 0.0
     return {
         "data": {"batch_size": 16, "unit": unit},
         "model": TINY,
         "objective": {"weights": weights, "k": 10, **of_reactions},
-        "optimizer": {"num_critic_steps": 1, "learning_rate": 1e-12},
+        "optimizer": {"num_critic_steps": 1, "learning_rate": 1e-12, "dropout": dropout},
         "run": {"precision": "float32", **run},
     }
 

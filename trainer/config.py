@@ -131,6 +131,13 @@ class OptimizerConfig(Section):
     )
     beta1: float = Field(default=0.1, ge=0, lt=1, description="The β₁ of both Adams.")
     beta2: float = Field(default=0.9, ge=0, lt=1, description="The β₂ of both Adams.")
+    dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of an image's features that are left out in training, others each time, so that "
+        "pictures are not known by heart.",
+    )
     ema_decay: float = Field(
         default=0.9995,
         ge=0,

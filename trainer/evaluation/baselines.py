@@ -25,7 +25,7 @@ from ..inputs import Inputs
 from ..model.augment import augment, normalise
 from ..model.average import move_average
 from ..model.networks import Classifier
-from ..model.noise import initial_weights, uniform
+from ..model.noise import initial_weights, kept, uniform
 from ..model.tensors import read_tensors, write_tensors
 from ..run import BASELINE
 from ..validation import read_val, val_loss
@@ -93,13 +93,12 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
         for step in range(1, steps + 1):
             batch = next(batches)
             assert isinstance(batch, Batch)
-            images = batch.images.to(device)
-            if config.data.augment:
-                place = torch.tensor([step, 0], device=device)
-                images = augment(images, uniform(settings.seed, place, len(images), 5))
-            else:
-                images = normalise(images)
-            log_q = classifier(images).gather(1, inputs.ids[batch.emoji].clamp(min=0).to(device)[:, None])
+            images, place = batch.images.to(device), torch.tensor([step, 0], device=device)
+            drawn = uniform(settings.seed, place, len(images), 5 + config.model.feature_dim)
+            of_images, of_features = drawn.split([5, config.model.feature_dim], dim=1)
+            images = augment(images, of_images) if config.data.augment else normalise(images)
+            log_q = classifier.head(classifier.trunk(images) * kept(of_features, settings.dropout))
+            log_q = log_q.gather(1, inputs.ids[batch.emoji].clamp(min=0).to(device)[:, None])
             known = (inputs.tuple_weights[batch.emoji] > 0).to(device)
             loss = -(log_q.squeeze(1) * known).mean()
             optimizer.zero_grad()

@@ -261,4 +261,8 @@ class Classifier(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """log q(e | y), float32 [batch, V]."""
-        return self.output(self.trunk(images)).float().log_softmax(dim=-1)
+        return self.head(self.trunk(images))
+
+    def head(self, features: torch.Tensor) -> torch.Tensor:
+        """All but the trunk."""
+        return self.output(features).float().log_softmax(dim=-1)

@@ -48,6 +48,14 @@ def normal(drawn: torch.Tensor) -> torch.Tensor:
     return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
 
 
+def kept(drawn: torch.Tensor, dropout: float) -> torch.Tensor:
+    """Factors by which features are left out, of uniform numbers: 0 for a share of them, so the others more.
+
+    (Srivastava et al. 2014, "Dropout".)
+    """
+    return (drawn >= dropout) / (1 - dropout)
+
+
 def even_normal(number: int, dim: int, seed: int) -> torch.Tensor:
     """Standard normal, float32 [number, dim], spread evenly over the space, where independent draws clump.
 

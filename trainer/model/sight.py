@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from .augment import augment, normalise
-from .noise import normal, uniform
+from .noise import kept, normal, uniform
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class Seen:
     emoji: torch.Tensor  # int64 [batch, slots], position in the vocabulary; any where there is none
     present: torch.Tensor  # float32 [batch, slots], 1 where there is an emoji with a vector: the first ones
     weight: torch.Tensor  # float32 [batch], mean of its emojis'
+    kept: (
+        torch.Tensor | None
+    )  # float32 [batch, feature_dim], factors of the features, where some are left out
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,17 @@ class Sight:
     ids: torch.Tensor  # int64 [M], position of each of the manifest's emojis in the vocabulary, or -1
     tuple_weights: torch.Tensor  # float32 [M], 0 for one that has none
     latent_dim: int
+    feature_dim: int
+    dropout: float
 
     def see(self, images: torch.Tensor, emoji: torch.Tensor, place: torch.Tensor, latents: int) -> Seen:
         """The batch, and all noise of the update."""
         emoji = emoji.view(len(emoji), -1)
         slots, numbers = emoji.shape[1], latents * self.latent_dim
-        even = numbers + numbers % 2
-        # Columns: 5 for the images, picks, mix, z, choice.
-        drawn = uniform(self.seed, place, len(emoji), 5 + slots + 1 + even + 1)
-        seen = augment(images, drawn[:, :5]) if self.augments else normalise(images)
+        columns = (5, slots, 1, numbers + numbers % 2, 1, self.feature_dim if self.dropout else 0)
+        drawn = uniform(self.seed, place, len(emoji), sum(columns))
+        of_images, pick, mix, of_latents, choice, of_features = drawn.split(columns, dim=1)
+        seen = augment(images, of_images) if self.augments else normalise(images)
         ids = torch.where(emoji >= 0, self.ids[emoji.clamp(min=0)], -1)
         if slots > 1:  # those that have a vector come first: see `expected_scores`
             order = (ids < 0).byte().argsort(dim=1, stable=True)
@@ -53,13 +58,14 @@ class Sight:
         weights = self.tuple_weights[emoji.clamp(min=0)] * present
         return Seen(
             images=seen,
-            latents=normal(drawn[:, 6 + slots : -1])[:, :numbers].unflatten(1, (latents, self.latent_dim)),
-            pick=drawn[:, 5 : 5 + slots],
-            mix=drawn[:, 5 + slots : 6 + slots],
-            choice=drawn[:, -1:],
+            latents=normal(of_latents)[:, :numbers].unflatten(1, (latents, self.latent_dim)),
+            pick=pick,
+            mix=mix,
+            choice=choice,
             emoji=ids.clamp(min=0),
             present=present,
             weight=weights.sum(dim=1) / present.sum(dim=1).clamp(min=1),
+            kept=kept(of_features, self.dropout) if self.dropout else None,
         )
 
     def autocast(self) -> AbstractContextManager:

@@ -90,7 +90,10 @@ class _Forward(nn.Module):
 
     def _answers(self, seen: Seen) -> tuple[torch.Tensor, torch.Tensor]:
         """What the generator says with each latent, [batch, latents, vector_dim]; log q of it, or nothing."""
-        features = self.generator.trunk(seen.images)[:, None].expand(-1, seen.latents.shape[1], -1)
+        features = self.generator.trunk(seen.images)
+        if seen.kept is not None:
+            features = features * seen.kept
+        features = features[:, None].expand(-1, seen.latents.shape[1], -1)
         output = self.generator.head(features, seen.latents).float()
         with torch.autocast(output.device.type, enabled=False):
             return output, self.generator.log_probabilities(output) if self._tied else output[..., :0]
@@ -187,6 +190,8 @@ def build(config: Config, inputs: Inputs, accelerator: Accelerator) -> Training:
         ids=inputs.ids.to(device),
         tuple_weights=inputs.tuple_weights.to(device),
         latent_dim=config.model.latent_dim,
+        feature_dim=config.model.feature_dim,
+        dropout=config.optimizer.dropout,
     )
     parts = config, generator, critic, sight
     of_critic, of_generator = _CriticForward(*parts), _GeneratorForward(*parts)

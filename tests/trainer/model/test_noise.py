@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from emojigan.trainer.model.noise import WORD, even_normal, initial_weights, normal, philox, uniform
+from emojigan.trainer.model.noise import WORD, even_normal, initial_weights, kept, normal, philox, uniform
 
 BATCH, COLUMNS = 12, 6
 DRAWS = ("normal", "uniform")
@@ -123,6 +123,13 @@ def test_uniform_rows_are_uniform_below_1():
     drawn = many("uniform")
     assert drawn.min() >= 0 and drawn.max() < 1
     assert kstest(drawn.ravel(), "uniform").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3, 0.5])
+def test_a_share_of_the_features_is_left_out_and_in_the_mean_nothing_changes(dropout: float):
+    factors = kept(rows("uniform", rows=20_000), dropout)
+    assert abs((factors == 0).float().mean().item() - dropout) < 0.005
+    assert abs(factors.mean().item() - 1) < 0.02
 
 
 @pytest.mark.parametrize("draw", DRAWS)
