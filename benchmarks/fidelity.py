@@ -5,9 +5,10 @@
     python benchmarks/fidelity.py --world photographs --more "--steps 300 …"  # on a CPU
 
 Worlds: `moods`, 80,000 posts of drawings, under which people write in moods; `alone`, drawings whose
-emojis are independent; `photographs`, those of the demo. Prints JSON lines: of each baseline and training its
-scores on held-out posts, how long it took, and in which scores it is better or worse than each baseline, by a
-paired interval. What was found is in fidelity.md.
+emojis are independent; `photographs`, those of the demo; `unseen`, drawings with emojis that no post has.
+Prints JSON lines: of each baseline and training its scores on held-out posts, how long it took, and in which
+scores it is better or worse than each baseline, by a paired interval; and how likely the unseen emojis are to
+each snapshot. What was found is in fidelity.md.
 """
 
 import argparse
@@ -17,13 +18,16 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from emojigan.datasets.emojis.vectors.word2vec import load_vectors, match
 from emojigan.datasets.store.folder import open_folder
 from emojigan.datasets.worlds.truth import TRUTH, Truth
 from emojigan.launch.cli import main as emojigan
 from emojigan.trainer.evaluation.baselines import train_classifier
 from emojigan.trainer.evaluation.evaluate import (
+    NUM_LATENTS,
     Candidate,
     answers_of,
     baselines,
@@ -33,13 +37,14 @@ from emojigan.trainer.evaluation.evaluate import (
 )
 from emojigan.trainer.evaluation.scene import Scene, set_scene
 from emojigan.trainer.inputs import read_inputs
-from emojigan.trainer.model.snapshot import best_snapshot, load_snapshot
+from emojigan.trainer.model.snapshot import Snapshot, best_snapshot, load_snapshot
 from emojigan.trainer.run import SNAPSHOTS, read_beginning, steps_in
 
 WORLDS = {
     "moods": "--kind shapes --posts 80000",
     "alone": "--kind shapes --posts 42000 --moods 1 --vocabulary 753",
     "photographs": "--posts 4000",
+    "unseen": "--kind shapes --posts 20000 --held-out 12",
 }
 ROWS = {
     "reactions": "--recipe reactions",
@@ -91,7 +96,8 @@ def main() -> None:
         seconds.append(time.perf_counter() - begun)
     config, *_ = read_beginning(runs[0][1])  # whose sizes the classifiers have, too
     inputs = read_inputs(config, open_folder(str(shards)), vectors)
-    scene = set_scene(inputs, vectors, Truth.read(posts / TRUTH))
+    truth = Truth.read(posts / TRUTH)
+    scene = set_scene(inputs, vectors, truth)
     tell("the truth itself", floor_of(scene) or {})
     beside: list[Candidate] = []
     for steps in map(int, arguments.classifiers.split(",")):
@@ -102,6 +108,8 @@ def main() -> None:
         beside += made
     for (name, run, _), took in zip(runs, seconds, strict=True):
         of_run(name, run, beside, scene, took)
+        if truth.held_out:
+            of_unseen(name, run, truth, scene, vectors)
 
 
 def of_run(name: str, run: Path, beside: list[Candidate], scene: Scene, seconds: float) -> None:
@@ -115,9 +123,38 @@ def of_run(name: str, run: Path, beside: list[Candidate], scene: Scene, seconds:
     tell(name, own.scores, seconds=round(seconds, 1), step=snapshot.facts.step, beside=found)
 
 
+def of_unseen(name: str, run: Path, truth: Truth, scene: Scene, vectors: Path) -> None:
+    """How likely emojis are that no post has, to each snapshot of a run, which is given their vectors alone.
+
+    `there` is the mean chance of one under a picture whose people would write it, if they could; `elsewhere`
+    the same under other pictures; `truth` the mean share of it in what those people would write.
+    """
+    groups = [truth.groups[post] for post in scene.held_out.posts]
+    p = {group: truth.reactions[group].tuples() for group in set(groups)}
+    true = np.array([[p[group].get(emoji, 0.0) for emoji in truth.held_out] for group in groups])
+    for path in steps_in(run / SNAPSHOTS):
+        snapshot = load_snapshot(path, "cuda" if torch.cuda.is_available() else "cpu")
+        known = snapshot.facts.vocabulary
+        rows, missing = match(load_vectors(vectors), (*known, *truth.held_out))
+        assert not missing, missing
+        seen = rows[: len(known)]
+        scaled = (rows[len(known) :] - seen.mean(axis=0)) / (seen - seen.mean(axis=0)).std()
+        own = snapshot.generator.vectors
+        snapshot.generator.vectors = torch.cat([own, torch.from_numpy(scaled).to(own)])
+        asked = Snapshot(snapshot.facts, snapshot.generator, np.ones(len(rows)))
+        q = asked.distribution(scene.held_out.images, num_samples=NUM_LATENTS, seed=0)[:, len(known) :]
+        there = true > 0
+        found = {"there": q[there].mean(), "elsewhere": q[~there].mean(), "truth": true[there].mean()}
+        tell(
+            f"{name}, unseen emojis",
+            {key: float(each) for key, each in found.items()},
+            step=snapshot.facts.step,
+        )
+
+
 def tell(name: str, scores: Mapping[str, float], **more: object) -> None:
     print(
-        json.dumps({"name": name, **more, **{key: round(each, 4) for key, each in scores.items()}}),
+        json.dumps({"name": name, **more, **{key: round(each, 5) for key, each in scores.items()}}),
         flush=True,
     )
 

@@ -32,7 +32,7 @@ from ..validation import read_val, val_loss
 from .metrics import Floats
 from .reactions import Answers, Posted, ReactionValues, joined, likelihoods, values
 
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 1e-3  # at least: that of the training, where it is larger, for so may be what a dropout bears
 LOOKS = 10  # times, at least, that the classifier is scored on the val split, to keep the best
 CHUNK = 256  # images asked about at a time
 SMOOTHING = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0, 1000.0)  # pairs added to each, of which the val split takes one
@@ -82,7 +82,7 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier.to(device).train()
     settings = config.optimizer
-    optimizer = torch.optim.Adam(classifier.parameters(), LEARNING_RATE)
+    optimizer = torch.optim.Adam(classifier.parameters(), max(LEARNING_RATE, settings.learning_rate))
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, settings.final_learning_rate, steps)
     of_tuples = replace(inputs, train=replace(inputs.train, unit="tuple"))
     reading, held_out = of_tuples.stream(config, start=0), read_val(inputs)
