@@ -51,6 +51,7 @@ def main() -> None:
         courier = Courier(order_of(sys.stdin), answers)
         threading.Thread(target=courier.hear, args=(sys.stdin, os._exit), daemon=True).start()
         courier.work()
+    os._exit(0)  # a thread that reads stdin would be in the way of an interpreter that ends
 
 
 def order_of(orders: TextIO) -> Order:
