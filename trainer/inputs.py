@@ -65,6 +65,12 @@ class Inputs:
         return weighted / weighted.sum()
 
     @cached_property
+    def num_alike(self) -> int:
+        """Emojis that have the vector of another one, as variants may have that of the folded emoji."""
+        _, counts = np.unique(self.vectors.numpy(), axis=0, return_counts=True)
+        return int(counts[counts > 1].sum())
+
+    @cached_property
     def forgotten(self) -> Mark | None:
         """What was forgotten since the run began. The origin must be in the lineage."""
         return Mark.of(self.lineage[self.origin.dataset])

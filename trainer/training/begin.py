@@ -169,6 +169,12 @@ def _tell(training: Training, step: int, held_out: HeldOut | None, kept: str) ->
         print(
             f"{inputs.num_without_vector:,} tuples have an emoji without a vector; they count with weight 0."
         )
+    model = training.config.model
+    if model.output == "tied" and not (model.emoji_bias or model.emoji_residual) and inputs.num_alike:
+        print(
+            f"{inputs.num_alike} emojis have the vector of another one, and are said as often as that. "
+            "--emoji-residual tells them apart."
+        )
     if (scheme := training.config.objective.weights) != "none":
         print(
             f"{scheme} weights: largest over smallest {inputs.weights.max() / inputs.weights.min():.3g}; "

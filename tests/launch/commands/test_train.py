@@ -14,6 +14,7 @@ import yaml
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from emojigan.datasets.emojis.vectors.word2vec import keyed, load_vectors, save_vectors
 from emojigan.launch.cli import main
 from emojigan.launch.commands.train import train
 from emojigan.trainer.config import Config, resolve
@@ -215,3 +216,16 @@ def test_a_val_split_of_which_nothing_can_be_learned_is_refused_before_the_first
     assert result.exit_code == 2
     assert "the val split has no emoji that can be learned: those of all 5 tuples" in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", [(), ("--emoji-residual",)], ids=["tied", "with a residual"])
+def test_emojis_that_share_a_vector_are_told_unless_something_tells_them_apart(
+    invoke: Callable[..., Result], vectors_file: Path, tmp_path: Path, option: tuple[str, ...]
+):
+    vectors = load_vectors(vectors_file)
+    matrix = vectors.matrix.copy()
+    matrix[1] = matrix[0]
+    save_vectors(keyed(vectors.emojis, matrix), tmp_path / "alike.bin")
+    result = invoke(*FEW, "--vectors", str(tmp_path / "alike.bin"), *option)
+    assert result.exit_code == 0, result.output
+    assert ("2 emojis have the vector of another one" in result.stdout) == (not option)
