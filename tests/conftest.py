@@ -18,7 +18,9 @@ from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.build.survey import Source
 from emojigan.datasets.emojis.vectors.word2vec import keyed, save_vectors
 from emojigan.datasets.store.folder import LocalFolder
+from emojigan.trainer.tracking import delivery
 
+from .couriers import CourierThread
 from .stores import ceph_server
 
 EMOJIS = "😍😂🔥🐶🌊🍕🎉💔"
@@ -38,6 +40,18 @@ TINY_NETWORKS = [
     "--log-steps",
     "1",
 ]
+
+
+@pytest.fixture(autouse=True)
+def threads_for_couriers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of trainings in the process of the tests, but not of what the tests start."""
+    if "a_real_courier" not in request.fixturenames:
+        monkeypatch.setattr(delivery, "start_courier", CourierThread)
+
+
+@pytest.fixture
+def a_real_courier() -> None:
+    """For tests of the process itself."""
 
 
 @pytest.fixture(scope="session", autouse=True)

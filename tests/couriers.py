@@ -1,4 +1,4 @@
-"""Couriers of these tests are threads: processes would import MLflow, for seconds, for each training."""
+"""Couriers that are threads: processes would import MLflow, for seconds, for each training of a test."""
 
 import os
 import subprocess
@@ -6,9 +6,7 @@ import threading
 import time
 from contextlib import suppress
 
-import pytest
-
-from emojigan.trainer.tracking import courier, delivery
+from emojigan.trainer.tracking import courier
 from emojigan.trainer.tracking.courier import Courier
 
 
@@ -78,14 +76,3 @@ class CourierThread(threading.Thread):
     def __exit__(self, *_: object) -> None:
         self.stdin.close()
         self.stdout.close()
-
-
-@pytest.fixture(autouse=True)
-def threads_for_couriers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "a_real_courier" not in request.fixturenames:
-        monkeypatch.setattr(delivery, "start_courier", CourierThread)
-
-
-@pytest.fixture
-def a_real_courier() -> None:
-    """For tests of the process itself."""
