@@ -217,7 +217,7 @@ class RunConfig(Section):
         description="End, with the best snapshot, when training diverges or the generator says few emojis.",
     )
     log_steps: int = Field(default=10, ge=1, description="Steps between metrics.")
-    checkpoint_steps: int = Field(default=100, ge=1, description="Steps between checkpoints.")
+    checkpoint_steps: int = Field(default=500, ge=1, description="Steps between checkpoints.")
     keep_checkpoints: int = Field(default=2, ge=1, description="How many checkpoints are kept: the last.")
     snapshot_steps: int = Field(
         default=200, ge=1, description="Steps between snapshots, scored on the val split."

@@ -85,9 +85,7 @@ class Guard:
             batch: its number, int64 [].
             losses: of all of this rank's rows, [batch].
         """
-        found, told = self._judge(self.told, self.scale, batch, losses, self.gradients)
-        self._found.copy_(found)
-        self.told.copy_(told)
+        self._judge(self._found, self.told, self.scale, batch, losses, self.gradients)
         self.optimizer.step()
         if self._scaled:
             torch._amp_update_scale_(self.scale, self._growth, self._found, GROWTH, BACKOFF, GROWTH_INTERVAL)  # pyright: ignore[reportPrivateImportUsage]
@@ -131,22 +129,25 @@ def backward(
 
 
 class _Verdict(nn.Module):
-    """Whether gradients are not finite, and what is told then: a module, for it is compiled."""
+    """Whether gradients are not finite, and what is told then, both in place: a module, for it is compiled."""
 
     def forward(
         self,
-        told: torch.Tensor,  # int64 [3 + batch], before
+        found: torch.Tensor,  # float32 []
+        told: torch.Tensor,  # int64 [3 + batch]
         scale: torch.Tensor,  # float32 []
         batch: torch.Tensor,  # its number, int64 []
         losses: torch.Tensor,  # [batch]
         gradients: torch.Tensor,  # float32 [parameters + 1]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        found = ~torch.linalg.vector_norm(gradients).square().isfinite()
-        bad = found & (scale <= 1)  # a larger one is to be halved
+    ) -> tuple[()]:
+        infinite = ~torch.linalg.vector_norm(gradients).square().isfinite()
+        bad = infinite & (scale <= 1)  # a larger one is to be halved
         count, in_a_row, last = told[: len(COUNTS)].unbind()
         counts = torch.stack([count + bad, (in_a_row + 1) * bad, torch.where(bad, batch, last)])
         rows = torch.where(bad, ~losses.isfinite(), told[len(COUNTS) :])
-        return found, torch.cat([counts, rows])
+        found.copy_(infinite)
+        told.copy_(torch.cat([counts, rows]))
+        return ()
 
 
 class Faults:
