@@ -59,8 +59,8 @@ ROWS = {
     "3-critic-updates": "--recipe reactions --num-critic-steps 3 --steps 3900",
     "bias": "--recipe reactions --emoji-bias",
     "residual": "--recipe reactions --emoji-residual",
-    "default": "--recipe default",
-    "default-all-batches": "--recipe default --nll-batches all",
+    "tuples": "--recipe tuples",
+    "tuples-all-batches": "--recipe tuples --nll-batches all",
     "paper": "--recipe paper",
 }
 """Options of `emojigan train`, by what they are called in fidelity.md."""

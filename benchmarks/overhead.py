@@ -139,7 +139,9 @@ def train(given: list[str], folder: Path, address: str, arguments: argparse.Name
     patch, *words = given
     code = f"WARM = {arguments.warm}\n" + TIMED + patch + RUN
     command = [sys.executable, "-c", code, "train", folder / "shards", "--vectors", folder / "v.bin"]
-    sizes = f"--batch-size {arguments.batch} --steps {arguments.steps} --snapshot-steps {NEVER}"
+    sizes = (
+        f"--recipe tuples --batch-size {arguments.batch} --steps {arguments.steps} --snapshot-steps {NEVER}"
+    )
     done = subprocess.run(
         [*command, *sizes.split(), *words],
         check=True,

@@ -72,7 +72,7 @@ def train(folder: Path, run: Path, batch_size: int, steps: int) -> float:
     # The compiler keeps what it made apart from what it may have made on this machine before.
     kept = {f"{tool}_CACHE_DIR": f"{folder}/{tool}" for tool in ("TORCHINDUCTOR", "TRITON")}
     words = f"--batch-size {batch_size} --steps {steps} --checkpoint-steps 1000 --snapshot-steps {10 * steps}"
-    sizes = "--trunk-width 64 --feature-dim 256 --hidden-dim 512 --latent-dim 100"
+    sizes = "--recipe tuples --trunk-width 64 --feature-dim 256 --hidden-dim 512 --latent-dim 100"
     command = [sys.executable, "-c", TRAIN, "train", folder / "shards", "--vectors", folder / "v.bin"]
     begun = time.perf_counter()
     subprocess.run(

@@ -13,7 +13,7 @@ import click
 from click_option_group import optgroup
 from pydantic.fields import FieldInfo
 
-from ..trainer.config import DEFAULT, Config, recipes, resolve
+from ..trainer.config import DEFAULT, Config, changed_by, recipes, resolve
 from ..trainer.sizes import ON_CPU
 
 WORDS = {True: "yes", False: "no"}
@@ -55,11 +55,15 @@ def _defaults(name: str, values: dict[str, Any]) -> str:
             return NOT_SET[name]
         return WORDS[value] if isinstance(value, bool) else str(value)
 
-    told = [said(values[DEFAULT])]
-    told += [f"{recipe}: {said(value)}" for recipe, value in values.items() if value != values[DEFAULT]]
-    told += [f"on a CPU: {ON_CPU[name]}"] if name in ON_CPU else []
-    told += ["fewer for few tuples"] if name == "steps" else []
-    return "; ".join(told)
+    told = {
+        recipe: f"{said(value)}, on a CPU {ON_CPU[name]}"
+        if name in ON_CPU and name not in changed_by(recipe)
+        else said(value)
+        for recipe, value in values.items()
+    }
+    first = told.pop(DEFAULT)
+    others = [f"{recipe}: {words}" for recipe, words in told.items() if words != first]
+    return "; ".join([first, *others, *(["fewer for few tuples"] if name == "steps" else [])])
 
 
 def _type(kind: Any, field: FieldInfo) -> click.ParamType:

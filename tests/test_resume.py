@@ -47,10 +47,10 @@ def kill_when(case: Case, reached: Callable[[], bool]) -> None:
 
 @pytest.fixture(scope="module")
 def recipe(request: pytest.FixtureRequest) -> str:
-    return getattr(request, "param", "default")
+    return getattr(request, "param", "reactions")
 
 
-OF_RECIPES = pytest.mark.parametrize("recipe", ["default", "reactions"], indirect=True, scope="module")
+OF_RECIPES = pytest.mark.parametrize("recipe", ["tuples", "reactions"], indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_what_is_of_the_run_alone_may_change(
 @pytest.mark.parametrize(
     ("option", "key"),
     [
-        ("--learning-rate=0.001", "optimizer.learning_rate (0.0005, now 0.001)"),
+        ("--learning-rate=0.001", "optimizer.learning_rate (0.002, now 0.001)"),
         ("--batch-size=8", "data.batch_size (16, now 8)"),
         ("--seed=1", "optimizer.seed (0, now 1)"),
         ("--hidden-dim=32", "model.hidden_dim (16, now 32)"),
@@ -188,7 +188,7 @@ def test_a_run_that_was_stopped_before_its_first_steps_keeps_its_config(
     before = content(tmp_path / "run")
     result = invoke(*command(shards, vectors_file, tmp_path / "run", "--learning-rate", "0.001"))
     assert result.exit_code == 2
-    assert "was made with another optimizer.learning_rate (0.0005, now 0.001)." in result.stderr
+    assert "was made with another optimizer.learning_rate (0.002, now 0.001)." in result.stderr
     assert content(tmp_path / "run") == before
 
 

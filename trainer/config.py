@@ -15,7 +15,7 @@ from ..datasets.store.atomic import telling_where
 from ..datasets.store.trouble import MISSING
 
 RECIPES = Path(__file__).parent / "recipes"
-DEFAULT = "default"  # a recipe whose file repeats the defaults of the fields below
+DEFAULT = "reactions"  # the recipe of whoever names none
 
 
 class Section(BaseModel):
@@ -308,9 +308,15 @@ def _validated(sections: dict[str, dict[str, Any]], origin: Path | str) -> Confi
 
 
 def given_keys(recipe: str, file: Path | None, options: dict[str, Any]) -> set[str]:
-    """The keys that somebody decided: by an option, in the file, or in a recipe other than the default."""
-    paths = [*([RECIPES / f"{recipe}.yaml"] if recipe != DEFAULT else []), *([file] if file else [])]
-    return {*options, *(key for path in paths for part in _read_sections(path).values() for key in part)}
+    """The keys that somebody decided: by an option, in the file, or in a recipe, which changes them."""
+    in_file = (_read_sections(file) if file else {}).values()
+    return {*options, *(key for section in in_file for key in section), *changed_by(recipe)}
+
+
+def changed_by(recipe: str) -> set[str]:
+    """The keys that are not in a recipe what they are without one."""
+    without = Config().flat()
+    return {key for key, value in resolve(recipe, None, {}).flat().items() if value != without[key]}
 
 
 def _read_sections(path: Path) -> dict[str, dict[str, Any]]:

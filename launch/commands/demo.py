@@ -16,7 +16,7 @@ STEPS = 7
 POSTS = 4000
 GIVEN = "😂"  # of a mood that most of the photographs have, so that it is learned from few posts, too
 TRAINING = (
-    "--recipe reactions --steps 230 --learning-rate 3e-3 --batch-size 64 --trunk-width 16 "
+    "--steps 230 --learning-rate 3e-3 --batch-size 64 --trunk-width 16 "
     "--feature-dim 128 --hidden-dim 256 --snapshot-steps 46"
 )
 """Whole reactions, at a size that two cores train in a minute."""

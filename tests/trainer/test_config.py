@@ -15,7 +15,7 @@ from torch.distributed.run import get_args_parser
 from emojigan.datasets.errors import InputError
 from emojigan.launch.cli import main
 from emojigan.launch.commands.train import train
-from emojigan.trainer.config import Config, Section, recipes, resolve
+from emojigan.trainer.config import DEFAULT, Config, Section, recipes, resolve
 from emojigan.trainer.model.networks import Generator, make_critic
 
 SECTIONS: dict[str, Any] = {name: field.annotation for name, field in Config.model_fields.items()}
@@ -77,16 +77,16 @@ def test_the_command_line_gives_every_source_to_the_config(shards: Path, vectors
 
 def test_an_exponent_without_a_point_is_a_number(written):
     """YAML 1.1 takes 1e-4 for text."""
-    assert resolve("default", written("optimizer: {learning_rate: 1e-4}"), {}).optimizer.learning_rate == 1e-4
+    assert resolve("tuples", written("optimizer: {learning_rate: 1e-4}"), {}).optimizer.learning_rate == 1e-4
 
 
 def test_an_empty_config_file_says_nothing(written):
-    assert resolve("default", written("# nothing yet\n"), {}) == resolve("default", None, {})
+    assert resolve("tuples", written("# nothing yet\n"), {}) == resolve("tuples", None, {})
 
 
 def test_a_saved_config_gives_itself_back(written):
     config = resolve("paper", None, {"steps": 9, "world_size": 2})
-    assert resolve("default", written(yaml.safe_dump(config.model_dump())), {}) == config
+    assert resolve("tuples", written(yaml.safe_dump(config.model_dump())), {}) == config
 
 
 # What is refused.
@@ -130,7 +130,7 @@ def test_a_saved_config_gives_itself_back(written):
 )
 def test_a_wrong_key_or_value_is_named_in_one_line(written, text: str, named: str):
     with pytest.raises(InputError) as error:
-        resolve("default", written(text), {})
+        resolve("tuples", written(text), {})
     assert f"config.yaml: {named}: " in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -140,52 +140,52 @@ def test_a_wrong_key_or_value_is_named_in_one_line(written, text: str, named: st
 )
 def test_a_file_that_is_not_sections_of_keys_is_refused_in_one_line(written, text: str):
     with pytest.raises(InputError, match=r"config\.yaml: ") as error:
-        resolve("default", written(text), {})
+        resolve("tuples", written(text), {})
     assert "\n" not in str(error.value)
 
 
 def test_a_config_file_that_is_missing_is_named():
     with pytest.raises(InputError, match=r"nowhere\.yaml: no such file\."):
-        resolve("default", Path("nowhere.yaml"), {})
+        resolve("tuples", Path("nowhere.yaml"), {})
 
 
 def test_a_config_file_that_is_not_text_is_named(tmp_path: Path):
     (tmp_path / "config.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"config\.yaml: not a YAML file"):
-        resolve("default", tmp_path / "config.yaml", {})
+        resolve("tuples", tmp_path / "config.yaml", {})
 
 
 def test_a_likelihood_of_a_free_output_is_refused():
     with pytest.raises(InputError, match="a free output has no likelihood: set nll_weight to 0"):
-        resolve("default", None, {"output": "free"})
+        resolve("tuples", None, {"output": "free"})
 
 
 def test_a_free_output_without_likelihood_is_allowed():
-    assert resolve("default", None, {"output": "free", "nll_weight": 0}).model.output == "free"
+    assert resolve("tuples", None, {"output": "free", "nll_weight": 0}).model.output == "free"
 
 
 def test_a_wrong_value_ends_the_command_line_with_2_and_one_line(shards: Path, vectors_file: Path):
     result = invoke(shards, "--vectors", vectors_file, "--out", "unused", "--learning-rate", "nan")
     assert result.exit_code == 2
-    assert result.stderr == "Error: default: optimizer.learning_rate: Input should be a finite number.\n"
+    assert result.stderr == "Error: reactions: optimizer.learning_rate: Input should be a finite number.\n"
 
 
 # Recipes.
 
 
 def test_there_are_three_recipes():
-    assert recipes() == ["default", "paper", "reactions"]
+    assert recipes() == ["paper", "reactions", "tuples"]
 
 
-@pytest.mark.parametrize("recipe", ["default", "paper"])
+@pytest.mark.parametrize("recipe", ["tuples", "paper"])
 def test_a_recipe_makes_networks(recipe: str):
     config = resolve(recipe, None, {"trunk_width": 4})
     Generator(config.model, torch.zeros(3, 300), 64)
     make_critic(config.model, 300, 64)
 
 
-def test_the_default_recipe_is_the_defaults():
-    assert resolve("default", None, {}) == Config()
+def test_the_recipe_of_tuples_is_the_defaults():
+    assert resolve("tuples", None, {}) == Config()
 
 
 def test_the_paper_recipe_is_the_paper():
@@ -252,7 +252,7 @@ def test_a_dry_run_starts_nothing(
 def test_a_dry_run_counts_the_weights(shards: Path, vectors_file: Path):
     words = ["--dry-run", "--batch-size", "16", "--trunk-width", "4", "--hidden-dim", "16"]
     result = invoke(shards, "--vectors", vectors_file, "--out", "unused", *words)
-    model = resolve("default", None, {"trunk_width": 4, "hidden_dim": 16}).model
+    model = resolve(DEFAULT, None, {"trunk_width": 4, "hidden_dim": 16}).model
     networks = Generator(model, torch.zeros(8, 300), 64), make_critic(model, 300, 64)
     of_generator, of_critic = (sum(p.numel() for p in network.parameters()) for network in networks)
     assert f"{of_generator:,} in the generator, {of_critic:,} in the critic" in result.stdout

@@ -52,7 +52,7 @@ def test_reactions_have_sizes_for_a_cpu_and_as_many_of_the_generators_batches():
 
 
 def test_steps_are_never_more_than_the_recipes():
-    config = resolve("default", None, {"steps": 7})
+    config = resolve("tuples", None, {"steps": 7})
     assert suit(config, set(), cpu=False, number=MANY) == {"steps": 7}
 
 
@@ -65,16 +65,16 @@ def test_the_paper_keeps_what_it_fixes_on_a_cpu():
 def test_options_the_file_and_another_recipe_give_keys(tmp_path: Path):
     file = tmp_path / "config.yaml"
     file.write_text("model: {trunk_width: 4}")
-    assert given_keys("default", file, {"steps": 3}) == {"trunk_width", "steps"}
-    assert given_keys("default", None, {}) == set()
+    assert given_keys("tuples", file, {"steps": 3}) == {"trunk_width", "steps"}
+    assert given_keys("tuples", None, {}) == set()
     assert {"learning_rate", "critic"} <= given_keys("paper", None, {})
 
 
 def test_a_begun_run_keeps_its_sizes_on_another_device(tmp_path: Path):
-    config = resolve("default", None, suit(Config(), set(), cpu=True, number=3200))
+    config = resolve("tuples", None, suit(Config(), set(), cpu=True, number=3200))
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump()))
     (tmp_path / "checkpoints" / "step-00000100").mkdir(parents=True)
-    assert resolve("default", None, begun(tmp_path, set())) == config
+    assert resolve("tuples", None, begun(tmp_path, set())) == config
     assert "steps" not in begun(tmp_path, {"steps"})
 
 

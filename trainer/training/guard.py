@@ -129,7 +129,7 @@ def backward(
 
 
 class _Verdict(nn.Module):
-    """Whether gradients are not finite, and what is told then, both in place: a module, for it is compiled."""
+    """Whether gradients are not finite, and what is told then, in place: a module, for it is compiled."""
 
     def forward(
         self,

@@ -277,5 +277,5 @@ def test_datasets_whose_reactions_are_not_counted_are_refused_and_the_remedy_tol
     manifest = read_manifest(LocalFolder(shards))
     older = replace(manifest, shards=tuple(replace(each, reactions=None) for each in manifest.shards))
     split = Split(LocalFolder(shards), older, "train", unit="reaction")
-    with pytest.raises(InputError, match="build them again, or train with --unit tuple"):
+    with pytest.raises(InputError, match="build them again, or train with --recipe tuples"):
         next(stream(split, seed=0, window=1, batch_size=8, start=0))

@@ -17,7 +17,7 @@ from PIL import Image
 from emojigan.datasets.emojis.vectors.word2vec import keyed, load_vectors, save_vectors
 from emojigan.launch.cli import main
 from emojigan.launch.commands.train import train
-from emojigan.trainer.config import Config, resolve
+from emojigan.trainer.config import DEFAULT, Config, resolve
 from emojigan.trainer.sizes import CPU_NETWORKS, ON_CPU
 from emojigan.trainer.tracking.mlflow_run import run_id_of
 from emojigan.trainer.training import dry_run
@@ -63,7 +63,7 @@ def test_the_help_tells_the_default_of_every_key_and_what_a_recipe_changes():
     assert helps["window"].endswith("[default: 64]")
     assert helps["augment"].endswith("[default: yes; paper: no]")
     assert helps["helpers"].endswith("[default: as the cores allow]")
-    assert helps["learning_rate"].endswith("[default: 0.0005; paper: 0.0001; on a CPU: 0.001]")
+    assert helps["learning_rate"].endswith("[default: 0.002; paper: 0.0001; tuples: 0.0005, on a CPU 0.001]")
 
 
 def test_an_option_that_is_not_given_says_nothing(invoke):
@@ -78,7 +78,7 @@ def test_a_cpu_is_given_small_sizes_and_they_are_told(invoke):
     result = invoke("--dry-run")
     config = planned(result)
     assert {key: getattr(config.model, key) for key in CPU_NETWORKS} == CPU_NETWORKS
-    assert (config.data.batch_size, config.optimizer.learning_rate) == (64, 1e-3)
+    assert (config.data.batch_size, config.optimizer.learning_rate) == (64, 2e-3)  # that of the recipe
     line = result.stdout.splitlines()[-1]
     assert line.startswith("chosen for a CPU and ") and "--trunk-width 16" in line
     assert f"--steps {config.optimizer.steps};" in line and config.optimizer.steps < 2600
@@ -87,7 +87,7 @@ def test_a_cpu_is_given_small_sizes_and_they_are_told(invoke):
 def test_a_gpu_is_given_the_recipes_sizes(invoke, pretend: Callable[[bool], None]):
     pretend(True)
     result = invoke("--dry-run")
-    assert planned(result).model == Config().model
+    assert planned(result).model == resolve(DEFAULT, None, {}).model
     assert result.stdout.splitlines()[-1].startswith("chosen for a GPU and ")
 
 

@@ -39,7 +39,7 @@ class Knowing(Snapshot):
 
 
 @pytest.mark.parametrize(
-    ("moods", "recipe", "most"), [(2, "default", 2), (1, "default", 1), (2, "paper", None)]
+    ("moods", "recipe", "most"), [(2, "tuples", 2), (1, "tuples", 1), (2, "paper", None)]
 )
 def test_as_many_as_people_have_moods(tmp_path: Path, moods: int, recipe: str, most: int | None):
     options = ShapesOptions(400, 0, classes=1, moods=moods, per_mood=8 // moods, flat=0, single=0, skew=0)

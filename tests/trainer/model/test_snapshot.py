@@ -24,13 +24,13 @@ from emojigan.trainer.model.snapshot import (
 )
 from emojigan.trainer.run import CHECKPOINTS, SNAPSHOTS, step_name, steps_in
 
-RECIPES = ("default", "paper")
+RECIPES = ("tuples", "paper")
 SIZE, VOCABULARY = 32, ("😍", "😂", "🔥", "🐶", "🌊")
 WEIGHTS = np.array([0.5, 0.8, 1.0, 1.2, 2.0])
 TINY = {"trunk_width": 4, "feature_dim": 8, "hidden_dim": 16, "latent_dim": 4}
 
 
-def make(recipe: str = "default", step: int = 10, nll: float = 1.5) -> Snapshot:
+def make(recipe: str = "tuples", step: int = 10, nll: float = 1.5) -> Snapshot:
     torch.manual_seed(0)
     config = resolve(recipe, None, TINY).model
     generator = Generator(config, torch.randn(len(VOCABULARY), 12), SIZE).requires_grad_(False)
@@ -153,7 +153,7 @@ def test_weights_of_one_leave_the_answer_alone():
 
 
 def test_a_tied_answer_is_the_mean_of_q_over_the_latents():
-    snapshot = make("default")
+    snapshot = make("tuples")
     latents = even_normal(30, 4, seed=0)
     generator, pictures = snapshot.generator, normalise(images())
     q = [generator.log_probabilities(generator(pictures, z.expand(6, -1))).exp() for z in latents]

@@ -18,7 +18,7 @@ from emojigan.trainer.serving.served_model import EmojiGAN
 from ..model.test_snapshot import SIZE, VOCABULARY, make, save
 
 
-def load(folder: Path, recipe: str = "default", readings: int | None = 3) -> EmojiGAN:
+def load(folder: Path, recipe: str = "tuples", readings: int | None = 3) -> EmojiGAN:
     path, model = save(folder, make(recipe)), EmojiGAN()
     config = {"readings": readings}
     model.load_context(SimpleNamespace(artifacts={"snapshot": str(path)}, model_config=config))

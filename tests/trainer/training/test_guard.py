@@ -150,7 +150,7 @@ def train(
     """`train` to step 24 by two batches a step, in which an image of some batches is NaN."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"])
     options = ["--precision", "float32", "--steps", "24", "--checkpoint-steps", "8", "--snapshot-steps", "24"]
-    options += ["--num-critic-steps", "1"]
+    options += ["--num-critic-steps", "1", "--recipe", "tuples"]
     words = ["train", shards, "--vectors", vectors_file, "--out", tmp_path / "run", *TINY_NETWORKS, *options]
 
     def run(bad: Collection[int], *more: str) -> Result:
