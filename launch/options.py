@@ -26,6 +26,9 @@ NOT_SET = {
 }
 
 
+BY_DATASET = {"steps": "fewer for few tuples", "emoji_residual": "yes where shards keep variants"}
+
+
 def config_options(command: Callable) -> Callable:
     """Add an option for every key of every section of the config."""
     configs = {recipe: resolve(recipe, None, {}) for recipe in recipes()}
@@ -63,7 +66,7 @@ def _defaults(name: str, values: dict[str, Any]) -> str:
     }
     first = told.pop(DEFAULT)
     others = [f"{recipe}: {words}" for recipe, words in told.items() if words != first]
-    return "; ".join([first, *others, *(["fewer for few tuples"] if name == "steps" else [])])
+    return "; ".join([first, *others, *([BY_DATASET[name]] if name in BY_DATASET else [])])
 
 
 def _type(kind: Any, field: FieldInfo) -> click.ParamType:

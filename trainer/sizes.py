@@ -22,12 +22,12 @@ EPOCHS = 240
 MIN_STEPS = 50
 
 ON_CPU = {**CPU_NETWORKS, "batch_size": CPU_BATCH_SIZE, "learning_rate": CPU_LEARNING_RATE}
-KEYS = (*ON_CPU, "steps")
+KEYS = (*ON_CPU, "steps", "emoji_residual")
 
 Sizes = dict[str, int | float]
 
 
-def suit(config: Config, given: Set[str], *, cpu: bool, number: int) -> Sizes:
+def suit(config: Config, given: Set[str], *, cpu: bool, number: int, variants: bool = False) -> Sizes:
     """What to change of a recipe's config.
 
     The sizes of the networks go together: with one of them given, but the latent's, the others are the
@@ -35,6 +35,8 @@ def suit(config: Config, given: Set[str], *, cpu: bool, number: int) -> Sizes:
 
     Args:
         number: tuples or reactions in the train split.
+        variants: whether the dataset keeps skin tones and genders apart, which vectors may not, or by names
+            alone: each emoji learns what is its own (benchmarks/fidelity.md).
     """
     sizes: Sizes = {}
     if cpu and not given & (CPU_NETWORKS.keys() - {"latent_dim"}):
@@ -53,6 +55,8 @@ def suit(config: Config, given: Set[str], *, cpu: bool, number: int) -> Sizes:
             epochs = EPOCHS * settings.num_generator_steps // batches
         enough = epochs * number // (batch_size * batches)
         sizes["steps"] = min(settings.steps, max(MIN_STEPS, enough))
+    if variants and config.model.output == "tied" and "emoji_residual" not in given:
+        sizes["emoji_residual"] = True
     return sizes
 
 
@@ -74,9 +78,10 @@ def choose(config: Config, given: Set[str], shards: Folder, run: Path) -> tuple[
         told = tell(sizes, config)
         return sizes, told and f"as in {run / CONFIG}: {told}"
     cpu = not torch.cuda.is_available()
-    unit, train = config.data.unit, read_manifest(shards).of_split("train")
+    unit, manifest = config.data.unit, read_manifest(shards)
+    train, variants = manifest.of_split("train"), bool(manifest.options.get("keep_variants"))
     number = sum(shard.tuples if unit == "tuple" else sum(shard.reactions or ()) for shard in train)
-    sizes = suit(config, given, cpu=cpu, number=number)
+    sizes = suit(config, given, cpu=cpu, number=number, variants=variants)
     told, device = tell(sizes, config), "CPU" if cpu else "GPU"
     return sizes, told and (
         f"chosen for a {device} and {number:,} {unit}s: {told}; give such options to choose yourself"
@@ -87,4 +92,7 @@ def tell(sizes: Sizes, config: Config) -> str:
     """Those sizes that are not the config's, as options; empty where there are none."""
     of_config = config.flat()
     changed = {key: value for key, value in sizes.items() if value != of_config[key]}
-    return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in changed.items())
+    return " ".join(
+        f"--{key.replace('_', '-')}" + ("" if value is True else f" {value}")
+        for key, value in changed.items()
+    )

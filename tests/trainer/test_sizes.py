@@ -51,6 +51,17 @@ def test_reactions_have_sizes_for_a_cpu_and_as_many_of_the_generators_batches():
     assert sizes == {**of_recipe, "steps": 40 * 3200 // (64 * 6)}
 
 
+def test_variants_that_are_kept_apart_are_learned_apart_unless_somebody_says_otherwise():
+    def chosen(recipe: str, given: set[str]) -> bool | None:
+        config = resolve(recipe, None, {})
+        return suit(config, given, cpu=False, number=MANY, variants=True).get("emoji_residual")
+
+    assert chosen("reactions", set()) is True and chosen("tuples", set()) is True
+    assert chosen("reactions", {"emoji_residual"}) is None
+    assert chosen("paper", set()) is None  # its output has no emojis of its own
+    assert "--emoji-residual" in tell({"emoji_residual": True}, Config()).split()
+
+
 def test_steps_are_never_more_than_the_recipes():
     config = resolve("tuples", None, {"steps": 7})
     assert suit(config, set(), cpu=False, number=MANY) == {"steps": 7}

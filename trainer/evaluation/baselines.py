@@ -1,14 +1,16 @@
 """What the GAN is compared with, made from the same posts: the marginal, a softmax classifier, co-occurrence.
 
 The classifier has the generator's trunk, sees the same augmented images, and is stopped where it is best on
-the val split, like the GAN's snapshots. It is trained once for a run and kept in the run's folder. What it
-says of single emojis is carried on to whole reactions by how often emojis come together, whatever the image.
+the val split, like the GAN's snapshots; of two rates it has the better one. It is trained once for a run and
+kept in the run's folder. What it says of single emojis is carried on to whole reactions by how often emojis
+come together, whatever the image.
 """
 
 import copy
 import json
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,7 @@ from ..validation import read_val, val_loss
 from .metrics import Floats
 from .reactions import Answers, Posted, ReactionValues, joined, likelihoods, values
 
-LEARNING_RATE = 1e-3  # at least: that of the training, where it is larger, for so may be what a dropout bears
+LEARNING_RATE = 1e-3  # or that of the training, where it is larger and val the better for it
 LOOKS = 10  # times, at least, that the classifier is scored on the val split, to keep the best
 CHUNK = 256  # images asked about at a time
 SMOOTHING = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0, 1000.0)  # pairs added to each, of which the val split takes one
@@ -69,7 +71,9 @@ def train_classifier(config: Config, inputs: Inputs, run: Path, steps: int) -> C
     with initial_weights(config.optimizer.seed):
         classifier = Classifier(config.model, len(inputs.vocabulary), inputs.train.manifest.image_size)
     if not (is_whole(folder) and json.loads((folder / "recipe.json").read_text()) == asdict(made_from)):
-        weights = _fit(classifier, config, inputs, steps)
+        rates = sorted({LEARNING_RATE, max(LEARNING_RATE, config.optimizer.learning_rate)})
+        fits = [_fit(copy.deepcopy(classifier), config, inputs, steps, rate) for rate in rates]
+        _, weights = min(fits, key=itemgetter(0))
         with creating_folder(folder) as temporary:
             write_tensors(temporary / "classifier.safetensors", weights)
             (temporary / "recipe.json").write_text(json.dumps(asdict(made_from), indent=1))
@@ -77,19 +81,24 @@ def train_classifier(config: Config, inputs: Inputs, run: Path, steps: int) -> C
     return classifier.eval()
 
 
-def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> dict[str, torch.Tensor]:
-    """Train with Adam and linear decay; averaged weights of the best look at val, or of the last."""
+def _fit(
+    classifier: Classifier, config: Config, inputs: Inputs, steps: int, rate: float
+) -> tuple[float, dict[str, torch.Tensor]]:
+    """Train with Adam and linear decay; the best −log q on val, and the averaged weights of that look.
+
+    Without a val split they are infinity, and those of the last look.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier.to(device).train()
     settings = config.optimizer
-    optimizer = torch.optim.Adam(classifier.parameters(), max(LEARNING_RATE, settings.learning_rate))
+    optimizer = torch.optim.Adam(classifier.parameters(), rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, settings.final_learning_rate, steps)
     of_tuples = replace(inputs, train=replace(inputs.train, unit="tuple"))
     reading, held_out = of_tuples.stream(config, start=0), read_val(inputs)
     average = copy.deepcopy(classifier).requires_grad_(False)
     looks = max(LOOKS, settings.steps // config.run.snapshot_steps)
     best, weights = np.inf, {}
-    with closing(reading) as batches, progress(steps, "classifier", "steps") as bar:
+    with closing(reading) as batches, progress(steps, f"classifier, rate {rate:g}", "steps") as bar:
         for step in range(1, steps + 1):
             batch = next(batches)
             assert isinstance(batch, Batch)
@@ -107,7 +116,7 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
             schedule.step()
             move_average(average, classifier, settings.ema_decay, step)
             if step % max(1, steps // looks) == 0 or step == steps:
-                nll = np.nan
+                nll = np.inf
                 if held_out:
                     nll = val_loss(classify(average, held_out.images), held_out, inputs)
                 if nll < best or not held_out:
@@ -115,8 +124,7 @@ def _fit(classifier: Classifier, config: Config, inputs: Inputs, steps: int) -> 
                     weights = {name: tensor.cpu().clone() for name, tensor in average.state_dict().items()}
                 bar.set_postfix(val_nll=f"{nll:.3f}")
             bar.update()
-    classifier.cpu()
-    return weights
+    return float(best), weights
 
 
 @torch.inference_mode()

@@ -135,8 +135,8 @@ def coverage(vectors: EmojiVectors, vocabulary: Mapping[str, int]) -> dict[str, 
         "relative": [],
         "none": [],
     }
-    for e, row in zip(vocabulary, resolve(vectors, vocabulary), strict=True):
-        found = None if row is None else vectors.emojis[row]
+    for e, rows in zip(vocabulary, resolve(vectors, vocabulary), strict=True):
+        found = "".join(vectors.emojis[row] for row in rows) or None
         kind = (
             "none" if found is None else "relative" if found != e else "filled" if e in filled else "trained"
         )

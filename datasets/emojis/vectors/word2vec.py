@@ -107,24 +107,28 @@ def load_vectors(path: Path) -> EmojiVectors:
     return EmojiVectors(tuple(row), matrix, sha256(path), _read_origin(path))
 
 
-def resolve(vectors: EmojiVectors, vocabulary: Iterable[str]) -> list[int | None]:
-    """The row that stands for each emoji of a vocabulary, None where there is none.
+def resolve(vectors: EmojiVectors, vocabulary: Iterable[str]) -> list[tuple[int, ...]]:
+    """The rows whose mean stands for each emoji of a vocabulary; none where there is none.
 
     An emoji without a vector of its own takes, in this order, that of the untoned, of the folded emoji or
-    another of its variants, and of its first part (❤ for ❤️‍🔥).
+    another of its variants, and the mean of those of its parts (❤ and 🔥 for ❤️‍🔥).
     """
     row = {e: i for i, e in enumerate(vectors.emojis)}
     for i, e in enumerate(vectors.emojis):
         row.setdefault(canonical(e) or e, i)
-    chains = ((e, without_tone(e), canonical(e), canonical(e.split("\u200d")[0])) for e in vocabulary)
-    return [next((row[c] for c in chain if c in row), None) for chain in chains]
+
+    def of(e: str) -> tuple[int, ...]:
+        return next(((row[c],) for c in (e, without_tone(e), canonical(e)) if c in row), ())
+
+    return [of(e) or tuple(found for part in e.split("\u200d") for found in of(part)) for e in vocabulary]
 
 
 def match(vectors: EmojiVectors, vocabulary: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     """The rows of a vocabulary's emojis in order, float32 [found, dimension], and those without a vector."""
     rows = resolve(vectors, vocabulary)
-    missing = [e for e, found in zip(vocabulary, rows, strict=True) if found is None]
-    return vectors.matrix[[found for found in rows if found is not None]], missing
+    missing = [e for e, found in zip(vocabulary, rows, strict=True) if not found]
+    means = [vectors.matrix[[*found]].mean(axis=0) for found in rows if found]
+    return np.array(means, np.float32).reshape(len(means), vectors.matrix.shape[1]), missing
 
 
 def read_word2vec(path: Path) -> KeyedVectors:

@@ -176,7 +176,9 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
         ("🏃🏿‍♀", {"🏃": 3, "🏃‍♀": 2}, 2),  # tone removed
         ("🏃🏿‍♀", {"🏃": 3, "😀": 4}, 3),  # and gender
         ("🧑‍🚀", {"👨‍🚀": 5, "🧑": 6}, 5),  # a variant stands for the folded emoji
-        ("❤‍🔥", {"🔥": 8, "❤": 7}, 7),  # the first part
+        ("❤‍🔥", {"🔥": 8, "❤": 7}, 7.5),  # the mean of its parts
+        ("👩🏽‍🚀", {"🚀": 2, "👩": 6, "🧑": 9}, 4),  # of those of their own relatives
+        ("❤‍🔥", {"🔥": 8, "😀": 7}, 8),  # or of those that there are
     ],
 )
 def test_the_closest_relative_stands_in(wanted, given_rows, expected):
