@@ -16,6 +16,7 @@ from ..datasets.store.trouble import MISSING
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT = "reactions"  # the recipe of whoever names none
+PLAIN = "tuples"  # the recipe that changes nothing of the defaults below
 
 
 class Section(BaseModel):

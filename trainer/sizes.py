@@ -3,7 +3,8 @@
     recipe's config, keys that were given, device, tuples ─► suit ─► other values of some keys
 
 The full size would take two cores days. The same command must choose the same again to resume, so nothing
-else is looked at, and a run that was begun keeps what it has, on whatever it goes on.
+but the device and the dataset is looked at, and a run that was begun keeps what it has, on whatever it goes
+on.
 """
 
 from collections.abc import Set
@@ -16,12 +17,18 @@ from .run import CHECKPOINTS, CONFIG, steps_in
 CPU_NETWORKS = {"trunk_width": 16, "feature_dim": 128, "hidden_dim": 256, "latent_dim": 32}
 CPU_BATCH_SIZE = 64
 CPU_LEARNING_RATE = 1e-3  # for that batch size
+CPU_CHECKPOINT_STEPS = 100  # a step takes a fifth of a second there, and not a hundredth
 # With few tuples the val split is best long before the recipe's last step: with the demo's 3,424, at full
 # size on one GPU, after 460 of 2,600 steps (207 epochs; −log q 1.72, but 2.30 after 60 epochs).
 EPOCHS = 240
 MIN_STEPS = 50
 
-ON_CPU = {**CPU_NETWORKS, "batch_size": CPU_BATCH_SIZE, "learning_rate": CPU_LEARNING_RATE}
+ON_CPU = {
+    **CPU_NETWORKS,
+    "batch_size": CPU_BATCH_SIZE,
+    "learning_rate": CPU_LEARNING_RATE,
+    "checkpoint_steps": CPU_CHECKPOINT_STEPS,
+}
 KEYS = (*ON_CPU, "steps", "emoji_residual")
 
 Sizes = dict[str, int | float]
@@ -46,6 +53,8 @@ def suit(config: Config, given: Set[str], *, cpu: bool, number: int, variants: b
         sizes["batch_size"] = batch_size = CPU_BATCH_SIZE
         if "learning_rate" not in given:
             sizes["learning_rate"] = CPU_LEARNING_RATE
+    if cpu and "checkpoint_steps" not in given:
+        sizes["checkpoint_steps"] = CPU_CHECKPOINT_STEPS
     if "batch_size" not in given and 0 < number < batch_size:
         sizes["batch_size"] = batch_size = 2 ** (number.bit_length() - 1)  # which ranks can share
     if "steps" not in given:
@@ -55,7 +64,8 @@ def suit(config: Config, given: Set[str], *, cpu: bool, number: int, variants: b
             epochs = EPOCHS * settings.num_generator_steps // batches
         enough = epochs * number // (batch_size * batches)
         sizes["steps"] = min(settings.steps, max(MIN_STEPS, enough))
-    if variants and config.model.output == "tied" and "emoji_residual" not in given:
+    fresh = config.run.init_from is None  # other networks have a residual, or have none
+    if variants and fresh and config.model.output == "tied" and "emoji_residual" not in given:
         sizes["emoji_residual"] = True
     return sizes
 
@@ -69,18 +79,27 @@ def begun(run: Path, given: Set[str]) -> Sizes:
 
 
 def choose(config: Config, given: Set[str], shards: Folder, run: Path) -> tuple[Sizes, str]:
-    """The sizes that a run has, or that suit where none was begun; and a line that tells them."""
+    """The sizes that a run has, or that suit where none was begun; and a line that tells them.
+
+    Raises:
+        InputError: the manifest cannot be read, or does not tell how many units there are.
+    """
     import torch  # not with this file, for the help of `train` needs it, and must not wait
 
     from ..datasets.shards.manifest import read_manifest
+    from ..datasets.stream.split import Split
 
     if sizes := begun(run, given):
+        if config.model.output == "free":
+            sizes.pop(
+                "emoji_residual", None
+            )  # of another recipe: that is told where the configs are compared
         told = tell(sizes, config)
         return sizes, told and f"as in {run / CONFIG}: {told}"
     cpu = not torch.cuda.is_available()
     unit, manifest = config.data.unit, read_manifest(shards)
-    train, variants = manifest.of_split("train"), bool(manifest.options.get("keep_variants"))
-    number = sum(shard.tuples if unit == "tuple" else sum(shard.reactions or ()) for shard in train)
+    number = Split(shards, manifest, "train", unit=unit).num_units
+    variants = bool(manifest.options.get("keep_variants"))
     sizes = suit(config, given, cpu=cpu, number=number, variants=variants)
     told, device = tell(sizes, config), "CPU" if cpu else "GPU"
     return sizes, told and (

@@ -108,7 +108,7 @@ class Split:
             how = "adopt them again" if is_adopted(self.manifest) else "build them again"
             raise InputError(
                 f"{self.folder}: these shards were made before reactions were counted: {how}, or train with "
-                "--recipe tuples."
+                "--recipe tuples (--unit tuple where a unit is given)."
             )
         return np.array(counts, np.int64)
 

@@ -56,8 +56,9 @@ def train(
     To resume, run the same command again. SIGTERM, SIGINT (Ctrl-C), SIGUSR1 and SIGHUP stop it: all ranks
     save at the same step and end with exit code 75, which is for one that can go on; a second signal ends it
     at once. Keys come from the recipe, then the config file, then the options.
-    Sizes that none of these decides are chosen to suit the device, and the steps the number of tuples; what
-    was chosen is told, and a run that was begun keeps it. --dry-run shows what every key comes to.
+    What none of these decides is chosen to suit the device and the dataset: sizes, steps, and whether each
+    emoji learns a residual. What was chosen is told, and a run that was begun keeps it. --dry-run shows what
+    every key comes to.
 
     \b
     emojigan train shards --vectors vectors.bin --out runs/first

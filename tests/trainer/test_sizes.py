@@ -59,6 +59,8 @@ def test_variants_that_are_kept_apart_are_learned_apart_unless_somebody_says_oth
     assert chosen("reactions", set()) is True and chosen("tuples", set()) is True
     assert chosen("reactions", {"emoji_residual"}) is None
     assert chosen("paper", set()) is None  # its output has no emojis of its own
+    other = resolve("reactions", None, {"init_from": "another"})
+    assert "emoji_residual" not in suit(other, set(), cpu=False, number=MANY, variants=True)
     assert "--emoji-residual" in tell({"emoji_residual": True}, Config()).split()
 
 
@@ -70,7 +72,7 @@ def test_steps_are_never_more_than_the_recipes():
 def test_the_paper_keeps_what_it_fixes_on_a_cpu():
     config = resolve("paper", None, {})
     sizes = suit(config, given_keys("paper", None, {}), cpu=True, number=800)
-    assert sizes == {**CPU_NETWORKS, "steps": 500}
+    assert sizes == {**CPU_NETWORKS, "steps": 500, "checkpoint_steps": 100}
 
 
 def test_options_the_file_and_another_recipe_give_keys(tmp_path: Path):

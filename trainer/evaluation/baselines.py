@@ -48,6 +48,7 @@ class MadeFrom:
     dataset: str
     vectors: str
     steps: int
+    rates: list[float]
 
 
 def marginal(inputs: Inputs) -> np.ndarray:
@@ -66,12 +67,13 @@ def as_many(config: Config, inputs: Inputs) -> int:
 
 def train_classifier(config: Config, inputs: Inputs, run: Path, steps: int) -> Classifier:
     """The classifier of a run: read from its folder, or trained for `steps` batches and put there."""
-    made_from = MadeFrom(config.model_dump(exclude={"run"}), inputs.dataset, inputs.vectors_hash, steps)
+    rates = sorted({LEARNING_RATE, max(LEARNING_RATE, config.optimizer.learning_rate)})
+    settings = config.model_dump(exclude={"run"})
+    made_from = MadeFrom(settings, inputs.dataset, inputs.vectors_hash, steps, rates)
     folder = run / BASELINE
     with initial_weights(config.optimizer.seed):
         classifier = Classifier(config.model, len(inputs.vocabulary), inputs.train.manifest.image_size)
     if not (is_whole(folder) and json.loads((folder / "recipe.json").read_text()) == asdict(made_from)):
-        rates = sorted({LEARNING_RATE, max(LEARNING_RATE, config.optimizer.learning_rate)})
         fits = [_fit(copy.deepcopy(classifier), config, inputs, steps, rate) for rate in rates]
         _, weights = min(fits, key=itemgetter(0))
         with creating_folder(folder) as temporary:

@@ -199,9 +199,10 @@ def answers_of(snapshot: Snapshot, inputs: Inputs, scene: Scene) -> Candidate:
     """A run's own model."""
     images = scene.held_out.images
     distribution = snapshot.distribution(images, num_samples=NUM_LATENTS, seed=0)
+    whole = f" ({FOR_REACTIONS} for whole reactions)" if snapshot.is_tied else ""
     return Candidate(
         "EmojiGAN",
-        f"The averaged generator after {snapshot.facts.step:,} steps, {NUM_LATENTS:,} latents an image.",
+        f"The averaged generator after {snapshot.facts.step:,} steps, {NUM_LATENTS:,} latents{whole}.",
         spread(distribution, inputs.vocabulary, scene),
         _reactions(_by_latent(snapshot, images), scene) if snapshot.is_tied else None,
     )
@@ -213,7 +214,7 @@ def baselines(classifier: Classifier, inputs: Inputs, scene: Scene) -> Iterator[
     classified = classify(classifier, images)
     yield Candidate(
         CLASSIFIER,
-        "The same trunk and the same tuples, with a softmax over the vocabulary.",
+        "The same trunk and the same tuples, with a softmax over the vocabulary; of two rates the better.",
         spread(classified, inputs.vocabulary, scene),
         _reactions(_alone(classified), scene),
     )

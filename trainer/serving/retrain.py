@@ -16,7 +16,7 @@ from typing import Any
 from ...datasets.printable import printable
 from ...datasets.shards.manifest import Manifest, lineage
 from ...datasets.store.atomic import is_whole
-from ..config import DEFAULT, RunConfig, resolve
+from ..config import PLAIN, Config, RunConfig
 from ..forgotten import Mark, mark_run, mark_tags, read_tag
 from ..model.snapshot import read_facts
 from ..run import CONFIG, INPUTS, REPORT_PAGE, SNAPSHOTS, read_beginning, read_origin, steps_in
@@ -91,7 +91,8 @@ def in_folder(run: Path, losses: Mapping[str, Loss], shards: str, *, dry_run: bo
     if not dry_run:
         mark_run(run, loss.all)
     _, _, vectors = read_beginning(run)
-    words = [shards, "--vectors", str(vectors), "--config", str(run / CONFIG), "--out", f"{run}-retrained"]
+    words = [shards, "--vectors", str(vectors), "--recipe", PLAIN, "--config", str(run / CONFIG)]
+    words += ["--out", f"{run}-retrained"]
     report = str(run / REPORT_PAGE) if (run / REPORT_PAGE).exists() else None
     evaluate = f"emojigan evaluate {shlex.quote(str(run))}"
     return Trained(str(run), loss.theirs, f"emojigan train {shlex.join(words)}", report, evaluate)
@@ -114,9 +115,8 @@ def in_mlflow(losses: Mapping[str, Loss], shards: str, *, dry_run: bool) -> Iter
             run_id = run.info.run_id
             if not dry_run:
                 _mark(loss.all, run.data.tags, partial(client.set_tag, run_id))
-            command = (
-                f"emojigan train {shlex.quote(shards)} --vectors FILE --out RUN {_options(run.data.params)}"
-            )
+            of_run = f"--recipe {PLAIN} {_options(run.data.params)}"
+            command = f"emojigan train {shlex.quote(shards)} --vectors FILE --out RUN {of_run}"
             report = "Its report in MLflow, if it has one,"
             evaluate = f"emojigan evaluate RUN   # the folder of {run.info.run_name}"
             yield Trained(
@@ -150,15 +150,17 @@ def _all(search: Callable[..., Any], **what: Any) -> Iterator[Any]:
 
 
 def _options(params: Mapping[str, str]) -> str:
-    """The parameters of a run as options: those that are not the recipe's, and all that suit a device."""
-    default = resolve(DEFAULT, None, {}).flat()
+    """The parameters of a run as options: those that are not the defaults, and all that suit a device."""
+    default = Config().flat()
     words = []
     for key, value in params.items():
         if key not in default or key in RunConfig.model_fields:
             continue
+        if key not in KEYS and value == str(default[key]):
+            continue
         flag = key.replace("_", "-")
         if isinstance(default[key], bool):
-            words += [] if value == str(default[key]) else [f"--{'' if value == 'True' else 'no-'}{flag}"]
-        elif key in KEYS or value != str(default[key]):
+            words.append(f"--{'' if value == 'True' else 'no-'}{flag}")
+        else:
             words += [f"--{flag}", shlex.quote(value)]
     return " ".join(words)

@@ -88,7 +88,8 @@ class Space:
 
 @dataclass(frozen=True)
 class Cover:
-    """The emojis of a vocabulary that are served in one way, each with the emoji whose row it gets."""
+    """The emojis of a vocabulary that are served in one way, each with the emoji whose row it gets, or the
+    parts whose mean."""
 
     emojis: tuple[tuple[str, str | None], ...]
     share: float  # of the tuples

@@ -122,7 +122,10 @@ def format_table(report: VectorReport) -> str:
 LOOKUPS = {
     "trained": ("own vector", "in the file, as trained or given"),
     "filled": ("filled", "in the file, estimated from their names and keywords"),
-    "relative": ("a relative's", "borrowed from the untoned or folded emoji, a variant or the first part"),
+    "relative": (
+        "a relative's",
+        "borrowed from the untoned or folded emoji, a variant, or the mean of its parts",
+    ),
     "none": ("none", "none: such tuples are left out of the training"),
 }
 """How an emoji of a vocabulary gets its vector: in short, and in full."""
