@@ -5,15 +5,15 @@ import shlex
 import pytest
 
 from emojigan.launch.commands.train import train
-from emojigan.trainer.config import PLAIN, RunConfig, recipes, resolve
+from emojigan.trainer.config import PLAIN, RunConfig, resolve
 from emojigan.trainer.serving.retrain import _options
 
 
-@pytest.mark.parametrize("recipe", recipes())
-@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize(
+    ("recipe", "residual"),
+    [("reactions", False), ("reactions", True), ("tuples", False), ("tuples", True), ("paper", False)],
+)
 def test_the_options_of_a_run_make_its_config_again(recipe: str, residual: bool):
-    if recipe == "paper" and residual:
-        pytest.skip("a free output has no emojis of its own")
     options = {"trunk_width": 8, "augment": False, "emoji_residual": residual}
     config = resolve(recipe, None, options)
     told = shlex.split(_options({key: str(value) for key, value in config.flat().items()}))
