@@ -13,7 +13,7 @@ import click
 from click_option_group import optgroup
 from pydantic.fields import FieldInfo
 
-from ..trainer.config import DEFAULT, Config, changed_by, recipes, resolve
+from ..trainer.config import DEFAULT, PLAIN, Config, recipes, resolve
 from ..trainer.sizes import ON_CPU
 
 WORDS = {True: "yes", False: "no"}
@@ -24,8 +24,6 @@ NOT_SET = {
     "deterministic_ranks": "off",
     "keep_snapshots": "all",
 }
-
-
 BY_DATASET = {
     "steps": "fewer for few tuples",
     "emoji_residual": "but for paper yes where shards keep variants",
@@ -61,12 +59,10 @@ def _defaults(name: str, values: dict[str, Any]) -> str:
             return NOT_SET[name]
         return WORDS[value] if isinstance(value, bool) else str(value)
 
-    told = {
-        recipe: f"{said(value)}, on a CPU {ON_CPU[name]}"
-        if name in ON_CPU and name not in changed_by(recipe)
-        else said(value)
-        for recipe, value in values.items()
-    }
+    told = {recipe: said(value) for recipe, value in values.items()}
+    if name in ON_CPU:  # what a recipe changes is left to it
+        unchanged = [recipe for recipe, value in values.items() if value == values[PLAIN]]
+        told |= {recipe: f"{told[recipe]}, on a CPU {ON_CPU[name]}" for recipe in unchanged}
     first = told.pop(DEFAULT)
     others = [f"{recipe}: {words}" for recipe, words in told.items() if words != first]
     return "; ".join([first, *others, *([BY_DATASET[name]] if name in BY_DATASET else [])])

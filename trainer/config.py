@@ -311,13 +311,9 @@ def _validated(sections: dict[str, dict[str, Any]], origin: Path | str) -> Confi
 def given_keys(recipe: str, file: Path | None, options: dict[str, Any]) -> set[str]:
     """The keys that somebody decided: by an option, in the file, or in a recipe, which changes them."""
     in_file = (_read_sections(file) if file else {}).values()
-    return {*options, *(key for section in in_file for key in section), *changed_by(recipe)}
-
-
-def changed_by(recipe: str) -> set[str]:
-    """The keys that are not in a recipe what they are without one."""
-    without = Config().flat()
-    return {key for key, value in resolve(recipe, None, {}).flat().items() if value != without[key]}
+    without, of_recipe = Config().flat(), resolve(recipe, None, {}).flat()
+    changed = {key for key, value in of_recipe.items() if value != without[key]}
+    return {*options, *(key for section in in_file for key in section), *changed}
 
 
 def _read_sections(path: Path) -> dict[str, dict[str, Any]]:

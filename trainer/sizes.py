@@ -1,6 +1,6 @@
 """Sizes that suit the device and the dataset, for whoever gives none.
 
-    recipe's config, keys that were given, device, tuples ─► suit ─► other values of some keys
+    recipe's config, keys that were given, device, dataset ─► suit ─► other values of some keys
 
 The full size would take two cores days. The same command must choose the same again to resume, so nothing
 but the device and the dataset is looked at, and a run that was begun keeps what it has, on whatever it goes
@@ -17,7 +17,7 @@ from .run import CHECKPOINTS, CONFIG, steps_in
 CPU_NETWORKS = {"trunk_width": 16, "feature_dim": 128, "hidden_dim": 256, "latent_dim": 32}
 CPU_BATCH_SIZE = 64
 CPU_LEARNING_RATE = 1e-3  # for that batch size
-CPU_CHECKPOINT_STEPS = 100  # a step takes a fifth of a second there, and not a hundredth
+CPU_CHECKPOINT_STEPS = 100  # a step takes a fifth of a second there, and not a hundredth of one
 # With few tuples the val split is best long before the recipe's last step: with the demo's 3,424, at full
 # size on one GPU, after 460 of 2,600 steps (207 epochs; −log q 1.72, but 2.30 after 60 epochs).
 EPOCHS = 240
@@ -90,10 +90,8 @@ def choose(config: Config, given: Set[str], shards: Folder, run: Path) -> tuple[
     from ..datasets.stream.split import Split
 
     if sizes := begun(run, given):
-        if config.model.output == "free":
-            sizes.pop(
-                "emoji_residual", None
-            )  # of another recipe: that is told where the configs are compared
+        if config.model.output == "free":  # of another recipe: that is told where the configs are compared
+            sizes.pop("emoji_residual", None)
         told = tell(sizes, config)
         return sizes, told and f"as in {run / CONFIG}: {told}"
     cpu = not torch.cuda.is_available()
