@@ -252,7 +252,7 @@ def train_step(training: Training, batches: Iterator[Batch], number: int) -> tor
     for position, update in enumerate(updates, number):
         batch = next(batches)
         place = torch.full((2,), first, device=accelerator.device)  # filled there: a copy would be waited for
-        place[0] = position
+        place[0].fill_(position)
         metrics[update] = update(batch.images, batch.emoji, place)
     return torch.cat(list(metrics.values()))
 

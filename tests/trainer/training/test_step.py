@@ -1,13 +1,19 @@
-"""What changes from step to step besides the gradients: the learning rate and the average."""
+"""What changes from step to step besides the gradients, the learning rate and the average; and what waits."""
 
+from itertools import repeat
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from emojigan.datasets.stream.reader import Batch
 from emojigan.trainer.config import Config
-from emojigan.trainer.training.step import set_learning_rate, update_average
+from emojigan.trainer.runtime.captured import WARM_UP
+from emojigan.trainer.runtime.ranks import start
+from emojigan.trainer.training.step import build, set_learning_rate, train_step, update_average
+
+SIZES = {"trunk_width": 8, "feature_dim": 16, "hidden_dim": 16, "latent_dim": 4}
 
 
 def training(**optimizer: float) -> Any:
@@ -44,3 +50,25 @@ def test_without_a_decay_the_average_is_the_generator():
     update_average(state, 7)
     assert torch.equal(state.average.weight, state.generator.weight)
     assert torch.equal(state.average.bias, state.generator.bias)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_step_does_not_wait_for_the_gpu():
+    config = Config.model_validate({"data": {"batch_size": 16}, "model": SIZES, "run": {"compile": "off"}})
+    inputs: Any = SimpleNamespace(
+        train=SimpleNamespace(manifest=SimpleNamespace(image_size=16)),
+        vectors=torch.randn(7, 5),
+        ids=torch.arange(7),
+        tuple_weights=torch.ones(7),
+    )
+    training = build(config, inputs, start(config))
+    images = torch.zeros(16, 3, 16, 16, dtype=torch.uint8, device="cuda")
+    batches = repeat(Batch(images, torch.zeros(16, 1, dtype=torch.int64, device="cuda")))
+    try:
+        for step in range(WARM_UP + 2):
+            torch.cuda.set_sync_debug_mode("error" if step > WARM_UP else "default")
+            set_learning_rate(training, step)
+            train_step(training, batches, 6 * step)
+            update_average(training, step)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
