@@ -9,8 +9,8 @@ agreement of the ranks, and writes nothing; then come these two, metrics with ML
 checkpoints, as often as both are by default. All have the same process, memory and clock of the device: two
 processes of one variant differ by more than the variants do. With --servers there is a training for each of:
 metrics delivered to nobody, which is a training without a server; to a database; and to a server that is
-absent, never answers, or answers 500. Prints JSON lines: the median seconds of a step, and the median of what
-it is more than the first variant's of the same round.
+absent, never answers, or answers 500. Prints JSON lines: the seconds of a step each time; in the end their
+median, and that of what they are more than the first variant's of the same round.
 """
 
 import argparse
@@ -126,6 +126,7 @@ class InTurn:
             if turn:
                 took = (now() - self._begun) / (self._steps - self._warm)
                 self.seconds[self._variants[turn - 1]].append(took)
+                print(json.dumps({"with": self._variants[turn - 1], "step": took}), flush=True)
             self._in_place.close()
             if turn < len(self._variants):
                 self._put(self._variants[turn], training)
