@@ -98,7 +98,7 @@ def main() -> None:
     inputs = read_inputs(config, open_folder(str(shards)), vectors)
     truth = Truth.read(posts / TRUTH)
     scene = set_scene(inputs, vectors, truth)
-    tell("the truth itself", floor_of(scene) or {})
+    tell("the truth itself", floor_of(scene))
     beside: list[Candidate] = []
     for steps in map(int, arguments.classifiers.split(",")):
         classifier = train_classifier(config, inputs, folder / f"classifier-{steps}", steps)

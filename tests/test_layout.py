@@ -40,9 +40,10 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
     "trainer/training": (
         "datasets/store datasets/work datasets/stream trainer trainer/model trainer/runtime trainer/tracking"
     ),
+    "trainer/evaluation/metrics": "datasets/worlds",
     "trainer/evaluation": (
         "datasets/store datasets/work datasets/emojis datasets/emojis/vectors "
-        "datasets/stream datasets/worlds trainer trainer/model"
+        "datasets/stream datasets/worlds trainer trainer/model trainer/evaluation/metrics"
     ),
     "trainer/serving": (
         "datasets/store datasets/posts datasets/images datasets/emojis datasets/shards trainer trainer/model "

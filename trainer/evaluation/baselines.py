@@ -31,8 +31,8 @@ from ..model.noise import initial_weights, kept, uniform
 from ..model.tensors import read_tensors, write_tensors
 from ..run import BASELINE
 from ..validation import read_val, val_loss
-from .metrics import Floats
-from .reactions import Answers, Posted, ReactionValues, joined, likelihoods, values
+from .metrics.metric import Floats, values
+from .metrics.reactions import REACTION_METRICS, Answers, Posted, Whole, joined, likelihoods
 
 LEARNING_RATE = 1e-3  # or that of the training, where it is larger and val the better for it
 LOOKS = 10  # times, at least, that the classifier is scored on the val split, to keep the best
@@ -137,6 +137,14 @@ def classify(classifier: Classifier, images: torch.Tensor) -> np.ndarray:
     return torch.cat(chunks).double().numpy()
 
 
+@torch.inference_mode()
+def features(classifier: Classifier, images: torch.Tensor) -> np.ndarray:
+    """What the classifier's trunk sees in uint8 images [n, 3, size, size], float64 [n, feature_dim]."""
+    device = next(classifier.parameters()).device
+    chunks = [classifier.trunk(normalise(chunk.to(device))).float().cpu() for chunk in images.split(CHUNK)]
+    return torch.cat(chunks).double().numpy()
+
+
 def count_pairs(inputs: Inputs) -> Floats:
     """In how many reactions of the train split both of two emojis are, [V, V]; 0 on the diagonal.
 
@@ -197,7 +205,7 @@ def chain(q: Floats, lifts: Floats, posted: Posted) -> tuple[Floats, Floats]:
     return nll, next_one
 
 
-def judge_chain(q: np.ndarray, lifts: Floats, posted: Posted, num_emojis: int) -> ReactionValues:
+def judge_chain(q: np.ndarray, lifts: Floats, posted: Posted, num_emojis: int) -> dict[str, Floats]:
     """All values of the chain, as `judge` gives them; q [n, V] is what the classifier says of the images."""
     beyond = num_emojis - len(lifts)
     lifts = np.pad(lifts, (0, beyond), constant_values=1)  # of an emoji that is not in the vocabulary
@@ -206,8 +214,8 @@ def judge_chain(q: np.ndarray, lifts: Floats, posted: Posted, num_emojis: int) -
         here = posted.under(first, first + CHUNK)
         says = Answers.equal(q[first : first + CHUNK, None]).saying_all(num_emojis)
         nll, likely = chain(says.q[:, 0], lifts, here)
-        parts.append(values(nll, likelihoods(says, here), likely, here))
-    return ReactionValues(joined(parts), {})
+        parts.append(values(REACTION_METRICS, Whole(here, nll, likelihoods(says, here), likely)))
+    return joined(parts)
 
 
 def choose_lift(pairs: Floats, classifier: Classifier, held_out: HeldOut | None, inputs: Inputs) -> Floats:
@@ -221,6 +229,6 @@ def choose_lift(pairs: Floats, classifier: Classifier, held_out: HeldOut | None,
     q = classify(classifier, held_out.images)
 
     def loss(lifts: Floats) -> float:
-        return judge_chain(q, lifts, posted, len(row)).by_reaction["reaction_nll"].sum()
+        return judge_chain(q, lifts, posted, len(row))["reaction_nll"].sum()
 
     return min((lift(pairs, smoothing) for smoothing in SMOOTHING), key=loss)

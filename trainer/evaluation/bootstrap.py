@@ -9,11 +9,12 @@ far other held-out posts might change a score; not how far another training woul
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from scipy.sparse import csr_array
 
-from .metrics import Floats, Ids, Metric
+from .metrics.metric import Floats, Ids, Metric
 
 DRAWS = 1000
 SURE = 0.95
@@ -56,22 +57,33 @@ class Resamples:
         counts = rng.multinomial(num_posts, np.full(num_posts, 1 / num_posts), size=draws)
         return cls(counts.astype(np.float64))
 
-    def means(self, values: Floats, post: Ids) -> Floats:
-        """The mean over rows in each draw, [draws].
+    def scores(self, metric: Metric[Any], values: Floats, post: Ids) -> Floats:
+        """The score in each draw, [draws]; nan in a draw without a row that counts.
 
         Args:
-            values: [rows]; nan does not count.
+            values: [rows] or [rows, k], as the metric makes them; nan does not count.
             post: of each row, [rows], below the number of posts.
         """
-        known = ~np.isnan(values)
-        num_posts = self.counts.shape[1]
-        sums = np.bincount(post[known], values[known], num_posts)
-        rows = np.bincount(post[known], minlength=num_posts).astype(np.float64)
-        with np.errstate(invalid="ignore"):  # a draw without a row that counts is nan, and counts for nothing
-            return self.counts @ sums / (self.counts @ rows)
+        known = ~np.isnan(values).reshape(len(values), -1).any(axis=1)
+        columns = values[known].reshape(known.sum(), -1)
+        of_post = csr_array(
+            (np.ones(len(columns)), (post[known], np.arange(len(columns)))), (self._posts, len(columns))
+        )
+        rows = self.counts @ of_post.sum(axis=1)  # [draws]
+        with np.errstate(invalid="ignore"):
+            means = (self.counts @ (of_post @ columns)) / rows[:, None]
+        if metric.fold is None:
+            return means[:, 0]
+        # Where errors are added up, what a draw adds by chance is one, too: its mean is taken off.
+        found = metric.fold(means)
+        return np.maximum(found - np.nanmean(found) + metric.score(values), 0)
+
+    @property
+    def _posts(self) -> int:
+        return self.counts.shape[1]
 
 
-def compare(metric: Metric, ours: Floats, theirs: Floats) -> Comparison:
+def compare(metric: Metric[Any], ours: Floats, theirs: Floats) -> Comparison:
     """Two models in one metric, by its means in the same draws, [draws] each."""
     difference = Interval.of(metric.loss(ours) - metric.loss(theirs))
     if difference.high < 0:

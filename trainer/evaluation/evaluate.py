@@ -7,9 +7,9 @@ baselines ──────────┴─► Candidate: q of tuples, values
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -24,12 +24,23 @@ from ..model.networks import Classifier
 from ..model.snapshot import Facts, Snapshot, best_snapshot, load_snapshot
 from ..run import SNAPSHOTS, read_beginning, read_origin, steps_in
 from ..validation import read_val
-from . import metrics
-from .baselines import as_many, choose_lift, classify, count_pairs, judge_chain, marginal, train_classifier
+from .baselines import (
+    as_many,
+    choose_lift,
+    classify,
+    count_pairs,
+    features,
+    judge_chain,
+    marginal,
+    train_classifier,
+)
 from .bootstrap import Comparison, Interval, Resamples, Word, compare
 from .figures import MAX_POINTS
-from .metrics import METRICS, Floats
-from .reactions import REACTION_METRICS, Answers, ReactionValues, judge
+from .metrics.divergences import NUM_SAMPLES, sampling_floor
+from .metrics.frechet import by_chance
+from .metrics.metric import Floats, Metric, scores, values
+from .metrics.reactions import REACTION_METRICS, Answers, judge
+from .metrics.table import METRICS
 from .readings import Readings, find_readings
 from .scene import Scene, set_scene, spread
 
@@ -38,7 +49,7 @@ FOR_REACTIONS = 500  # the same, where what each latent says is kept
 CHUNK_BYTES = 2**25  # of the answers of all latents that are looked at together
 CLASSIFIER = "Softmax classifier"
 TAG = "emojigan.beside_classifier"
-METRIC = {metric.key: metric for metric in (*METRICS, *REACTION_METRICS)}
+METRIC: dict[str, Metric[Any]] = {metric.key: metric for metric in (*METRICS, *REACTION_METRICS)}
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ class Candidate:
     label: str
     explanation: str
     q: np.ndarray | None  # float64 [tuples, S]
-    reactions: ReactionValues | None
+    reactions: Mapping[str, Floats] | None  # values, by the key of a metric
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ class Evaluation:
     scene: Scene
     models: tuple[Judged, ...]  # the run's own first
     q: np.ndarray  # float64 [tuples, S], of the run's own
-    floor: dict[str, float] | None  # what the truth itself scores, where it is known
+    floor: dict[str, float]  # the least that can be expected
     features: np.ndarray  # float32 [images, feature_dim], of the first MAX_POINTS images
     split: str  # how the dataset was split, and what that makes of the scores
     about_reactions: str  # what is measured of whole reactions, and what cannot be
@@ -87,7 +98,7 @@ class Evaluation:
     @property
     def logged(self) -> dict[str, float]:
         """Of the run's own model, for MLflow: each score, its interval and its floor."""
-        own, floor = self.models[0], self.floor or {}
+        own, floor = self.models[0], self.floor
         logged = {}
         for key, score in own.scores.items():
             logged[key] = score
@@ -150,9 +161,10 @@ def evaluate(
     snapshot = load_snapshot(path, "cuda" if torch.cuda.is_available() else "cpu")
     config, inputs, vector_file = reopen(run, snapshot.facts, shards, vectors)
     mark_run(run, inputs.forgotten)
+    classifier = train_classifier(config, inputs, run, baseline_steps or as_many(config, inputs))
     scene = set_scene(inputs, vector_file, truth)
     images = scene.held_out.images
-    classifier = train_classifier(config, inputs, run, baseline_steps or as_many(config, inputs))
+    scene = replace(scene, features=features(classifier, images))
     own = answers_of(snapshot, inputs, scene)
     assert own.q is not None
     return Evaluation(
@@ -261,52 +273,53 @@ def _true_moods(scene: Scene) -> Iterator[Answers]:
     return (scene.moods_of(range(first, min(first + size, number))) for first in range(0, number, size))
 
 
-def _reactions(chunks: Iterator[Answers], scene: Scene) -> ReactionValues | None:
+def _reactions(chunks: Iterator[Answers], scene: Scene) -> dict[str, Floats] | None:
     if not scene.has_pairs:
         return None
     return judge(chunks, scene.posted, len(scene.support), scene.pairs_of)
 
 
-def floor_of(scene: Scene) -> dict[str, float] | None:
-    """What the truth scores, where it is known: for reactions, its moods as latents."""
+def floor_of(scene: Scene) -> dict[str, float]:
+    """The least that can be expected of each metric that has such a number.
+
+    Where the truth is known, that is what it scores itself, for reactions with its moods as latents; else how
+    far posts are from themselves, drawn again. The scores of what was posted are the best possible only on
+    average: on few images a lucky model passes them.
+    """
     if scene.truth is None:
-        return None
-    floor = metrics.floor(scene.truth, scene.observed, distance=scene.distance, groups=scene.groups)
+        return by_chance(scene.said(np.eye(len(scene.support))[scene.observed]))
+    found = scores(METRICS, values(METRICS, scene.said(scene.truth)))
+    found["tv_50"] = float(sampling_floor(scene.truth, NUM_SAMPLES).mean())  # expected, and not of one draw
     known = _reactions(_true_moods(scene), scene) if scene.reactions else None
-    return floor | (metrics.means({**known.by_reaction, **known.by_image}) if known else {})
+    return found | (scores(REACTION_METRICS, known) if known else {})
 
 
 def judge_all(candidates: Iterable[Candidate], scene: Scene) -> Iterator[Judged]:
     """Score each, and compare the first with the others in the same draws of posts."""
     resamples = Resamples.of(int(scene.post.max()) + 1)
+    post = {
+        "tuple": scene.post[scene.held_out.image],
+        "reaction": scene.post[scene.posted.image],
+        "image": scene.post,
+    }
     own: dict[str, Floats] = {}
     for candidate in candidates:
-        scores: dict[str, float] = {}
-        drawn: dict[str, Floats] = {}
-        for found, post in _values(candidate, scene):
-            told = metrics.means(found)
-            scores |= told
-            drawn |= {key: resamples.means(found[key], post) for key in told if METRIC[key].is_mean}
+        found = {} if candidate.q is None else values(METRICS, scene.said(candidate.q))
+        found |= candidate.reactions or {}
+        told = scores(METRIC.values(), found)
+        drawn = {
+            key: resamples.scores(METRIC[key], found[key], post[METRIC[key].rows])
+            for key in told
+            if METRIC[key].rows != "all"
+        }
         yield Judged(
             candidate.label,
             candidate.explanation,
-            scores,
-            intervals={key: Interval.of(means) for key, means in drawn.items()},
+            told,
+            intervals={key: Interval.of(each) for key, each in drawn.items()},
             beside={key: compare(METRIC[key], own[key], drawn[key]) for key in drawn if key in own},
         )
         own = own or drawn
-
-
-def _values(candidate: Candidate, scene: Scene) -> Iterator[tuple[Mapping[str, Floats], np.ndarray]]:
-    """The values of its metrics, and the post of each."""
-    if candidate.q is not None:
-        found = metrics.values(
-            candidate.q, scene.observed, distance=scene.distance, truth=scene.truth, groups=scene.groups
-        )
-        yield found, scene.post[scene.held_out.image]
-    if candidate.reactions is not None:
-        yield candidate.reactions.by_reaction, scene.post[scene.posted.image]
-        yield candidate.reactions.by_image, scene.post
 
 
 def _about_reactions(snapshot: Snapshot, scene: Scene) -> str:

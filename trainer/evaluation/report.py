@@ -24,14 +24,15 @@ from ...datasets.store.atomic import replacing, write_atomic
 from .bootstrap import Interval
 from .evaluate import Evaluation, Judged
 from .figures import Bar, Embedding, Example, fig2, fig3, fig4, tsne
-from .metrics import METRICS, Metric
-from .reactions import REACTION_METRICS
+from .metrics.metric import Metric
+from .metrics.reactions import REACTION_METRICS
+from .metrics.table import METRICS
 from .readings import Readings
 from .scene import Scene, tuples_of_some
 
 DPI = 150  # of the PNGs
 ARROWS = {"lower": "↓", "higher": "↑", "one": "→1"}
-FLOOR = "Truth itself"
+TRUTH, AGAIN = "Truth itself", "Posts drawn again"  # what stands in the column of the floor
 NUM_BARS = 30  # emojis of the paper's Fig. 3
 NUM_EXAMPLES = 8
 TOP = 10  # emojis of an example
@@ -44,7 +45,7 @@ class Report:
     Attributes:
         title: of the page.
         models: the one that the page is about first.
-        floor: what the truth itself scores, where it is known.
+        floor: the least that can be expected: what the truth itself scores, where it is known.
         embedding: for Fig. 2.
         histogram: for Fig. 3, most used first; the truth is known or counted.
         examples: for Fig. 4. Whoever gets the page gets these pictures and those of Fig. 2.
@@ -56,7 +57,7 @@ class Report:
 
     title: str
     models: tuple[Judged, ...]
-    floor: Mapping[str, float] | None
+    floor: Mapping[str, float]
     embedding: Embedding
     histogram: tuple[Bar, ...]
     examples: tuple[Example, ...]
@@ -64,6 +65,11 @@ class Report:
     split: str
     about_reactions: str
     readings: Readings | None = None
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether it is known."""
+        return "tv" in self.floor
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A metric, a cell for each model, and the truth's value as text."""
+    """A metric, a cell for each model, and its floor as text."""
 
     metric: Metric
     cells: tuple[Cell, ...]
@@ -90,7 +96,7 @@ class Table:
 
     models: tuple[Judged, ...]
     rows: tuple[Row, ...]
-    has_floor: bool
+    floor: str  # what that is of; empty where none is known
 
 
 def make_report(evaluation: Evaluation, run: str) -> Report:
@@ -179,17 +185,17 @@ def _example(q: np.ndarray, row: int, scene: Scene) -> Example:
     )
 
 
-def table(metrics: Sequence[Metric], models: Sequence[Judged], floor: Mapping[str, float] | None) -> Table:
+def table(metrics: Sequence[Metric], models: Sequence[Judged], floor: Mapping[str, float]) -> Table:
     """A row for each of some metrics that a model has."""
     known = [metric for metric in metrics if any(metric.key in model.scores for model in models)]
-    floor = floor or {}
     first, *others = models
     shown = (first, *(each for each in others if any(metric.key in each.scores for metric in known)))
     rows = tuple(
         Row(metric, tuple(_cell(metric, each) for each in shown), _number(floor.get(metric.key, math.nan)))
         for metric in known
     )
-    return Table(shown, rows, any(metric.key in floor for metric in known))
+    told = TRUTH if "tv" in floor else AGAIN
+    return Table(shown, rows, told if any(metric.key in floor for metric in known) else "")
 
 
 def _cell(metric: Metric, model: Judged) -> Cell:
@@ -217,13 +223,13 @@ def format_tables(report: Report) -> str:
 def format_table(table: Table) -> str:
     """A table as aligned text: ↓, ↑ and →1 say which way is better."""
     first, *others = (model.label for model in table.models)
-    lines = [["", first, "", *others, FLOOR]]
+    lines = [["", first, "", *others, table.floor]]
     for row in table.rows:
         own, *cells = row.cells
         values = [f"{cell.value} {cell.word}".rstrip() for cell in cells]
         label = f"{row.metric.label} {ARROWS[row.metric.better]}"
         lines.append([label, own.value, own.interval, *values, row.floor])
-    if not table.has_floor:
+    if not table.floor:
         lines = [line[:-1] for line in lines]
     label, *widths = (max(map(len, column)) for column in zip(*lines, strict=True))
     return "\n".join(
@@ -246,7 +252,7 @@ def how_to_read(report: Report) -> str:
 def verdict(report: Report) -> str:
     """The result in words: how far off each model is, how often the first is better, and about whom."""
     first, *others = (model for model in report.models if "nll" in model.scores)
-    if report.floor:
+    if report.has_truth:
         key, start = "tv", "Total variation from the truth, where 0 is the truth itself"
     else:
         key, start = "energy_score", "Energy score on held-out images, where lower is better"
@@ -305,7 +311,7 @@ def _render(report: Report) -> str:
         how_to_read=how_to_read(report),
         verdict=verdict(report),
         arrows=ARROWS,
-        floor_label=FLOOR,
+        truth_label=TRUTH,
         points=_on_canvas(report.embedding.points),
         readings=report.readings,
     )

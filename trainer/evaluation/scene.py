@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from sklearn.cluster import KMeans
 
 from ...datasets.emojis.vectors.word2vec import load_vectors, match
 from ...datasets.errors import InputError
@@ -19,10 +20,12 @@ from ...datasets.stream.held_out import HeldOut, read_split
 from ...datasets.worlds.reactions import Reactions
 from ...datasets.worlds.truth import Truth
 from ..inputs import Inputs
-from .reactions import Answers, Pairs, Posted, moods
+from .metrics.metric import Said, distributions
+from .metrics.reactions import Answers, Pairs, Posted, moods
 
 MAX_IMAGES = 5000
 PAIR_IMAGES = 500  # of which pairs are compared with the truth
+CLUSTER, MAX_CLUSTERS = 50, 20  # images of a cluster, at least on average; and clusters
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,12 @@ class Scene:
     held_out: HeldOut
     support: tuple[str, ...]
     observed: np.ndarray  # int64 [tuples], position in the support
-    distance: np.ndarray  # float64 [S, S], between unit vectors
+    vectors: np.ndarray  # float64 [S, d], of length 1; an emoji without a vector stands at the origin
+    shares: np.ndarray  # float64 [S], how often each is posted in the train split; 0 beyond the vocabulary
     truth: np.ndarray | None  # float64 [tuples, S]
     groups: np.ndarray | None  # [tuples]
     reactions: Mapping[int, Reactions] = field(default_factory=dict)  # of each group, where they are known
+    features: np.ndarray | None = None  # float64 [images, f], alike for all models that are judged
 
     @cached_property
     def posted(self) -> Posted:
@@ -56,6 +61,34 @@ class Scene:
     def has_pairs(self) -> bool:
         """Whether some reaction has two emojis: else there is nothing whole to measure."""
         return bool((self.posted.count > 1).any())
+
+    @cached_property
+    def distance(self) -> np.ndarray:
+        """|E_v − E_w|, float64 [S, S]."""
+        square = (self.vectors**2).sum(axis=1)
+        return np.sqrt(np.maximum(square[:, None] + square - 2 * self.vectors @ self.vectors.T, 0))
+
+    @cached_property
+    def clusters(self) -> np.ndarray | None:
+        """Of each tuple, the cluster of its image by its features; none without features."""
+        if self.features is None:
+            return None
+        number = max(1, min(MAX_CLUSTERS, len(self.features) // CLUSTER))
+        return KMeans(number, random_state=0).fit_predict(self.features)[self.held_out.image]
+
+    def said(self, q: np.ndarray) -> Said:
+        """What a model said, float64 [tuples, S], beside all that it is compared with."""
+        return Said(
+            q=distributions("q", q),
+            observed=self.observed,
+            vectors=self.vectors,
+            distance=self.distance,
+            shares=self.shares,
+            truth=None if self.truth is None else distributions("truth", self.truth),
+            groups=self.groups,
+            features=None if self.features is None else self.features[self.held_out.image],
+            clusters=self.clusters,
+        )
 
     def pairs_of(self, image: int) -> Pairs | None:
         """The true pairs under an image, of some hundred images where they are known."""
@@ -106,18 +139,25 @@ def set_scene(inputs: Inputs, vector_file: Path, truth: Truth | None) -> Scene:
             said = [truth.reactions[name].without(truth.held_out) for name in names]
             reactions = dict(enumerate(said))
         p = table[groups]
-    return Scene(held_out, support, observed, _distance(vector_file, support), p, groups, reactions)
+    return Scene(
+        held_out,
+        support,
+        observed,
+        vectors=_unit_vectors(vector_file, support),
+        shares=np.concatenate([inputs.shares, np.zeros(len(rare))]),
+        truth=p,
+        groups=groups,
+        reactions=reactions,
+    )
 
 
-def _distance(vector_file: Path, support: tuple[str, ...]) -> np.ndarray:
-    """|E_v − E_w| between unit vectors, [S, S]; an emoji without a vector stands at the origin."""
+def _unit_vectors(vector_file: Path, support: tuple[str, ...]) -> np.ndarray:
     rows, missing = match(load_vectors(vector_file), support)
     unit = np.zeros((len(support), rows.shape[1]))
     unit[[emoji not in set(missing) for emoji in support]] = rows / np.linalg.norm(
         rows, axis=1, keepdims=True
     )
-    square = (unit**2).sum(axis=1)
-    return np.sqrt(np.maximum(square[:, None] + square - 2 * unit @ unit.T, 0))
+    return unit
 
 
 def tuples_of_some(scene: Scene, number: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from emojigan.trainer.evaluation.baselines import (
     lift,
     train_classifier,
 )
-from emojigan.trainer.evaluation.reactions import Answers, Posted, likelihoods, second
+from emojigan.trainer.evaluation.metrics.reactions import Answers, Posted, likelihoods, second
 from emojigan.trainer.inputs import Inputs, read_inputs
 from emojigan.trainer.model.networks import Classifier
 from emojigan.trainer.validation import read_val, val_loss
@@ -121,10 +121,10 @@ def test_emojis_of_no_vocabulary_and_reactions_of_several_sizes_are_judged():
     q, lifts = drawn(0)
     emoji = np.array([[0, 6, 1], [2, -1, -1], [3, 4, -1]])
     found = judge_chain(np.repeat(q / q.sum(), 300, axis=0), lifts, Posted(np.array([0, 0, 299]), emoji), 7)
-    assert all(each.shape == (3,) for each in found.by_reaction.values())
-    assert np.isfinite(found.by_reaction["reaction_nll"]).all()
-    assert np.isnan(found.by_reaction["completion_nll"]).tolist() == [False, True, False]
-    assert found.by_reaction["reaction_gain"][1] == 0
+    assert all(each.shape == (3,) for each in found.values())
+    assert np.isfinite(found["reaction_nll"]).all()
+    assert np.isnan(found["completion_nll"]).tolist() == [False, True, False]
+    assert found["reaction_gain"][1] == 0
 
 
 def test_the_val_split_chooses_the_smoothing(inputs: Inputs):
@@ -137,7 +137,7 @@ def test_the_val_split_chooses_the_smoothing(inputs: Inputs):
     q = classify(classifier, held_out.images)
 
     def loss(lifts: np.ndarray) -> float:
-        return judge_chain(q, lifts, said, len(pairs)).by_reaction["reaction_nll"].mean()
+        return judge_chain(q, lifts, said, len(pairs))["reaction_nll"].mean()
 
     chosen = choose_lift(pairs, classifier, held_out, inputs)
     for smoothing in (0.1, 1.0, 1000.0):

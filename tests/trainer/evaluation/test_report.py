@@ -16,8 +16,8 @@ from emojigan.datasets.stream.held_out import HeldOut
 from emojigan.trainer.evaluation.bootstrap import Comparison, Interval, Word
 from emojigan.trainer.evaluation.evaluate import Judged
 from emojigan.trainer.evaluation.figures import Bar, Embedding, Example
-from emojigan.trainer.evaluation.metrics import METRICS
-from emojigan.trainer.evaluation.reactions import REACTION_METRICS
+from emojigan.trainer.evaluation.metrics.reactions import REACTION_METRICS
+from emojigan.trainer.evaluation.metrics.table import METRICS
 from emojigan.trainer.evaluation.report import (
     Report,
     format_table,
@@ -70,7 +70,7 @@ def report(caption: str = "cat", emoji: str = "😍", *, known: bool = True) -> 
             judged("Softmax classifier", dict.fromkeys(keys, 0.2), **dict.fromkeys(keys, "better")),
             judged("Marginal", dict.fromkeys(keys, 0.3), **dict.fromkeys(keys, "level")),
         ),
-        floor=dict.fromkeys(keys, 0.05) if known else None,
+        floor=dict.fromkeys(keys, 0.05) if known else {},
         embedding=Embedding(rng.normal(size=(3, 2)), np.stack([image] * 3), (emoji, "❤", "😂")),
         histogram=tuple(Bar(bar.emoji, bar.fitted, 0.2) for bar in bars),
         examples=(Example(image, caption, (emoji,), bars),) * 2,
@@ -255,7 +255,7 @@ def test_a_model_without_reactions_stands_in_the_table_without_scores(tmp_path: 
     shown = with_reactions(report())
     first, *others = shown.models
     shown = replace(shown, models=(replace(first, scores={"nll": 0.1}), *others))
-    lines = format_table(table(REACTION_METRICS, shown.models, None)).splitlines()
+    lines = format_table(table(REACTION_METRICS, shown.models, {})).splitlines()
     assert lines[0].split() == ["EmojiGAN", "Softmax", "classifier", "Marginal", "Co-occurrence", "model"]
     assert all(" – " in line for line in lines[1:])
 
@@ -270,8 +270,8 @@ def test_the_table_of_the_terminal_is_aligned():
         "Total variation ↓             0.125    [0.115, 0.135]  0.580 better         0.000",
         "Negative log-likelihood ↓    12.500  [12.490, 12.510]             –         1.700",
     ]
-    assert "Truth" not in format_table(table(METRICS, models, None))
-    assert "-0.000" not in format_table(table(METRICS, [judged("EmojiGAN", {"tv": -1e-9})], None))
+    assert "Truth" not in format_table(table(METRICS, models, {}))
+    assert "-0.000" not in format_table(table(METRICS, [judged("EmojiGAN", {"tv": -1e-9})], {}))
 
 
 def test_the_tuples_that_no_model_can_get_right_are_told():
@@ -283,7 +283,7 @@ def test_the_tuples_that_no_model_can_get_right_are_told():
         emojis=tuple("😍😂🦄"),
         reaction=np.array([0, 1, 1]),
     )
-    scene = Scene(held_out, tuple("😍😂🦄"), np.arange(3), np.zeros((3, 3)), None, None)
+    scene = Scene(held_out, tuple("😍😂🦄"), np.arange(3), np.zeros((3, 2)), np.zeros(3), None, None)
     text = held_out_text(scene, tuple("😍😂"))
     assert text.startswith("2 images, 3 emojis, 3 tuples; 1 of them with an emoji too rare")
     assert "`shards stats`" in text

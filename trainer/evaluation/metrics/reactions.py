@@ -1,7 +1,6 @@
 """How well a model knows what one person writes under an image, whole.
 
-Posted, Answers (q of K latents) ─┬► likelihoods, second ─► values ──► one value per reaction ─┐
-                                  └► latent_information, pair_tv ────► one value per image ────┴► means
+Posted, Answers (q of K latents) ─► likelihoods, second ─► Whole ─► Metric.of ─► values, by reaction or image
 
 Everything is float64. A model answers with distributions over V emojis, one for each of K latents; one
 without latents, such as a classifier, has K = 1. Under one latent the emojis of a reaction are independent
@@ -17,54 +16,9 @@ from functools import cached_property
 import numpy as np
 from scipy.special import entr, softmax
 
-from ...datasets.worlds.reactions import Mood, Reactions
-from .metrics import UNSEEN, Floats, Ids, Metric
-
-TOP = (1, 5)  # guesses at the second emoji of a reaction
-
-REACTION_METRICS = (
-    Metric(
-        "reaction_nll",
-        "NLL of a reaction",
-        "lower",
-        "Negative log-likelihood: surprise, in nats, at all that one person wrote under an image, emoji "
-        "after emoji; 0.1 % is set aside for emojis never seen.",
-    ),
-    Metric(
-        "reaction_gain",
-        "Gain over independence",
-        "higher",
-        "How much less that is, in nats, than if the model took the emojis of a reaction as independent.",
-    ),
-    Metric(
-        "completion_nll",
-        "NLL of the rest",
-        "lower",
-        "Surprise at what follows the first emoji of a reaction, in nats per emoji.",
-    ),
-    Metric(
-        "completion_top1",
-        "Second emoji right",
-        "higher",
-        "How often the second emoji is what the first makes likeliest.",
-    ),
-    Metric(
-        "completion_top5", "Second emoji among five", "higher", "How often it is among the five likeliest."
-    ),
-    Metric(
-        "pair_tv",
-        "Total variation of pairs",
-        "lower",
-        "Probability on the wrong pairs of emojis of a reaction: 0 is the truth.",
-    ),
-    Metric(
-        "latent_information",
-        "Use of the latent",
-        "higher",
-        "What a latent tells of an emoji, in nats: 0 if it is ignored. More than the truth has is no better.",
-    ),
-)
-"""Every metric of reactions, in the order in which tables show them."""
+from ....datasets.worlds.reactions import Mood, Reactions
+from .metric import Floats, Ids, Metric, values
+from .proper_scores import UNSEEN
 
 
 @dataclass(frozen=True)
@@ -117,15 +71,18 @@ class Answers:
         """The same model without its latents: K = 1."""
         return Answers(np.einsum("nk,nkv->nv", self.share, self.q)[:, None], np.ones((len(self.q), 1)))
 
+    def of_all(self, num_emojis: int) -> "Answers":
+        """Over `num_emojis` emojis, of which the first V are the model's."""
+        more = np.zeros((*self.q.shape[:2], num_emojis - self.q.shape[2]))
+        return Answers(np.concatenate([self.q, more], axis=2), self.share)
+
     def saying_all(self, num_emojis: int) -> "Answers":
-        """Over `num_emojis` emojis, of which the first V are the model's, and none is impossible.
+        """The same, and none is impossible.
 
         As for the NLL of tuples, a share UNSEEN of each latent's probability is spread evenly.
         """
-        n, k, v = self.q.shape
-        q = np.full((n, k, num_emojis), UNSEEN / num_emojis)
-        q[..., :v] += (1 - UNSEEN) * self.q
-        return Answers(q, self.share)
+        q = self.of_all(num_emojis).q
+        return Answers((1 - UNSEEN) * q + UNSEEN / num_emojis, self.share)
 
 
 def likelihoods(answers: Answers, posted: Posted) -> Floats:
@@ -163,33 +120,6 @@ def second(answers: Answers, posted: Posted) -> Floats:
         weight = answers.share[image] * answers.q[image, :, first]
         found[row] = weight @ answers.q[image]
         found[row, first] = 0
-    return found
-
-
-def values(nll: Floats, independent: Floats, likely: Floats, posted: Posted) -> dict[str, Floats]:
-    """What each reaction says of a model, under the keys of REACTION_METRICS.
-
-    Args:
-        nll: `likelihoods` of the model, [reactions, most].
-        independent: those of its marginals.
-        likely: what follows the first emoji, as `second` gives it, [reactions, V].
-
-    Returns:
-        [reactions] each; nan for the completion of one emoji, which has no rest.
-    """
-    whole = nll.sum(1)
-    rest = np.where(posted.count > 1, posted.count - 1, np.nan)
-    found = {
-        "reaction_nll": whole,
-        "reaction_gain": independent.sum(1) - whole,
-        "completion_nll": nll[:, 1:].sum(1) / rest,
-    }
-    if posted.emoji.shape[1] > 1:
-        next_one = posted.emoji[:, 1]
-        chance = likely[np.arange(len(likely)), next_one][:, None]
-        ahead = (likely > chance) | ((likely == chance) & (np.arange(likely.shape[1]) < next_one[:, None]))
-        for top in TOP:
-            found[f"completion_top{top}"] = np.where(np.isnan(rest), np.nan, ahead.sum(1) < top)
     return found
 
 
@@ -258,11 +188,110 @@ def moods(reactions: Reactions, support: Sequence[str], most: int) -> Answers:
 
 
 @dataclass(frozen=True)
-class ReactionValues:
-    """Of one model: metric → a value for each reaction, or each image; nan where there is none."""
+class Whole:
+    """What a model says of the reactions under n images."""
 
-    by_reaction: Mapping[str, Floats]
-    by_image: Mapping[str, Floats]
+    posted: Posted
+    nll: Floats  # [reactions, most], `likelihoods` of the model
+    independent: Floats  # [reactions, most], those of its marginals
+    likely: Floats  # [reactions, V], what follows the first emoji, as `second` gives it
+    answers: Answers | None = None  # of a model that has them
+    pairs: Sequence[Pairs | None] = ()  # the true ones of each image; None where they are not looked at
+
+    @cached_property
+    def rest(self) -> Floats:
+        """Emojis behind the first of each reaction, [reactions]; nan where there is none."""
+        return np.where(self.posted.count > 1, self.posted.count - 1, np.nan)
+
+
+def _second_among(whole: Whole, top: int) -> Floats | None:
+    """Whether the second emoji is among the likeliest to follow; of equals the first count as likelier."""
+    if whole.posted.emoji.shape[1] < 2:
+        return None
+    likely, next_one = whole.likely, whole.posted.emoji[:, 1]
+    chance = likely[np.arange(len(likely)), next_one][:, None]
+    ahead = (likely > chance) | ((likely == chance) & (np.arange(likely.shape[1]) < next_one[:, None]))
+    return np.where(np.isnan(whole.rest), np.nan, ahead.sum(1) < top)
+
+
+def _pair_tv(whole: Whole) -> Floats | None:
+    if whole.answers is None:
+        return None
+    found = np.full(len(whole.answers.q), np.nan)
+    for row, (q, share, pairs) in enumerate(
+        zip(whole.answers.q, whole.answers.share, whole.pairs, strict=True)
+    ):
+        if pairs:
+            found[row] = pair_tv(q, share, pairs)
+    return found
+
+
+def _latent_information(whole: Whole) -> Floats | None:
+    if whole.answers is None or whole.answers.q.shape[1] == 1:
+        return None
+    return latent_information(whole.answers)
+
+
+REACTION_METRICS: tuple[Metric[Whole], ...] = (
+    Metric(
+        "reaction_nll",
+        "NLL of a reaction",
+        "lower",
+        "Negative log-likelihood: surprise, in nats, at all that one person wrote under an image, emoji "
+        "after emoji; 0.1 % is set aside for emojis never seen.",
+        lambda whole: whole.nll.sum(1),
+        rows="reaction",
+    ),
+    Metric(
+        "reaction_gain",
+        "Gain over independence",
+        "higher",
+        "How much less that is, in nats, than if the model took the emojis of a reaction as independent.",
+        lambda whole: whole.independent.sum(1) - whole.nll.sum(1),
+        rows="reaction",
+    ),
+    Metric(
+        "completion_nll",
+        "NLL of the rest",
+        "lower",
+        "Surprise at what follows the first emoji of a reaction, in nats per emoji.",
+        lambda whole: whole.nll[:, 1:].sum(1) / whole.rest,
+        rows="reaction",
+    ),
+    Metric(
+        "completion_top1",
+        "Second emoji right",
+        "higher",
+        "How often the second emoji is what the first makes likeliest.",
+        lambda whole: _second_among(whole, 1),
+        rows="reaction",
+    ),
+    Metric(
+        "completion_top5",
+        "Second emoji among five",
+        "higher",
+        "How often it is among the five likeliest.",
+        lambda whole: _second_among(whole, 5),
+        rows="reaction",
+    ),
+    Metric(
+        "pair_tv",
+        "Total variation of pairs",
+        "lower",
+        "Probability on the wrong pairs of emojis of a reaction: 0 is the truth.",
+        _pair_tv,
+        rows="image",
+    ),
+    Metric(
+        "latent_information",
+        "Use of the latent",
+        "higher",
+        "What a latent tells of an emoji, in nats: 0 if it is ignored. More than the truth has is no better.",
+        _latent_information,
+        rows="image",
+    ),
+)
+"""Every metric of reactions, in the order in which tables show them."""
 
 
 def judge(
@@ -270,30 +299,33 @@ def judge(
     posted: Posted,
     num_emojis: int,
     pairs_of: Callable[[int], Pairs | None] = lambda image: None,
-) -> ReactionValues:
+) -> dict[str, Floats]:
     """All values of a model that answers with distributions.
 
     Args:
         chunks: its answers for all images in order, a few at a time, of its own V ≤ `num_emojis` emojis.
         pairs_of: the true pairs under an image; None where they are not known, or not to be looked at.
     """
-    first, by_reaction, by_image = 0, [], []
+    first, parts = 0, []
     for answers in chunks:
-        here = posted.under(first, first + len(answers.q))
+        last = first + len(answers.q)
+        here = posted.under(first, last)
         spread = answers.saying_all(num_emojis)
-        found = likelihoods(spread, here)
-        alone = likelihoods(spread.marginal, here)
-        by_reaction.append(values(found, alone, second(spread, here), here))
-        never = np.zeros((answers.q.shape[1], num_emojis - answers.q.shape[2]))
-        tv = np.full(len(answers.q), np.nan)
-        for row, (q, share) in enumerate(zip(answers.q, answers.share, strict=True)):
-            if pairs := pairs_of(first + row):
-                tv[row] = pair_tv(np.hstack([q, never]), share, pairs)
-        by_image.append({"pair_tv": tv})
-        if answers.q.shape[1] > 1:
-            by_image[-1]["latent_information"] = latent_information(answers)
-        first += len(answers.q)
-    return ReactionValues(joined(by_reaction), joined(by_image))
+        parts.append(
+            values(
+                REACTION_METRICS,
+                Whole(
+                    here,
+                    nll=likelihoods(spread, here),
+                    independent=likelihoods(spread.marginal, here),
+                    likely=second(spread, here),
+                    answers=answers.of_all(num_emojis),
+                    pairs=[pairs_of(image) for image in range(first, last)],
+                ),
+            )
+        )
+        first = last
+    return joined(parts)
 
 
 def joined(parts: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:

@@ -9,19 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emojigan.datasets.worlds.reactions import Mood, Reactions
-from emojigan.trainer.evaluation.metrics import means
-from emojigan.trainer.evaluation.reactions import (
+from emojigan.trainer.evaluation.metrics.metric import scores as scored
+from emojigan.trainer.evaluation.metrics.metric import values
+from emojigan.trainer.evaluation.metrics.reactions import (
     REACTION_METRICS,
     Answers,
     Pairs,
     Posted,
+    Whole,
     judge,
     latent_information,
     likelihoods,
     moods,
     pair_tv,
     second,
-    values,
 )
 
 EMOJIS = "😍🔥😂💀🐶"
@@ -58,7 +59,13 @@ def of_world(world: Reactions, number: int, seed: int) -> Posted:
 
 def scores(of: Answers, world: Reactions, said: Posted) -> dict[str, float]:
     found = judge(iter([of]), said, V, lambda image: Pairs.of(world, EMOJIS))
-    return means({**found.by_reaction, **found.by_image})
+    return scored(REACTION_METRICS, found)
+
+
+def of_one(of: Answers, said: Posted) -> dict[str, np.ndarray]:
+    """Values of reactions alone."""
+    independent = likelihoods(of.marginal, said)
+    return values(REACTION_METRICS, Whole(said, likelihoods(of, said), independent, second(of, said)))
 
 
 TWO_MOODS = Reactions((Mood(0.6, {"😍": 0.5, "🔥": 0.5}), Mood(0.4, {"😂": 0.5, "💀": 0.5})), (0.2, 0.8))
@@ -95,7 +102,7 @@ def test_reactions_of_any_size_are_measured_beside_each_other_as_alone(seed: int
 def test_the_second_emoji_is_guessed_by_all_likelihoods(seed: int):
     of, said = answers(seed), posted(*permutations(range(V), 2))
     likely = second(of, said)
-    found = values(likelihoods(of, said), likelihoods(of.marginal, said), likely, said)
+    found = of_one(of, said)
     for row, (first, next_one) in enumerate(said.emoji.tolist()):
         chances = {each: chance(of, (first,), each) for each in range(V) if each != first}
         rank = sorted(chances, key=lambda each: (-chances[each], each)).index(next_one)
@@ -107,7 +114,7 @@ def test_the_second_emoji_is_guessed_by_all_likelihoods(seed: int):
 
 def test_one_emoji_has_no_rest():
     of, said = answers(0), posted((1,), (1, 2), (0,))
-    found = values(likelihoods(of, said), likelihoods(of.marginal, said), second(of, said), said)
+    found = of_one(of, said)
     for key in ("completion_nll", "completion_top1", "completion_top5"):
         assert np.isnan(found[key]).tolist() == [True, False, True]
     assert not np.isnan(found["reaction_nll"]).any()
@@ -116,7 +123,7 @@ def test_one_emoji_has_no_rest():
 def test_completion_is_per_further_emoji():
     of, said = answers(1), posted((0, 1, 2))
     nll = likelihoods(of, said)
-    found = values(nll, nll, second(of, said), said)
+    found = of_one(of, said)
     assert found["completion_nll"] == pytest.approx([(nll[0, 1] + nll[0, 2]) / 2])
     assert found["reaction_nll"] == pytest.approx([nll.sum()])
 
@@ -124,15 +131,15 @@ def test_completion_is_per_further_emoji():
 @given(seeds)
 def test_without_latents_nothing_is_gained(seed: int):
     found = judge(iter([answers(seed).marginal]), posted((0, 1, 2), (3,)), V)
-    assert (found.by_reaction["reaction_gain"] == 0).all()
-    assert "latent_information" not in found.by_image
+    assert (found["reaction_gain"] == 0).all()
+    assert "latent_information" not in found
 
 
 @given(seeds)
 def test_what_a_model_cannot_say_costs_no_infinity(seed: int):
     few = Answers.equal(answers(seed).q[..., :2] / answers(seed).q[..., :2].sum(-1, keepdims=True))
     found = judge(iter([few]), posted((0, 3, 4), (4, 0, 1)), V)
-    assert np.isfinite(found.by_reaction["reaction_nll"]).all()
+    assert np.isfinite(found["reaction_nll"]).all()
     spread = few.saying_all(V)
     assert spread.q.sum(-1) == pytest.approx(1) and spread.q.min() == pytest.approx(0.001 / V)
 
@@ -224,10 +231,9 @@ def test_chunks_are_judged_as_the_whole():
     whole = judge(iter([of]), said, V)
     parts = (Answers(of.q[a:b], of.share[a:b]) for a, b in ((0, 2), (2, 3), (3, 7)))
     chunked = judge(parts, said, V)
-    for one, other in ((whole.by_reaction, chunked.by_reaction), (whole.by_image, chunked.by_image)):
-        assert one.keys() == other.keys()
-        for key in one:
-            np.testing.assert_allclose(one[key], other[key])
+    assert whole.keys() == chunked.keys()
+    for key in whole:
+        np.testing.assert_allclose(whole[key], chunked[key])
 
 
 def test_an_emoji_that_comes_again_is_counted_once():
