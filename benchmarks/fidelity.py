@@ -25,17 +25,16 @@ from emojigan.datasets.emojis.vectors.word2vec import load_vectors, match
 from emojigan.datasets.store.folder import open_folder
 from emojigan.datasets.worlds.truth import TRUTH, Truth
 from emojigan.launch.cli import main as emojigan
-from emojigan.trainer.evaluation.baselines import train_classifier
+from emojigan.trainer.evaluation.baselines.baseline import Candidate, Given
+from emojigan.trainer.evaluation.baselines.classifier import train_classifier
+from emojigan.trainer.evaluation.baselines.sampled import NUM_LATENTS
 from emojigan.trainer.evaluation.evaluate import (
-    NUM_LATENTS,
-    Candidate,
     answers_of,
-    baselines,
+    beside,
     floor_of,
     judge_all,
-    reopen,
 )
-from emojigan.trainer.evaluation.scene import Scene, set_scene
+from emojigan.trainer.evaluation.metrics.scene import Scene, set_scene
 from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.model.snapshot import Snapshot, best_snapshot, load_snapshot
 from emojigan.trainer.run import SNAPSHOTS, read_beginning, steps_in
@@ -99,26 +98,26 @@ def main() -> None:
     truth = Truth.read(posts / TRUTH)
     scene = set_scene(inputs, vectors, truth)
     tell("the truth itself", floor_of(scene))
-    beside: list[Candidate] = []
+    compared: list[Candidate] = []
     for steps in map(int, arguments.classifiers.split(",")):
-        classifier = train_classifier(config, inputs, folder / f"classifier-{steps}", steps)
-        made = [*baselines(classifier, inputs, scene)]
+        own = folder / f"classifier-{steps}"
+        classifier = train_classifier(config, inputs, own, steps)
+        made = [*beside(Given(config, inputs, scene, own, steps, classifier))]
         for candidate, judged in zip(made, judge_all(made, scene), strict=True):
             tell(f"{candidate.label}, {steps} batches", judged.scores)
-        beside += made
+        compared += made
     for (name, run, _), took in zip(runs, seconds, strict=True):
-        of_run(name, run, beside, scene, took)
+        of_run(name, run, compared, scene, took)
         if truth.held_out:
             of_unseen(name, run, truth, scene, vectors)
 
 
-def of_run(name: str, run: Path, beside: list[Candidate], scene: Scene, seconds: float) -> None:
+def of_run(name: str, run: Path, compared: list[Candidate], scene: Scene, seconds: float) -> None:
     """Judge the best snapshot of a run."""
     path = best_snapshot(steps_in(run / SNAPSHOTS))
     assert path is not None
     snapshot = load_snapshot(path, "cuda" if torch.cuda.is_available() else "cpu")
-    _, inputs, _ = reopen(run, snapshot.facts, None, None)
-    own, *others = judge_all([answers_of(snapshot, inputs, scene), *beside], scene)
+    own, *others = judge_all([answers_of(snapshot, scene), *compared], scene)
     found = [{other.label: {key: asdict(each) for key, each in other.beside.items()}} for other in others]
     tell(name, own.scores, seconds=round(seconds, 1), step=snapshot.facts.step, beside=found)
 

@@ -40,10 +40,14 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
     "trainer/training": (
         "datasets/store datasets/work datasets/stream trainer trainer/model trainer/runtime trainer/tracking"
     ),
-    "trainer/evaluation/metrics": "datasets/worlds",
+    "trainer/evaluation/metrics": ("datasets/emojis/vectors datasets/stream datasets/worlds trainer"),
+    "trainer/evaluation/baselines": (
+        "datasets/store datasets/work datasets/stream trainer trainer/model trainer/evaluation/metrics"
+    ),
     "trainer/evaluation": (
         "datasets/store datasets/work datasets/emojis datasets/emojis/vectors "
-        "datasets/stream datasets/worlds trainer trainer/model trainer/evaluation/metrics"
+        "datasets/stream datasets/worlds trainer trainer/model trainer/evaluation/metrics "
+        "trainer/evaluation/baselines"
     ),
     "trainer/serving": (
         "datasets/store datasets/posts datasets/images datasets/emojis datasets/shards trainer trainer/model "
@@ -51,7 +55,7 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
     ),
 }
 ROOMS = {*MAY_IMPORT, "launch", "launch/commands"}
-LISTS_OF_EQUALS = {"datasets/posts/formats", "launch/commands"}
+LISTS_OF_EQUALS = {"datasets/posts/formats", "launch/commands", "trainer/evaluation/baselines"}
 MOST_FILES = 9
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 

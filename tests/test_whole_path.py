@@ -64,7 +64,13 @@ def test_evaluation_names_both_baselines_and_the_floor(run: Path) -> None:
     for column in ("EmojiGAN", "Softmax classifier", "Marginal", "Truth itself"):
         assert column in table
     scores = json.loads((run / "evaluation.json").read_text())
-    assert set(scores["scores"]) == {"EmojiGAN", "Softmax classifier", "Co-occurrence model", "Marginal"}
+    assert set(scores["scores"]) == {
+        "EmojiGAN",
+        "Softmax classifier",
+        "Co-occurrence model",
+        "Nearest neighbours",
+        "Marginal",
+    }
     assert scores["floor"]["tv"] == 0
 
 

@@ -11,7 +11,7 @@ runs/first/
   snapshots/step-00000400/     weights to sample from: model/snapshot.py
   .lock                        there while it is trained: one training at a time; datasets/store/lock.py
   .token                       there while the ranks of a start see whether all have this folder
-  baseline/                    the classifier that it is compared with: evaluation/baselines.py
+  baselines/classifier/        what was trained to be compared with it: evaluation/baselines/
   evaluation.json              the scores of a snapshot on the test split
   report/index.html            the same for people
 """
@@ -40,7 +40,7 @@ MLFLOW_KEY = "mlflow_key"
 CHECKPOINTS = "checkpoints"
 SNAPSHOTS = "snapshots"
 TOKEN = ".token"
-BASELINE = "baseline"
+BASELINES = "baselines"
 EVALUATION = "evaluation.json"
 REPORT = "report"
 REPORT_PAGE = "report/index.html"

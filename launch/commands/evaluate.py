@@ -20,7 +20,15 @@ from ..parameters import FOLDER
     "--baseline-steps",
     type=click.IntRange(min=1),
     show_default="as many tuples as the run saw",
-    help="Batches to train the softmax classifier on.",
+    help="Batches to train what it is compared with on.",
+)
+@click.option(
+    "--baselines",
+    metavar="NAME,NAME|all",
+    callback=lambda context, option, given: _names(given),
+    help="What to compare it with, of classifier (always), co-occurrence, neighbours, tied, variational, "
+    "zero-shot, marginal and, where the truth is known, independent. tied and variational are trained.",
+    show_default="all but tied, variational and zero-shot",
 )
 @click.option("--shards", type=FOLDER, help="Where the shards lie, if they were moved since the training.")
 @click.option(
@@ -32,21 +40,25 @@ def evaluate(
     run: Path,
     truth: Path | None,
     baseline_steps: int | None,
+    baselines: tuple[str, ...] | None,
     shards: Folder | None,
     vectors: Path | None,
 ) -> None:
     """Score the run RUN on its held-out posts and write RUN/report/index.html.
 
     The best snapshot on the val split is scored on the test split, beside baselines made from the same posts:
-    the marginal distribution, a softmax classifier with the same trunk, and, for whole reactions, that
-    classifier times how often emojis come together. What is better, level or worse is told by 95 % intervals.
+    the marginal distribution, a softmax classifier with the same trunk, that classifier times how often
+    emojis come together, and what was written under the most similar images; others by --baselines. What is
+    better, level or worse is told by 95 % intervals.
 
     \b
     emojigan evaluate runs/first
     emojigan evaluate demo/run --truth demo/world/truth.json
+    emojigan evaluate runs/first --baselines neighbours,variational
     """
     from ...datasets.store.atomic import write_atomic
     from ...datasets.worlds.truth import Truth
+    from ...trainer.evaluation.baselines.table import USUAL
     from ...trainer.evaluation.evaluate import evaluate as score
     from ...trainer.evaluation.report import format_tables, make_report, write_report
     from ...trainer.forgotten import mark_tags, read_mark
@@ -54,7 +66,7 @@ def evaluate(
     from ...trainer.tracking.mlflow_run import log_evaluation
 
     world = Truth.read(truth) if truth else None
-    evaluation = score(run, world, baseline_steps, shards=shards, vectors=vectors)
+    evaluation = score(run, world, baseline_steps, names=baselines or USUAL, shards=shards, vectors=vectors)
     report = make_report(evaluation, run.name)
     page = write_report(report, run / REPORT)
     write_atomic(run / EVALUATION, evaluation.to_json())
@@ -65,3 +77,15 @@ def evaluate(
     click.echo(f"\nreport: {printable(page)}")
     tags |= evaluation.tags
     log_evaluation(run, evaluation.logged, evaluation.facts.step, tags, run / REPORT, run / EVALUATION)
+
+
+def _names(given: str | None) -> tuple[str, ...] | None:
+    """The names that a list has, all that there are for `all`, and nothing for nothing."""
+    if given is None:
+        return None
+    from ...trainer.evaluation.baselines.table import BASELINES
+
+    names = tuple(BASELINES) if given == "all" else tuple(name.strip() for name in given.split(","))
+    if unknown := [name for name in names if name not in BASELINES]:
+        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(BASELINES)}.")
+    return names

@@ -6,7 +6,7 @@ baselines ──────────┴─► Candidate: q of tuples, values
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -20,46 +20,24 @@ from ...datasets.worlds.truth import Truth
 from ..config import Config
 from ..forgotten import Mark, mark_run
 from ..inputs import Inputs, read_inputs
-from ..model.networks import Classifier
 from ..model.snapshot import Facts, Snapshot, best_snapshot, load_snapshot
 from ..run import SNAPSHOTS, read_beginning, read_origin, steps_in
-from ..validation import read_val
-from .baselines import (
-    as_many,
-    choose_lift,
-    classify,
-    count_pairs,
-    features,
-    judge_chain,
-    marginal,
-    train_classifier,
-)
+from .baselines.baseline import Candidate, Given, values_of
+from .baselines.classifier import LABEL, features, train_classifier
+from .baselines.sampled import FOR_REACTIONS, NUM_LATENTS, by_latent
+from .baselines.table import ALWAYS, BASELINES, USUAL
 from .bootstrap import Comparison, Interval, Resamples, Word, compare
 from .figures import MAX_POINTS
 from .metrics.divergences import NUM_SAMPLES, sampling_floor
 from .metrics.frechet import by_chance
 from .metrics.metric import Floats, Metric, scores, values
-from .metrics.reactions import REACTION_METRICS, Answers, judge
+from .metrics.reactions import REACTION_METRICS, Answers
+from .metrics.scene import Scene, set_scene, spread
 from .metrics.table import METRICS
 from .readings import Readings, find_readings
-from .scene import Scene, set_scene, spread
 
-NUM_LATENTS = 2000  # for each image: with 500, a total variation of .038 is told as .0405
-FOR_REACTIONS = 500  # the same, where what each latent says is kept
-CHUNK_BYTES = 2**25  # of the answers of all latents that are looked at together
-CLASSIFIER = "Softmax classifier"
 TAG = "emojigan.beside_classifier"
 METRIC: dict[str, Metric[Any]] = {metric.key: metric for metric in (*METRICS, *REACTION_METRICS)}
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A model to be judged, with what it answered; None where it has no such answer."""
-
-    label: str
-    explanation: str
-    q: np.ndarray | None  # float64 [tuples, S]
-    reactions: Mapping[str, Floats] | None  # values, by the key of a metric
 
 
 @dataclass(frozen=True)
@@ -111,7 +89,7 @@ class Evaluation:
     @property
     def tags(self) -> dict[str, str]:
         """In which metrics the model is better, level and worse than the classifier; for MLflow."""
-        (beside,) = (model.beside for model in self.models if model.label == CLASSIFIER)
+        (beside,) = (model.beside for model in self.models if model.label == LABEL)
         keys = {word: [key for key in beside if beside[key].word == word] for word in get_args(Word)}
         return {TAG: "; ".join(f"{word}: {', '.join(keys[word])}" for word in keys if keys[word])}
 
@@ -137,16 +115,18 @@ def evaluate(
     truth: Truth | None,
     baseline_steps: int | None,
     *,
+    names: Sequence[str] = USUAL,
     shards: Folder | None = None,
     vectors: Path | None = None,
 ) -> Evaluation:
     """Score the best snapshot of a run on the test split.
 
-    The classifier that it is compared with is trained, and kept in the run's folder.
+    What it is compared with is trained, and kept in the run's folder.
 
     Args:
         truth: of a world; without it, only what people posted is there to compare with.
-        baseline_steps: of the classifier; by default it sees as many tuples as the run.
+        baseline_steps: of what is trained; by default it sees as many tuples, or reactions, as the run.
+        names: of what it is compared with; the classifier always is.
         shards: where they lie by now; by default where they lay when the run was trained.
         vectors: the same.
 
@@ -161,11 +141,12 @@ def evaluate(
     snapshot = load_snapshot(path, "cuda" if torch.cuda.is_available() else "cpu")
     config, inputs, vector_file = reopen(run, snapshot.facts, shards, vectors)
     mark_run(run, inputs.forgotten)
-    classifier = train_classifier(config, inputs, run, baseline_steps or as_many(config, inputs))
     scene = set_scene(inputs, vector_file, truth)
     images = scene.held_out.images
+    classifier = train_classifier(config, inputs, run, baseline_steps)
     scene = replace(scene, features=features(classifier, images))
-    own = answers_of(snapshot, inputs, scene)
+    own = answers_of(snapshot, scene)
+    given = Given(config, inputs, scene, run, baseline_steps, classifier)
     assert own.q is not None
     return Evaluation(
         config=config,
@@ -173,7 +154,7 @@ def evaluate(
         facts=snapshot.facts,
         forgotten=inputs.forgotten,
         scene=scene,
-        models=tuple(judge_all([own, *baselines(classifier, inputs, scene)], scene)),
+        models=tuple(judge_all([own, *beside(given, names)], scene)),
         q=own.q,
         floor=floor_of(scene),
         features=snapshot.features(images[:MAX_POINTS]),
@@ -207,7 +188,14 @@ def reopen(
     return config, inputs, vectors
 
 
-def answers_of(snapshot: Snapshot, inputs: Inputs, scene: Scene) -> Candidate:
+def beside(given: Given, names: Sequence[str] = USUAL) -> Iterator[Candidate]:
+    """What a run's model is compared with, as far as there is such a thing here."""
+    for name, baseline in BASELINES.items():
+        if (name in names or name == ALWAYS) and (candidate := baseline(given)):
+            yield candidate
+
+
+def answers_of(snapshot: Snapshot, scene: Scene) -> Candidate:
     """A run's own model."""
     images = scene.held_out.images
     distribution = snapshot.distribution(images, num_samples=NUM_LATENTS, seed=0)
@@ -215,68 +203,14 @@ def answers_of(snapshot: Snapshot, inputs: Inputs, scene: Scene) -> Candidate:
     return Candidate(
         "EmojiGAN",
         f"The averaged generator after {snapshot.facts.step:,} steps, {NUM_LATENTS:,} latents{whole}.",
-        spread(distribution, inputs.vocabulary, scene),
-        _reactions(_by_latent(snapshot, images), scene) if snapshot.is_tied else None,
+        spread(distribution, scene),
+        values_of(by_latent(snapshot, images), scene) if snapshot.is_tied else None,
     )
-
-
-def baselines(classifier: Classifier, inputs: Inputs, scene: Scene) -> Iterator[Candidate]:
-    """What a run's model is compared with."""
-    images = scene.held_out.images
-    classified = classify(classifier, images)
-    yield Candidate(
-        CLASSIFIER,
-        "The same trunk and the same tuples, with a softmax over the vocabulary; of two rates the better.",
-        spread(classified, inputs.vocabulary, scene),
-        _reactions(_alone(classified), scene),
-    )
-    if scene.has_pairs:
-        lifts = choose_lift(count_pairs(inputs), classifier, read_val(inputs), inputs)
-        yield Candidate(
-            "Co-occurrence model",
-            "The classifier; after the first emoji, times how much oftener than by chance two come together, "
-            "whatever the image.",
-            None,
-            judge_chain(classified, lifts, scene.posted, len(scene.support)),
-        )
-    always = np.tile(marginal(inputs), (len(images), 1))
-    yield Candidate(
-        "Marginal",
-        "How often each emoji is posted, whatever the image.",
-        spread(always, inputs.vocabulary, scene),
-        _reactions(_alone(always), scene),
-    )
-    if scene.truth is not None and scene.reactions and scene.has_pairs:
-        yield Candidate(
-            "Independent truth",
-            "The true distribution of single emojis, as if those of a reaction were independent: about as "
-            "far as a classifier can come.",
-            None,
-            _reactions(_alone(scene.truth[scene.first_tuple]), scene),
-        )
-
-
-def _by_latent(snapshot: Snapshot, images: torch.Tensor) -> Iterator[Answers]:
-    size = CHUNK_BYTES // (8 * FOR_REACTIONS * len(snapshot.facts.vocabulary))
-    for chunk in images.split(max(1, size)):
-        yield Answers.equal(snapshot.by_latent(chunk, num_samples=FOR_REACTIONS, seed=0))
-
-
-def _alone(q: np.ndarray) -> Iterator[Answers]:
-    """Of a model without latents; [images, V]."""
-    size = max(1, CHUNK_BYTES // (8 * q.shape[1]))
-    return (Answers.equal(q[first : first + size, None]) for first in range(0, len(q), size))
 
 
 def _true_moods(scene: Scene) -> Iterator[Answers]:
     number, size = len(scene.held_out.images), 100
     return (scene.moods_of(range(first, min(first + size, number))) for first in range(0, number, size))
-
-
-def _reactions(chunks: Iterator[Answers], scene: Scene) -> dict[str, Floats] | None:
-    if not scene.has_pairs:
-        return None
-    return judge(chunks, scene.posted, len(scene.support), scene.pairs_of)
 
 
 def floor_of(scene: Scene) -> dict[str, float]:
@@ -290,7 +224,7 @@ def floor_of(scene: Scene) -> dict[str, float]:
         return by_chance(scene.said(np.eye(len(scene.support))[scene.observed]))
     found = scores(METRICS, values(METRICS, scene.said(scene.truth)))
     found["tv_50"] = float(sampling_floor(scene.truth, NUM_SAMPLES).mean())  # expected, and not of one draw
-    known = _reactions(_true_moods(scene), scene) if scene.reactions else None
+    known = values_of(_true_moods(scene), scene) if scene.reactions else None
     return found | (scores(REACTION_METRICS, known) if known else {})
 
 

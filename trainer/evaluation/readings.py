@@ -15,7 +15,7 @@ from ..inputs import Inputs
 from ..model.readings import LATENTS, latents_of, readings, supported
 from ..model.snapshot import Snapshot
 from ..validation import read_val
-from .scene import Scene, tuples_of_some
+from .metrics.scene import Scene, tuples_of_some
 
 CHOOSING = 300  # images with a reaction of several emojis
 CARDS = 8  # images that are shown

@@ -26,9 +26,9 @@ from .evaluate import Evaluation, Judged
 from .figures import Bar, Embedding, Example, fig2, fig3, fig4, tsne
 from .metrics.metric import Metric
 from .metrics.reactions import REACTION_METRICS
+from .metrics.scene import Scene, tuples_of_some
 from .metrics.table import METRICS
 from .readings import Readings
-from .scene import Scene, tuples_of_some
 
 DPI = 150  # of the PNGs
 ARROWS = {"lower": "↓", "higher": "↑", "one": "→1"}

@@ -266,3 +266,21 @@ class Classifier(nn.Module):
     def head(self, features: torch.Tensor) -> torch.Tensor:
         """All but the trunk."""
         return self.output(features).float().log_softmax(dim=-1)
+
+
+class TiedClassifier(Classifier):
+    """The classifier whose softmax is over products with the emojis' vectors, as the generator's is.
+
+    Args:
+        vectors: float32 [V, vector_dim], of the vocabulary; kept as a buffer that is not saved.
+    """
+
+    vectors: torch.Tensor
+
+    def __init__(self, config: ModelConfig, vectors: torch.Tensor, image_size: int) -> None:
+        super().__init__(config, vectors.shape[1], image_size)
+        self.register_buffer("vectors", vectors, persistent=False)
+
+    def head(self, features: torch.Tensor) -> torch.Tensor:
+        output = self.output(features).float()
+        return (output @ self.vectors.T / math.sqrt(output.shape[-1])).log_softmax(dim=-1)

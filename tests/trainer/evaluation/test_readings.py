@@ -16,9 +16,9 @@ from emojigan.datasets.worlds.make import make_world
 from emojigan.datasets.worlds.shapes import ShapesOptions, shapes_world
 from emojigan.datasets.worlds.truth import TRUTH, Truth
 from emojigan.trainer.config import resolve
+from emojigan.trainer.evaluation.metrics.scene import set_scene
 from emojigan.trainer.evaluation.readings import CARDS, TOP, Card, Line, Readings, find_readings
 from emojigan.trainer.evaluation.report import write_report
-from emojigan.trainer.evaluation.scene import set_scene
 from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.model.networks import Generator
 from emojigan.trainer.model.snapshot import Facts, Snapshot

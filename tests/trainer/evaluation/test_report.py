@@ -17,6 +17,7 @@ from emojigan.trainer.evaluation.bootstrap import Comparison, Interval, Word
 from emojigan.trainer.evaluation.evaluate import Judged
 from emojigan.trainer.evaluation.figures import Bar, Embedding, Example
 from emojigan.trainer.evaluation.metrics.reactions import REACTION_METRICS
+from emojigan.trainer.evaluation.metrics.scene import Scene
 from emojigan.trainer.evaluation.metrics.table import METRICS
 from emojigan.trainer.evaluation.report import (
     Report,
@@ -27,7 +28,6 @@ from emojigan.trainer.evaluation.report import (
     verdict,
     write_report,
 )
-from emojigan.trainer.evaluation.scene import Scene
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}&amp;"
 

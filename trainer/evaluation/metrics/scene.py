@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 from sklearn.cluster import KMeans
 
-from ...datasets.emojis.vectors.word2vec import load_vectors, match
-from ...datasets.errors import InputError
-from ...datasets.stream.held_out import HeldOut, read_split
-from ...datasets.worlds.reactions import Reactions
-from ...datasets.worlds.truth import Truth
-from ..inputs import Inputs
-from .metrics.metric import Said, distributions
-from .metrics.reactions import Answers, Pairs, Posted, moods
+from ....datasets.emojis.vectors.word2vec import load_vectors, match
+from ....datasets.errors import InputError
+from ....datasets.stream.held_out import HeldOut, read_split
+from ....datasets.worlds.reactions import Reactions
+from ....datasets.worlds.truth import Truth
+from ...inputs import Inputs
+from .metric import Said, distributions
+from .reactions import Answers, Pairs, Posted, moods
 
 MAX_IMAGES = 5000
 PAIR_IMAGES = 500  # of which pairs are compared with the truth
@@ -144,11 +144,18 @@ def set_scene(inputs: Inputs, vector_file: Path, truth: Truth | None) -> Scene:
         support,
         observed,
         vectors=_unit_vectors(vector_file, support),
-        shares=np.concatenate([inputs.shares, np.zeros(len(rare))]),
+        shares=_shares(inputs, support),
         truth=p,
         groups=groups,
         reactions=reactions,
     )
+
+
+def _shares(inputs: Inputs, support: tuple[str, ...]) -> np.ndarray:
+    """Of the emojis of the vocabulary in the train split, float64 [S]; 0 beyond it."""
+    posted, known = inputs.train.manifest.vocabulary, {*inputs.vocabulary}
+    counts = np.array([posted.get(emoji, 0) if emoji in known else 0 for emoji in support], np.float64)
+    return counts / counts.sum()
 
 
 def _unit_vectors(vector_file: Path, support: tuple[str, ...]) -> np.ndarray:
@@ -169,7 +176,7 @@ def tuples_of_some(scene: Scene, number: int) -> np.ndarray:
     return first[np.linspace(0, len(first) - 1, min(number, len(first))).astype(int)]
 
 
-def spread(q: np.ndarray, vocabulary: tuple[str, ...], scene: Scene) -> np.ndarray:
+def spread(q: np.ndarray, scene: Scene) -> np.ndarray:
     """[images, V] → [tuples, S]: nothing on the emojis that the model cannot say."""
-    rest = np.zeros((len(q), len(scene.support) - len(vocabulary)))
+    rest = np.zeros((len(q), len(scene.support) - q.shape[1]))
     return np.concatenate([q, rest], axis=1)[scene.held_out.image]

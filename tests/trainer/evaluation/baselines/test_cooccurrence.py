@@ -1,32 +1,28 @@
-"""The classifier, trained as well as can be; and times co-occurrence: what that counts, and makes of it."""
+"""The classifier times co-occurrence: what is counted, and what is made of it."""
 
 from itertools import combinations, permutations
 from math import log
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emojigan.datasets.store.folder import LocalFolder
-from emojigan.trainer.config import Config, resolve
-from emojigan.trainer.evaluation import baselines
-from emojigan.trainer.evaluation.baselines import (
+from emojigan.trainer.config import Config
+from emojigan.trainer.evaluation.baselines.classifier import classify
+from emojigan.trainer.evaluation.baselines.cooccurrence import (
     chain,
     choose_lift,
-    classify,
     count_pairs,
     judge_chain,
     lift,
-    train_classifier,
 )
 from emojigan.trainer.evaluation.metrics.reactions import Answers, Posted, likelihoods, second
 from emojigan.trainer.inputs import Inputs, read_inputs
 from emojigan.trainer.model.networks import Classifier
-from emojigan.trainer.validation import read_val, val_loss
+from emojigan.trainer.validation import read_val
 
 V = 5
 seeds = st.integers(0, 2**32 - 1)
@@ -50,24 +46,6 @@ def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
     pairs += pairs.T
     np.fill_diagonal(pairs, 0)
     return rng.dirichlet(np.full(V, 0.5), 1) + 1e-9, lift(pairs, 1.0)
-
-
-@pytest.mark.parametrize(("rate", "rates"), [(0.02, (1e-3, 0.02)), (5e-4, (1e-3,))])
-def test_of_two_rates_the_classifier_has_that_which_val_likes_better(
-    inputs: Inputs, tmp_path: Path, monkeypatch, rate: float, rates: tuple[float, ...]
-):
-    config = resolve("tuples", None, {"learning_rate": rate, "trunk_width": 4, "batch_size": 16})
-    fit, losses = baselines._fit, {}
-
-    def noted(*given: Any) -> tuple[float, dict[str, torch.Tensor]]:
-        losses[given[-1]], weights = fit(*given)
-        return losses[given[-1]], weights
-
-    monkeypatch.setattr(baselines, "_fit", noted)
-    classifier, held_out = train_classifier(config, inputs, tmp_path, 12), read_val(inputs)
-    assert tuple(losses) == rates and held_out
-    found = val_loss(classify(classifier, held_out.images), held_out, inputs)
-    assert abs(found - min(losses.values())) < 1e-6
 
 
 def test_pairs_are_those_of_the_posts_of_the_train_split(inputs: Inputs):

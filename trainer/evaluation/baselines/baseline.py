@@ -1,0 +1,70 @@
+"""What a model is compared with: a function of what it is made from, one file each.
+
+    Given (posts, scene, the classifier) ─► baseline ─► Candidate: q of tuples, values of reactions
+
+A new one is a file here and an entry in table.py.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...config import Config
+from ...inputs import Inputs
+from ...model.networks import Classifier
+from ..metrics.metric import Floats
+from ..metrics.reactions import Answers, judge
+from ..metrics.scene import Scene, spread
+
+CHUNK_BYTES = 2**25  # of the answers of all latents that are looked at together
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to be judged, with what it answered; None where it has no such answer."""
+
+    label: str
+    explanation: str
+    q: Floats | None  # [tuples, S]
+    reactions: Mapping[str, Floats] | None  # values, by the key of a metric
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a baseline is made from."""
+
+    config: Config  # of the run that it is compared with
+    inputs: Inputs
+    scene: Scene
+    run: Path  # whose folder keeps what was trained
+    steps: int | None  # batches to train on; by default as many tuples, or reactions, as the run saw
+    classifier: Classifier  # trained
+
+    def says(self, label: str, explanation: str, q: Floats) -> Candidate:
+        """A model that knows of single emojis alone, [images, V]."""
+        alone = values_of(chunked(q[:, None]), self.scene)
+        return Candidate(label, explanation, spread(q, self.scene), alone)
+
+
+Baseline = Callable[[Given], Candidate | None]
+"""None where there is nothing that it could say."""
+
+
+def chunked(q: Floats) -> Iterator[Answers]:
+    """Answers of latents of equal share, [images, K, V], a few images at a time."""
+    size = max(1, CHUNK_BYTES // (8 * q.shape[1] * q.shape[2]))
+    return (Answers.equal(q[first : first + size]) for first in range(0, len(q), size))
+
+
+def values_of(chunks: Iterable[Answers], scene: Scene) -> dict[str, Floats] | None:
+    """What answers say of whole reactions; None where no reaction has two emojis."""
+    if not scene.has_pairs:
+        return None
+    return judge(chunks, scene.posted, len(scene.support), scene.pairs_of)
+
+
+def as_shares(counts: np.ndarray) -> Floats:
+    """Counts to shares, along the last axis."""
+    return counts / counts.sum(axis=-1, keepdims=True)

@@ -1,0 +1,117 @@
+"""What people wrote under the most similar images: each of them is a reader, and nothing is trained."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from sklearn.neighbors import NearestNeighbors
+
+from ....datasets.stream.held_out import HeldOut, read_split
+from ...inputs import Inputs
+from ...validation import read_val
+from ..metrics.metric import Floats
+from ..metrics.reactions import Answers, Posted, likelihoods
+from ..metrics.scene import spread
+from .baseline import CHUNK_BYTES, Candidate, Given, values_of
+from .classifier import features
+
+MAX_IMAGES = 20_000  # of the train split, among which neighbours are looked for
+NUMBERS = (10, 30, 100)  # of neighbours, of which the val split takes one
+ALIKE = (0.1, 0.3, 0.6, 0.9, 1.0)  # how much of a neighbour's answer is that of all of them; the same
+FROM_MARGINAL = (0.01, 0.1)  # how much of that is the marginal; the same
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How answers are made of neighbours."""
+
+    number: int
+    alike: float
+    from_marginal: float
+
+
+class Neighbours:
+    """The images of the train split, and what was written under them.
+
+    Args:
+        seen: features of some of them, [n, f].
+        said: how often each emoji was written under each, [n, V].
+        shares: of each emoji, [V].
+    """
+
+    def __init__(self, seen: Floats, said: Floats, shares: Floats) -> None:
+        self._said, self._shares = said, shares
+        self._index = NearestNeighbors().fit(_unit(seen))
+
+    def answers(self, seen: Floats, settings: Settings) -> Iterator[Answers]:
+        """Of images by their features, [images, f], a few at a time; each neighbour is a latent."""
+        number = min(settings.number, len(self._said))
+        nearest = self._index.kneighbors(_unit(seen), number, return_distance=False)
+        size = max(1, CHUNK_BYTES // (8 * number * self._said.shape[1]))
+        for first in range(0, len(nearest), size):
+            yield Answers.equal(self._of(nearest[first : first + size], settings))
+
+    def _of(self, nearest: np.ndarray, settings: Settings) -> Floats:
+        """[images, number] → [images, number, V]"""
+        said = self._said[nearest]
+        all_of_them = said.sum(axis=1, keepdims=True)
+        together = all_of_them / all_of_them.sum(axis=2, keepdims=True)
+        together = (1 - settings.from_marginal) * together + settings.from_marginal * self._shares
+        own = said / said.sum(axis=2, keepdims=True)
+        return (1 - settings.alike) * own + settings.alike * together
+
+
+def neighbours(given: Given) -> Candidate:
+    """With the settings that foretell the reactions of val best."""
+    inputs, scene = given.inputs, given.scene
+    of_train = read_split(replace(inputs.train, name="train"), MAX_IMAGES)
+    said = counts(of_train, inputs.vocabulary)
+    some = said.sum(axis=1) > 0  # under the others only what cannot be said was written
+    seen = features(given.classifier, of_train.images[some])
+    found = Neighbours(seen, said[some], scene.shares[: len(inputs.vocabulary)])
+    settings = _choose(found, read_val(inputs), inputs, given)
+    of_test = features(given.classifier, scene.held_out.images)
+    q = np.concatenate([each.marginal.q[:, 0] for each in found.answers(of_test, settings)])
+    return Candidate(
+        "Nearest neighbours",
+        f"What was written under the {settings.number} most similar images of the train split, by the "
+        "features of the classifier; each of them is a reader.",
+        spread(q, scene),
+        values_of(found.answers(of_test, settings), scene),
+    )
+
+
+def _choose(found: Neighbours, held_out: HeldOut | None, inputs: Inputs, given: Given) -> Settings:
+    every = [Settings(*each) for each in product(NUMBERS, ALIKE, FROM_MARGINAL)]
+    if held_out is None:
+        return Settings(NUMBERS[1], ALIKE[2], FROM_MARGINAL[1])
+    row = {emoji: number for number, emoji in enumerate(inputs.vocabulary)}
+    emoji = np.array([row.get(each, -1) for each in held_out.emojis])
+    known = emoji >= 0
+    posted = Posted.of(held_out.image[known], emoji[known], held_out.reaction[known])
+    seen = features(given.classifier, held_out.images)
+
+    def loss(settings: Settings) -> float:
+        total, first = 0.0, 0
+        for answers in found.answers(seen, settings):
+            last = first + len(answers.q)
+            total += likelihoods(answers.saying_all(len(row)), posted.under(first, last)).sum()
+            first = last
+        return total
+
+    return min(every, key=loss)
+
+
+def counts(held_out: HeldOut, vocabulary: tuple[str, ...]) -> Floats:
+    """How often each emoji was written under each image, [images, V]."""
+    row = {emoji: number for number, emoji in enumerate(vocabulary)}
+    found = np.zeros((len(held_out.images), len(row)))
+    for image, emoji in zip(held_out.image, held_out.emojis, strict=True):
+        if emoji in row:
+            found[image, row[emoji]] += 1
+    return found
+
+
+def _unit(seen: Floats) -> Floats:
+    return seen / np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-12)
