@@ -26,6 +26,8 @@ COMMANDS = {
     "weights": "Look at what weights of samples would do.",
     "train": "Train, or go on training.",
     "evaluate": "Score a run on held-out posts and write its report.",
+    "runs": "List runs, and what they scored.",
+    "compare": "Judge runs on the same held-out posts.",
     "register": "Put the model of a run into the MLflow registry.",
     "predict": "Ask a model what people would react with.",
 }

@@ -396,3 +396,23 @@ def test_the_archive_of_one_person_is_built_and_trained_on(
     words = ["train", shards, "--vectors", vectors_file, "--out", tmp_path / "run", *few]
     emojigan(*words, "--dry-run")
     assert "trained to step 2" in emojigan(*words)
+
+
+def test_runs_are_listed_with_what_they_scored(run: Path) -> None:
+    head, *lines = emojigan("runs", run.parent).splitlines()
+    assert head.split() == ["run", "learns", "from", "steps", "reaction_nll", "nll", "tv", "dataset"]
+    nll = json.loads((run / "evaluation.json").read_text())["scores"]["EmojiGAN"]["nll"]
+    (line,) = (line for line in lines if line.startswith(str(run)))
+    assert f"{nll:.3f}" in line and " 30 " in line
+
+
+def test_a_run_is_worse_beside_one_that_learned_longer_and_level_with_itself(
+    run: Path, shards: Path, vectors_file: Path
+) -> None:
+    longer = run.parent / "longer"
+    words = ["train", shards, "--vectors", vectors_file, "--out", longer, *TINY.split()]
+    emojigan(*words, "--steps", "150", "--learning-rate", "0.005")
+    assert "run is worse than longer: NLL of a reaction" in emojigan("compare", run, longer)
+    assert "difference [+0.000, +0.000]" in emojigan("compare", run, run)
+    first, *_ = emojigan("compare", longer, run, "--json").splitlines()
+    assert json.loads(first)["label"] == "longer"

@@ -133,12 +133,7 @@ def evaluate(
     Raises:
         InputError: the run is not trained, or its shards or vectors are no longer those it was trained on.
     """
-    path = best_snapshot(steps_in(run / SNAPSHOTS))
-    if path is None:
-        raise InputError(
-            f"{run} has no snapshot. Train first: emojigan train SHARDS --vectors FILE --out {run}."
-        )
-    snapshot = load_snapshot(path, "cuda" if torch.cuda.is_available() else "cpu")
+    path, snapshot = best_of(run)
     config, inputs, vector_file = reopen(run, snapshot.facts, shards, vectors)
     mark_run(run, inputs.forgotten)
     scene = set_scene(inputs, vector_file, truth)
@@ -162,6 +157,16 @@ def evaluate(
         about_reactions=_about_reactions(snapshot, scene),
         readings=find_readings(snapshot, inputs, scene),
     )
+
+
+def best_of(run: Path) -> tuple[Path, Snapshot]:
+    """The snapshot of a run that is the best on the val split. Raises InputError if it has none."""
+    path = best_snapshot(steps_in(run / SNAPSHOTS))
+    if path is None:
+        raise InputError(
+            f"{run} has no snapshot. Train first: emojigan train SHARDS --vectors FILE --out {run}."
+        )
+    return path, load_snapshot(path, "cuda" if torch.cuda.is_available() else "cpu")
 
 
 def reopen(
@@ -195,13 +200,13 @@ def beside(given: Given, names: Sequence[str] = USUAL) -> Iterator[Candidate]:
             yield candidate
 
 
-def answers_of(snapshot: Snapshot, scene: Scene) -> Candidate:
+def answers_of(snapshot: Snapshot, scene: Scene, label: str = "EmojiGAN") -> Candidate:
     """A run's own model."""
     images = scene.held_out.images
     distribution = snapshot.distribution(images, num_samples=NUM_LATENTS, seed=0)
     whole = f" ({FOR_REACTIONS} for whole reactions)" if snapshot.is_tied else ""
     return Candidate(
-        "EmojiGAN",
+        label,
         f"The averaged generator after {snapshot.facts.step:,} steps, {NUM_LATENTS:,} latents{whole}.",
         spread(distribution, scene),
         values_of(by_latent(snapshot, images), scene) if snapshot.is_tied else None,

@@ -24,6 +24,7 @@ from ...datasets.store.atomic import replacing, write_atomic
 from .bootstrap import Interval
 from .evaluate import Evaluation, Judged
 from .figures import Bar, Embedding, Example, fig2, fig3, fig4, tsne
+from .metrics.calibration import Reliability, reliability
 from .metrics.metric import Metric
 from .metrics.reactions import REACTION_METRICS
 from .metrics.scene import Scene, tuples_of_some
@@ -36,6 +37,7 @@ TRUTH, AGAIN = "Truth itself", "Posts drawn again"  # what stands in the column 
 NUM_BARS = 30  # emojis of the paper's Fig. 3
 NUM_EXAMPLES = 8
 TOP = 10  # emojis of an example
+TICKS = (0.0001, 0.001, 0.01, 0.1, 1)  # of the axes of the reliability curve
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Report:
         histogram: for Fig. 3, most used first; the truth is known or counted.
         examples: for Fig. 4. Whoever gets the page gets these pictures and those of Fig. 2.
         facts: how to get here again, such as configuration, hashes and steps; shown as they are.
+        reliability: of all probabilities that the first model told.
         split: how train and test were parted, and what that makes of the scores.
         about_reactions: what is measured of whole reactions, and what cannot be.
         readings: of some images; None where the model has none.
@@ -62,6 +65,7 @@ class Report:
     histogram: tuple[Bar, ...]
     examples: tuple[Example, ...]
     facts: Mapping[str, str]
+    reliability: Reliability
     split: str
     about_reactions: str
     readings: Readings | None = None
@@ -123,6 +127,7 @@ def make_report(evaluation: Evaluation, run: str) -> Report:
                 evaluation.config.model_dump(), default_flow_style=True, width=1000
             ).strip(),
         },
+        reliability=reliability(evaluation.q, scene.observed),
         split=evaluation.split,
         about_reactions=evaluation.about_reactions,
         readings=evaluation.readings,
@@ -217,7 +222,7 @@ def format_tables(report: Report) -> str:
     reactions = table(REACTION_METRICS, report.models, report.floor)
     if reactions.rows:
         parts.append(format_table(reactions))
-    return "\n\n".join([*parts, how_to_read(report), report.about_reactions])
+    return "\n\n".join([*parts, how_to_read(report.models), report.about_reactions])
 
 
 def format_table(table: Table) -> str:
@@ -237,9 +242,9 @@ def format_table(table: Table) -> str:
     )
 
 
-def how_to_read(report: Report) -> str:
+def how_to_read(models: Sequence[Judged]) -> str:
     """What intervals and words mean."""
-    own, *others = report.models
+    own, *others = models
     told = "In brackets: the 95 % interval, posts drawn again 1,000 times."
     if others:
         told += (
@@ -308,11 +313,13 @@ def _render(report: Report) -> str:
         report=report,
         scores=table(METRICS, report.models, report.floor),
         reactions=table(REACTION_METRICS, report.models, report.floor),
-        how_to_read=how_to_read(report),
+        how_to_read=how_to_read(report.models),
         verdict=verdict(report),
         arrows=ARROWS,
         truth_label=TRUTH,
         points=_on_canvas(report.embedding.points),
+        curve=_curve(report.reliability),
+        ticks=[(_on_axis(p), f"{p:g}") for p in TICKS],
         readings=report.readings,
     )
 
@@ -328,6 +335,20 @@ def _data_uri(pixels: NDArray[np.uint8], side: int) -> str:
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _curve(curve: Reliability) -> list[tuple[float, float, str]]:
+    """A point for each bin on a square of side 1000, y downwards as in SVG, and what it says in words."""
+    return [
+        (_on_axis(told), 1000 - _on_axis(posted), f"told {told:.2%}, posted {posted:.2%}, {number:,} times")
+        for told, posted, number in zip(curve.told, curve.posted, curve.number, strict=True)
+    ]
+
+
+def _on_axis(probability: float) -> float:
+    """Where it lies on a logarithmic axis from the least of TICKS, 0, to 1, 1000."""
+    least = math.log(TICKS[0])
+    return 1000 * (1 - math.log(max(probability, TICKS[0])) / least)
 
 
 def _on_canvas(points: NDArray[np.float64]) -> list[list[float]]:

@@ -16,6 +16,7 @@ from emojigan.datasets.stream.held_out import HeldOut
 from emojigan.trainer.evaluation.bootstrap import Comparison, Interval, Word
 from emojigan.trainer.evaluation.evaluate import Judged
 from emojigan.trainer.evaluation.figures import Bar, Embedding, Example
+from emojigan.trainer.evaluation.metrics.calibration import Reliability
 from emojigan.trainer.evaluation.metrics.reactions import REACTION_METRICS
 from emojigan.trainer.evaluation.metrics.scene import Scene
 from emojigan.trainer.evaluation.metrics.table import METRICS
@@ -75,6 +76,9 @@ def report(caption: str = "cat", emoji: str = "😍", *, known: bool = True) -> 
         histogram=tuple(Bar(bar.emoji, bar.fitted, 0.2) for bar in bars),
         examples=(Example(image, caption, (emoji,), bars),) * 2,
         facts={"dataset": "sha256:0123", "steps": "2,600"},
+        reliability=Reliability(
+            np.array([0.00001, 0.01, 0.6]), np.array([0.0, 0.02, 0.5]), np.array([900, 80, 20])
+        ),
         split="by post: the same people are in both",
         about_reactions="None of 9 held-out reactions has two emojis: there is nothing whole to measure.",
     )
@@ -137,9 +141,9 @@ def test_every_figure_is_there_with_what_to_see_and_what_to_beware_of(html: str)
     page = Page(html)
     for number in (2, 3, 4):
         assert f"Fig. {number}." in page.text
-    assert len(page.all("figure")) == len(page.all("figcaption")) == 3
-    for heading in ("What to see.", "In the paper,", "Beware."):
-        assert page.text.count(heading) == 3
+    assert len(page.all("figure")) == len(page.all("figcaption")) == 4  # and the reliability curve
+    for heading, times in (("What to see.", 4), ("In the paper,", 3), ("Beware.", 4)):
+        assert page.text.count(heading) == times
     assert "a generator that ignores the image scores perfectly" in page.text
 
 
@@ -182,7 +186,7 @@ def test_hostile_captions_and_emojis_are_text(tmp_path: Path):
 def test_without_a_truth_the_page_claims_none(tmp_path: Path):
     unknown = report(known=False)
     page = Page(write_report(unknown, tmp_path).read_text("utf-8"))
-    assert "Truth itself" not in page.text and "the truth" not in page.text.partition("Fig. 2.")[0]
+    assert "Truth itself" not in page.text and "the truth" not in page.text.partition("Does 10 %")[0]
     assert "Total variation" not in page.text
     assert verdict(unknown).startswith(
         "Energy score on held-out images, where lower is better: "
@@ -213,12 +217,22 @@ def test_the_verdict_says_on_how_many_metrics_the_first_model_is_better_and_wors
     assert "better than the marginal on 2 of 2 metrics, worse on 0; else they are level." in text
 
 
+def test_the_reliability_curve_has_a_point_for_each_bin_within_its_axes(html: str):
+    points = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="14"><title>(.*?)</title>', html)
+    assert [tuple(map(float, point[:2])) for point in points] == [
+        (0, 1000),  # less than the axis begins with
+        (500, pytest.approx(1000 * -np.log(0.02) / np.log(1e4), abs=0.1)),
+        (pytest.approx(1000 + 250 * np.log10(0.6), abs=0.1), pytest.approx(-250 * np.log10(0.5), abs=0.1)),
+    ]
+    assert points[1][2] == "told 1.00%, posted 2.00%, 80 times"
+
+
 def test_the_page_says_how_the_posts_were_split(html: str):
     assert "Split by post: the same people are in both." in Page(html).text
 
 
 def test_better_and_worse_are_told_by_intervals_alone(html: str):
-    before = html.partition("Fig. 2.")[0]
+    before = html.partition("Does 10 %")[0]
     assert "<b>" not in before and "*" not in format_tables(report())
     assert before.count('<small class="better">EmojiGAN better</small>') == len(METRICS)
     assert before.count('<small class="level">EmojiGAN level</small>') == len(METRICS)
@@ -228,7 +242,7 @@ def test_better_and_worse_are_told_by_intervals_alone(html: str):
 
 def test_reactions_have_a_table_of_their_own(tmp_path: Path):
     page = Page(write_report(with_reactions(report()), tmp_path).read_text("utf-8"))
-    tuples, reactions = page.text.partition("Fig. 2.")[0].split("Does it know what goes together?")
+    tuples, reactions = page.text.partition("Does 10 %")[0].split("Does it know what goes together?")
     assert "Co-occurrence" not in tuples and "Brier score" in tuples
     for told in (
         "Co-occurrence",
@@ -246,7 +260,7 @@ def test_reactions_have_a_table_of_their_own(tmp_path: Path):
 
 
 def test_where_no_reaction_has_two_emojis_one_line_says_so(html: str):
-    text = Page(html).text.partition("Does it know what goes together?")[2].partition("Fig. 2.")[0]
+    text = Page(html).text.partition("Does it know what goes together?")[2].partition("Does 10 %")[0]
     assert text.split() == report().about_reactions.split()
     assert report().about_reactions in format_tables(report())
 

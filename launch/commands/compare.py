@@ -1,0 +1,59 @@
+"""`emojigan compare`."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ...datasets.printable import printable, printable_json
+from ...datasets.store.folder import Folder
+from ..parameters import FOLDER
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    help="The truth.json that `emojigan world make` wrote, to compare with.",
+)
+@click.option("--shards", type=FOLDER, help="Where the shards lie, if they were moved since the training.")
+@click.option(
+    "--vectors",
+    type=click.Path(path_type=Path),
+    help="Where the file of vectors lies, if it was moved since the training.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each run, for programs.")
+def compare(
+    runs: tuple[Path, ...], truth: Path | None, shards: Folder | None, vectors: Path | None, as_json: bool
+) -> None:
+    """Judge the runs RUNS on the same held-out posts, the first beside each other.
+
+    All must be trained on the same shards. What is better, level or worse is told by 95 % intervals of the
+    difference, posts drawn again: with many metrics some are not level by chance, and one proper score
+    decides. How far another training with another seed would come, no interval tells: train several.
+
+    \b
+    emojigan compare runs/second runs/first
+    """
+    from ...datasets.worlds.truth import Truth
+    from ...trainer.evaluation.compare import compare_runs, verdicts
+    from ...trainer.evaluation.metrics.reactions import REACTION_METRICS
+    from ...trainer.evaluation.metrics.table import METRICS
+    from ...trainer.evaluation.report import format_table, how_to_read, table
+
+    if len(runs) < 2:
+        raise click.UsageError("Compare at least two runs.")
+    world = Truth.read(truth) if truth else None
+    compared = compare_runs(runs, world, shards=shards, vectors=vectors)
+    if as_json:
+        for model in compared.models:
+            click.echo(printable_json(asdict(model)))
+        return
+    for metrics in (METRICS, REACTION_METRICS):
+        shown = table(metrics, compared.models, compared.floor)
+        if shown.rows:
+            click.echo(format_table(shown) + "\n")
+    click.echo(f"{how_to_read(compared.models)} Split {compared.split}.\n")
+    for line in verdicts(compared):
+        click.echo(printable(line))

@@ -1,0 +1,88 @@
+"""The runs in a folder, each in a line: how far it is, and what it scored."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...datasets.errors import InputError
+from ...datasets.store.trouble import MISSING
+from ..config import read_config
+from ..model.snapshot import read_facts
+from ..run import CHECKPOINTS, CONFIG, EVALUATION, SNAPSHOTS, steps_in
+
+DEPTH = 3  # folders within each other, in which runs are looked for
+SCORES = ("reaction_nll", "nll", "tv")  # that are shown
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run. What is not known is None."""
+
+    path: Path
+    unit: str  # what it learns from
+    steps: int  # that are asked for
+    step: int  # of its newest checkpoint
+    dataset: str | None  # SHA-256
+    scores: dict[str, float]  # on the test split, by key: of the model that `evaluate` scored
+    trouble: str | None = None  # why it cannot be read
+
+
+def list_runs(folder: Path) -> list[Listed]:
+    """All runs in a folder, by their paths, or the one that it is.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [_listed(path) for path in sorted(_runs_in(folder, DEPTH))]
+    if not found:
+        raise InputError(f"{folder} has no run: `emojigan train SHARDS --vectors FILE --out {folder}/first`.")
+    return found
+
+
+def _runs_in(folder: Path, depth: int) -> Iterator[Path]:
+    if (folder / CONFIG).is_file():
+        yield folder
+    elif depth and folder.is_dir():
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                yield from _runs_in(path, depth - 1)
+
+
+def _listed(run: Path) -> Listed:
+    try:
+        config = read_config(run / CONFIG)
+        checkpoints, snapshots = steps_in(run / CHECKPOINTS), steps_in(run / SNAPSHOTS)
+        step = int(checkpoints[-1].name.removeprefix("step-")) if checkpoints else 0
+        dataset = read_facts(snapshots[-1]).dataset if snapshots else None
+        return Listed(run, config.data.unit, config.optimizer.steps, step, dataset, _scores(run))
+    except InputError as error:
+        return Listed(run, "", 0, 0, None, {}, str(error))
+
+
+def _scores(run: Path) -> dict[str, float]:
+    """Those that are shown; none where it was not evaluated, or by an earlier version."""
+    try:
+        first, *_ = json.loads((run / EVALUATION).read_text(encoding="utf-8"))["scores"].values()
+        return {key: float(first[key]) for key in SCORES if key in first}
+    except MISSING:
+        return {}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{run / EVALUATION} is damaged. Run `emojigan evaluate {run}` again.") from error
+
+
+def format_runs(runs: list[Listed]) -> str:
+    """A line each; the datasets by the beginning of their hashes, for only runs of one can be compared."""
+    lines = [["run", "learns from", "steps", *SCORES, "dataset"]]
+    for each in runs:
+        if each.trouble:
+            lines.append([str(each.path), each.trouble])
+            continue
+        done = f"{each.step:,}" if each.step == each.steps else f"{each.step:,} of {each.steps:,}"
+        scores = [f"{each.scores[key]:.3f}" if key in each.scores else "–" for key in SCORES]
+        dataset = each.dataset.removeprefix("sha256:")[:8] if each.dataset else "–"
+        lines.append([str(each.path), f"{each.unit}s", done, *scores, dataset])
+    whole = [line for line in lines if len(line) > 2]
+    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
+    widths[0] = max(len(line[0]) for line in lines)
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
