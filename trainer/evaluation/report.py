@@ -53,6 +53,7 @@ class Report:
         examples: for Fig. 4. Whoever gets the page gets these pictures and those of Fig. 2.
         facts: how to get here again, such as configuration, hashes and steps; shown as they are.
         reliability: of all probabilities that the first model told.
+        held_out: how much the models are judged on.
         split: how train and test were parted, and what that makes of the scores.
         about_reactions: what is measured of whole reactions, and what cannot be.
         readings: of some images; None where the model has none.
@@ -66,6 +67,7 @@ class Report:
     examples: tuple[Example, ...]
     facts: Mapping[str, str]
     reliability: Reliability
+    held_out: str
     split: str
     about_reactions: str
     readings: Readings | None = None
@@ -117,7 +119,7 @@ def make_report(evaluation: Evaluation, run: str) -> Report:
             "run": run,
             "snapshot": f"step {facts.step:,}, "
             + ("the best on the val split" if facts.scores else "the last: the val split is forgotten"),
-            "held out": held_out_text(scene, facts.vocabulary),
+            "held out": held_out_text(scene) + unsayable_text(scene, facts.vocabulary),
             "dataset": facts.dataset
             + (
                 f"; it {evaluation.forgotten.told}, and what is left is shown" if evaluation.forgotten else ""
@@ -128,24 +130,29 @@ def make_report(evaluation: Evaluation, run: str) -> Report:
             ).strip(),
         },
         reliability=reliability(evaluation.q, scene.observed),
+        held_out=held_out_text(scene),
         split=evaluation.split,
         about_reactions=evaluation.about_reactions,
         readings=evaluation.readings,
     )
 
 
-def held_out_text(scene: Scene, vocabulary: Sequence[str]) -> str:
-    """How much the models are judged on, and what they cannot get right."""
-    told = (
+def held_out_text(scene: Scene) -> str:
+    """How much the models are judged on."""
+    return (
         f"{len(scene.held_out.images):,} images, {len(scene.support)} emojis, {len(scene.observed):,} tuples"
     )
-    unsayable = sum(emoji not in vocabulary for emoji in scene.held_out.emojis)
-    if unsayable:
-        told += (
-            f"; {unsayable:,} of them with an emoji too rare for the vocabulary, or without a vector: no "
-            "model can say it, and `shards stats` counts the rare as outside"
-        )
-    return told
+
+
+def unsayable_text(scene: Scene, vocabulary: Sequence[str]) -> str:
+    """How much of it no model can get right; empty where there is nothing."""
+    number = sum(emoji not in vocabulary for emoji in scene.held_out.emojis)
+    if not number:
+        return ""
+    return (
+        f"; {number:,} of them with an emoji too rare for the vocabulary, or without a vector: no model can "
+        "say it, and `shards stats` counts the rare as outside"
+    )
 
 
 def _embedding(evaluation: Evaluation) -> Embedding:
@@ -255,29 +262,36 @@ def how_to_read(models: Sequence[Judged]) -> str:
 
 
 def verdict(report: Report) -> str:
-    """The result in words: how far off each model is, how often the first is better, and about whom."""
+    """The result in a sentence: how far off each model is, on how much, and about whom."""
     first, *others = (model for model in report.models if "nll" in model.scores)
     if report.has_truth:
         key, start = "tv", "Total variation from the truth, where 0 is the truth itself"
     else:
         key, start = "energy_score", "Energy score on held-out images, where lower is better"
     values = [f"{_in_sentence(each.label)} {each.scores[key]:.2f}" for each in (first, *others)]
-    sentences = f"{start}: {', '.join(values)}."
-    for start, metrics in ((first.label, METRICS), ("Of whole reactions it", REACTION_METRICS)):
-        if beside := [*_beside(report.models, metrics)]:
-            sentences += f" {start} is {'; '.join(beside)}; else they are level."
-    return f"{sentences} Split {report.split}."
+    return f"{start}: {', '.join(values)}; on {report.held_out}. Split {report.split}."
 
 
-def _beside(models: Sequence[Judged], metrics: Sequence[Metric]) -> Iterator[str]:
-    """On how many of some metrics the first model is better than each other, and on how many worse."""
-    for model in models:
-        words = [model.beside[metric.key].word for metric in metrics if metric.key in model.beside]
-        if words:
-            yield (
-                f"better than the {_in_sentence(model.label)} on {words.count('better')} of {len(words)} "
-                f"metrics, worse on {words.count('worse')}"
-            )
+def standings(report: Report) -> Iterator[str]:
+    """How the first model is beside each other one, by the words of its metrics."""
+    for model in report.models[1:]:
+        kinds = [
+            told
+            for kind, metrics in (("single emojis", METRICS), ("whole reactions", REACTION_METRICS))
+            if (told := _standing(kind, [model.beside[m.key].word for m in metrics if m.key in model.beside]))
+        ]
+        if kinds:
+            yield f"Beside the {_in_sentence(model.label)}: {'; '.join(kinds)}."
+
+
+def _standing(kind: str, words: Sequence[str]) -> str:
+    """Such as "single emojis better on 2 of 16 metrics, worse on 6, level on 8"; empty without metrics."""
+    if not words:
+        return ""
+    numbers = {word: words.count(word) for word in ("better", "worse", "level")}
+    told = [f"{word} on {number}" for word, number in numbers.items() if number]
+    told[0] += f" of {len(words)} metrics"
+    return f"{kind} {', '.join(told)}"
 
 
 def _in_sentence(label: str) -> str:
@@ -315,6 +329,7 @@ def _render(report: Report) -> str:
         reactions=table(REACTION_METRICS, report.models, report.floor),
         how_to_read=how_to_read(report.models),
         verdict=verdict(report),
+        standings=standings(report),
         arrows=ARROWS,
         truth_label=TRUTH,
         points=_on_canvas(report.embedding.points),

@@ -25,10 +25,14 @@ from emojigan.trainer.evaluation.report import (
     format_table,
     format_tables,
     held_out_text,
+    standings,
     table,
+    unsayable_text,
     verdict,
     write_report,
 )
+
+from ...browser import NEEDS_CHROMIUM, WIDTHS, browser
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}&amp;"
 
@@ -79,6 +83,7 @@ def report(caption: str = "cat", emoji: str = "😍", *, known: bool = True) -> 
         reliability=Reliability(
             np.array([0.00001, 0.01, 0.6]), np.array([0.0, 0.02, 0.5]), np.array([900, 80, 20])
         ),
+        held_out="9 images, 4 emojis, 12 tuples",
         split="by post: the same people are in both",
         about_reactions="None of 9 held-out reactions has two emojis: there is nothing whole to measure.",
     )
@@ -190,7 +195,7 @@ def test_without_a_truth_the_page_claims_none(tmp_path: Path):
     assert "Total variation" not in page.text
     assert verdict(unknown).startswith(
         "Energy score on held-out images, where lower is better: "
-        "EmojiGAN 0.10, softmax classifier 0.20, marginal 0.30."
+        "EmojiGAN 0.10, softmax classifier 0.20, marginal 0.30; on 9 images, 4 emojis, 12 tuples."
     )
 
 
@@ -201,10 +206,12 @@ def test_the_verdict_compares_like_with_like():
     assert text.startswith("Total variation from the truth, where 0 is the truth itself: EmojiGAN 0.10,")
     assert "samples" not in text and "0.16" not in text
     alone = replace(report(known=False), models=report(known=False).models[:1])
-    assert verdict(alone).endswith(": EmojiGAN 0.10. Split by post: the same people are in both.")
+    assert verdict(alone).endswith(
+        ": EmojiGAN 0.10; on 9 images, 4 emojis, 12 tuples. Split by post: the same people are in both."
+    )
 
 
-def test_the_verdict_says_on_how_many_metrics_the_first_model_is_better_and_worse():
+def test_it_is_said_on_how_many_metrics_the_first_model_is_better_and_worse():
     """By the words, which come from intervals, and never by the numbers."""
     scores = {"tv": 0.18, "top1": 0.4, "entropy_ratio": 0.8, "nll": 3.0}
     models = (
@@ -212,9 +219,10 @@ def test_the_verdict_says_on_how_many_metrics_the_first_model_is_better_and_wors
         judged("Softmax classifier", scores, tv="worse", top1="level", entropy_ratio="worse", nll="better"),
         judged("Marginal", scores, tv="better", nll="better"),
     )
-    text = verdict(replace(report(), models=models))
-    assert "EmojiGAN is better than the softmax classifier on 1 of 4 metrics, worse on 2;" in text
-    assert "better than the marginal on 2 of 2 metrics, worse on 0; else they are level." in text
+    assert [*standings(replace(report(), models=models))] == [
+        "Beside the softmax classifier: single emojis better on 1 of 4 metrics, worse on 2, level on 1.",
+        "Beside the marginal: single emojis better on 2 of 2 metrics.",
+    ]
 
 
 def test_the_reliability_curve_has_a_point_for_each_bin_within_its_axes(html: str):
@@ -253,9 +261,7 @@ def test_reactions_have_a_table_of_their_own(tmp_path: Path):
     ):
         assert told in reactions
     assert "what Marginal is" in tuples and "what Marginal is" not in reactions
-    assert (
-        "Of whole reactions it is better than the co-occurrence model on 0 of 7 metrics, worse on 7" in tuples
-    )
+    assert "Beside the co-occurrence model: whole reactions worse on 7 of 7 metrics." in tuples
     assert "Brier score" not in reactions and "Gain over independence" not in tuples
 
 
@@ -298,7 +304,19 @@ def test_the_tuples_that_no_model_can_get_right_are_told():
         reaction=np.array([0, 1, 1]),
     )
     scene = Scene(held_out, tuple("😍😂🦄"), np.arange(3), np.zeros((3, 2)), np.zeros(3), None, None)
-    text = held_out_text(scene, tuple("😍😂"))
-    assert text.startswith("2 images, 3 emojis, 3 tuples; 1 of them with an emoji too rare")
+    assert held_out_text(scene) == "2 images, 3 emojis, 3 tuples"
+    text = unsayable_text(scene, tuple("😍😂"))
+    assert text.startswith("; 1 of them with an emoji too rare")
     assert "`shards stats`" in text
-    assert held_out_text(scene, tuple("😍😂🦄")) == "2 images, 3 emojis, 3 tuples"
+    assert unsayable_text(scene, tuple("😍😂🦄")) == ""
+
+
+@NEEDS_CHROMIUM
+def test_a_browser_shows_the_whole_page_at_both_widths_by_day_and_by_night(tmp_path: Path):
+    path = write_report(with_reactions(report()), tmp_path)
+    with browser() as chromium:
+        seen = [chromium.look(path, width, dark=dark) for width in WIDTHS for dark in (False, True)]
+    for each, width in zip(seen, (width for width in WIDTHS for _ in range(2)), strict=True):
+        assert each.requests == each.errors == each.cut == []
+        assert each.width == width and set(each.tables) == {0}
+    assert seen[0].background != seen[1].background
