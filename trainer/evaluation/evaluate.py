@@ -22,11 +22,13 @@ from ..forgotten import Mark, mark_run
 from ..inputs import Inputs, read_inputs
 from ..model.snapshot import Facts, Snapshot, best_snapshot, load_snapshot
 from ..run import SNAPSHOTS, read_beginning, read_origin, steps_in
+from ..validation import read_val
 from .baselines.baseline import Candidate, Given, values_of
 from .baselines.classifier import LABEL, features, train_classifier
 from .baselines.sampled import FOR_REACTIONS, NUM_LATENTS, by_latent
 from .baselines.table import ALWAYS, BASELINES, USUAL
 from .bootstrap import Comparison, Interval, Resamples, Word, compare
+from .decoding import decodings
 from .figures import MAX_POINTS
 from .metrics.divergences import NUM_SAMPLES, sampling_floor
 from .metrics.frechet import by_chance
@@ -140,17 +142,17 @@ def evaluate(
     images = scene.held_out.images
     classifier = train_classifier(config, inputs, run, baseline_steps)
     scene = replace(scene, features=features(classifier, images))
-    own = answers_of(snapshot, scene)
+    own = [answers_of(snapshot, scene), *decodings(snapshot, read_val(inputs), scene)]
     given = Given(config, inputs, scene, run, baseline_steps, classifier)
-    assert own.q is not None
+    assert own[0].q is not None
     return Evaluation(
         config=config,
         snapshot=path.name,
         facts=snapshot.facts,
         forgotten=inputs.forgotten,
         scene=scene,
-        models=tuple(judge_all([own, *beside(given, names)], scene)),
-        q=own.q,
+        models=tuple(judge_all([*own, *beside(given, names)], scene)),
+        q=own[0].q,
         floor=floor_of(scene),
         features=snapshot.features(images[:MAX_POINTS]),
         split=inputs.train.manifest.split_text,

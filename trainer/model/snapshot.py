@@ -93,13 +93,13 @@ class Snapshot:
             float32 [n, num_samples, V].
         """
         assert self.is_tied
-        latent = self._latents(num_samples, seed)
-        rows = []
-        for chunk in images.split(CHUNK):
-            features = self.generator.trunk(normalise(chunk.to(self._device)))[:, None]
-            pairs = features.expand(-1, num_samples, -1), latent.expand(len(chunk), -1, -1)
-            rows.append(self.generator.log_probabilities(self.generator.head(*pairs)).exp().cpu())
-        return torch.cat(rows).numpy()
+        of_chunks = self._outputs(images, num_samples, seed)
+        return torch.cat([self.generator.log_probabilities(each).exp().cpu() for each in of_chunks]).numpy()
+
+    @torch.inference_mode()
+    def outputs(self, images: torch.Tensor, *, num_samples: int, seed: int) -> np.ndarray:
+        """The generator's vectors under each latent, float32 [n, num_samples, vector_dim]."""
+        return torch.cat([each.cpu() for each in self._outputs(images, num_samples, seed)]).numpy()
 
     @torch.inference_mode()
     def features(self, images: torch.Tensor) -> np.ndarray:
@@ -124,6 +124,14 @@ class Snapshot:
     def _latents(self, number: int, seed: int) -> torch.Tensor:
         """float32 [number, latent_dim]"""
         return even_normal(number, self.generator.latent_dim, seed).to(self._device)
+
+    def _outputs(self, images: torch.Tensor, num_samples: int, seed: int) -> Iterator[torch.Tensor]:
+        """Of a few images at a time, [images, num_samples, vector_dim]; all have the same latents."""
+        latent = self._latents(num_samples, seed)
+        for chunk in images.split(CHUNK):
+            features = self.generator.trunk(normalise(chunk.to(self._device)))[:, None]
+            pairs = features.expand(-1, num_samples, -1), latent.expand(len(chunk), -1, -1)
+            yield self.generator.head(*pairs)
 
     def _answers(self, images: torch.Tensor, latents: torch.Tensor) -> Iterator[torch.Tensor]:
         """float64 [images, V] of each latent; images share the latents, and latents the trunk."""
