@@ -31,13 +31,15 @@ def compare(
 
     All must be trained on the same shards. What is better, level or worse is told by 95 % intervals of the
     difference, posts drawn again: with many metrics some are not level by chance, and one proper score
-    decides. How far another training with another seed would come, no interval tells: train several.
+    decides. Among runs that differ in the seed alone it is seen how far seeds are apart, and that counts,
+    too: so recipes are compared, and not seeds.
 
     \b
     emojigan compare runs/second runs/first
+    emojigan compare new-0 new-1 new-2 old-0 old-1 old-2
     """
     from ...datasets.worlds.truth import Truth
-    from ...trainer.evaluation.compare import compare_runs, verdicts
+    from ...trainer.evaluation.compare import about_seeds, compare_runs, verdicts
     from ...trainer.evaluation.metrics.reactions import REACTION_METRICS
     from ...trainer.evaluation.metrics.table import METRICS
     from ...trainer.evaluation.report import format_table, how_to_read, table
@@ -54,6 +56,6 @@ def compare(
         shown = table(metrics, compared.models, compared.floor)
         if shown.rows:
             click.echo(format_table(shown) + "\n")
-    click.echo(f"{how_to_read(compared.models)} Split {compared.split}.\n")
+    click.echo(f"{how_to_read(compared.models)} {about_seeds(compared)} Split {compared.split}.\n")
     for line in verdicts(compared):
         click.echo(printable(line))

@@ -26,8 +26,8 @@ from ..parameters import FOLDER
     "--baselines",
     metavar="NAME,NAME|all",
     callback=lambda context, option, given: _names(given),
-    help="What to compare it with, of classifier (always), co-occurrence, neighbours, tied, variational, "
-    "zero-shot, marginal and, where the truth is known, independent. tied and variational are trained.",
+    help="What to compare it with, beside classifier and marginal: co-occurrence, neighbours, tied, "
+    "variational, zero-shot and, where the truth is known, independent. tied and variational are trained.",
     show_default="all but tied, variational and zero-shot",
 )
 @click.option("--shards", type=FOLDER, help="Where the shards lie, if they were moved since the training.")

@@ -83,9 +83,13 @@ class Resamples:
         return self.counts.shape[1]
 
 
-def compare(metric: Metric[Any], ours: Floats, theirs: Floats) -> Comparison:
-    """Two models in one metric, by its means in the same draws, [draws] each."""
-    difference = Interval.of(metric.loss(ours) - metric.loss(theirs))
+def compare(metric: Metric[Any], ours: Floats, theirs: Floats, chance: Floats | float = 0.0) -> Comparison:
+    """Two models in one metric, by its scores in the same draws, [draws] each.
+
+    Args:
+        chance: what the difference may be by chance beside that of the posts, [draws].
+    """
+    difference = Interval.of(metric.loss(ours) - metric.loss(theirs) + chance)
     if difference.high < 0:
         return Comparison("better", difference)
     return Comparison("worse" if difference.low > 0 else "level", difference)

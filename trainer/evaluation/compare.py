@@ -1,22 +1,39 @@
 """Runs beside each other, on the same held-out posts.
 
-runs ─► the best snapshot of each ─► judged alike, the same posts drawn again ─► how the first is beside each
+runs ─► the best snapshot of each ─► scored alike, the same posts drawn again ─┐
+those that differ in the seed alone ─► how far seeds are apart ────────────────┴► how the first is beside each
+
+Two trainings with two seeds are not equally good: with enough posts most of their metrics differ for sure.
+Whether a recipe is better than another, and not a seed, only several seeds can tell.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ...datasets.errors import InputError
 from ...datasets.store.folder import Folder
 from ...datasets.worlds.truth import Truth
+from ..config import Config
 from ..model.snapshot import Snapshot
-from .bootstrap import Interval
-from .evaluate import Judged, answers_of, best_of, floor_of, judge_all, reopen
-from .metrics.metric import Metric
-from .metrics.reactions import REACTION_METRICS
+from ..run import read_beginning
+from .bootstrap import DRAWS, Interval
+from .evaluate import (
+    METRIC,
+    Judged,
+    Scored,
+    answers_of,
+    beside_first,
+    best_of,
+    floor_of,
+    reopen,
+    score_all,
+)
+from .metrics.metric import Floats
 from .metrics.scene import set_scene
-from .metrics.table import METRICS
 
 DECIDES = ("reaction_nll", "nll")  # the first that two runs have: a proper score of all that was posted
 
@@ -28,6 +45,7 @@ class Compared:
     models: tuple[Judged, ...]
     floor: dict[str, float]
     split: str
+    alike: int  # how many runs differ from another one in the seed alone
 
 
 def compare_runs(
@@ -53,10 +71,41 @@ def compare_runs(
         _refuse_other(run, snapshot, runs[0], snapshots[0])
     _, inputs, vector_file = reopen(runs[0], snapshots[0].facts, shards, vectors)
     scene = set_scene(inputs, vector_file, truth)
-    candidates = (
-        answers_of(each, scene, label) for each, label in zip(snapshots, _labels(runs), strict=True)
+    asked = zip(snapshots, _labels(runs), strict=True)
+    scored = [*score_all((answers_of(each, scene, label) for each, label in asked), scene)]
+    groups = _alike([read_beginning(run)[0] for run in runs])
+    chance = by_seed([[scored[row] for row in group] for group in groups])
+    return Compared(
+        tuple(beside_first(scored, chance)),
+        floor_of(scene),
+        inputs.train.manifest.split_text,
+        sum(map(len, groups)),
     )
-    return Compared(tuple(judge_all(candidates, scene)), floor_of(scene), inputs.train.manifest.split_text)
+
+
+def _alike(configs: Sequence[Config]) -> list[list[int]]:
+    """Those that differ in the seed alone, two or more together."""
+    found: dict[str, list[int]] = {}
+    for row, config in enumerate(configs):
+        flat = config.model_dump(exclude={"run": True, "optimizer": {"seed"}})
+        found.setdefault(json.dumps(flat, sort_keys=True), []).append(row)
+    return [group for group in found.values() if len(group) > 1]
+
+
+def by_seed(groups: Sequence[Sequence[Scored]]) -> dict[str, Floats]:
+    """How far two trainings are apart by their seeds, by the key of a metric, [draws]; nothing of no group.
+
+    t-distributed, with as many degrees of freedom as there are runs beyond one of each group.
+    """
+    freedom = sum(len(group) - 1 for group in groups)
+    if not freedom:
+        return {}
+    rng, found = np.random.default_rng(1), {}
+    for key in groups[0][0].drawn:
+        losses = [[METRIC[key].loss(each.scores[key]) for each in group] for group in groups]
+        squares = sum(np.square(np.array(each) - np.mean(each)).sum() for each in losses)
+        found[key] = np.sqrt(2 * squares / freedom) * rng.standard_t(freedom, DRAWS)
+    return found
 
 
 def _refuse_other(run: Path, snapshot: Snapshot, first: Path, beside: Snapshot) -> None:
@@ -80,9 +129,8 @@ def _labels(runs: Sequence[Path]) -> list[str]:
 def verdicts(compared: Compared) -> Iterator[str]:
     """How the first run is beside each other one: by what decides, and by how many of the rest."""
     first, *others = compared.models
-    metrics: dict[str, Metric] = {metric.key: metric for metric in (*METRICS, *REACTION_METRICS)}
     for other in others:
-        decides = metrics[next(key for key in DECIDES if key in other.beside)]
+        decides = METRIC[next(key for key in DECIDES if key in other.beside)]
         beside = other.beside[decides.key]
         words = [each.word for key, each in other.beside.items() if key != decides.key]
         told = "level with" if beside.word == "level" else f"{beside.word} than"
@@ -95,3 +143,16 @@ def verdicts(compared: Compared) -> Iterator[str]:
 
 def _signed(interval: Interval) -> str:
     return f"[{interval.low:+.3f}, {interval.high:+.3f}]"
+
+
+def about_seeds(compared: Compared) -> str:
+    """Whether the intervals tell of recipes or of these trainings alone."""
+    if compared.alike:
+        return (
+            f"How far seeds are apart is in the intervals of differences, by {compared.alike} runs that "
+            "differ from another in the seed alone."
+        )
+    return (
+        "How far other seeds would come is in no interval: add runs that differ from one of these in the "
+        "seed alone."
+    )

@@ -43,6 +43,16 @@ METRIC: dict[str, Metric[Any]] = {metric.key: metric for metric in (*METRICS, *R
 
 
 @dataclass(frozen=True)
+class Scored:
+    """A model, and by the key of a metric its score, and that in each draw of posts, [draws]."""
+
+    label: str
+    explanation: str
+    scores: Mapping[str, float]
+    drawn: Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
 class Judged:
     """A model, and by the key of a metric: its score, how sure that is, and how the run's own model does."""
 
@@ -128,7 +138,7 @@ def evaluate(
     Args:
         truth: of a world; without it, only what people posted is there to compare with.
         baseline_steps: of what is trained; by default it sees as many tuples, or reactions, as the run.
-        names: of what it is compared with; the classifier always is.
+        names: of what it is compared with; the classifier and the marginal always are.
         shards: where they lie by now; by default where they lay when the run was trained.
         vectors: the same.
 
@@ -198,7 +208,7 @@ def reopen(
 def beside(given: Given, names: Sequence[str] = USUAL) -> Iterator[Candidate]:
     """What a run's model is compared with, as far as there is such a thing here."""
     for name, baseline in BASELINES.items():
-        if (name in names or name == ALWAYS) and (candidate := baseline(given)):
+        if name in (*ALWAYS, *names) and (candidate := baseline(given)):
             yield candidate
 
 
@@ -235,15 +245,19 @@ def floor_of(scene: Scene) -> dict[str, float]:
     return found | (scores(REACTION_METRICS, known) if known else {})
 
 
-def judge_all(candidates: Iterable[Candidate], scene: Scene) -> Iterator[Judged]:
+def judge_all(candidates: Iterable[Candidate], scene: Scene) -> list[Judged]:
     """Score each, and compare the first with the others in the same draws of posts."""
+    return beside_first([*score_all(candidates, scene)])
+
+
+def score_all(candidates: Iterable[Candidate], scene: Scene) -> Iterator[Scored]:
+    """Score each, and once more in each draw of posts, the same for all."""
     resamples = Resamples.of(int(scene.post.max()) + 1)
     post = {
         "tuple": scene.post[scene.held_out.image],
         "reaction": scene.post[scene.posted.image],
         "image": scene.post,
     }
-    own: dict[str, Floats] = {}
     for candidate in candidates:
         found = {} if candidate.q is None else values(METRICS, scene.said(candidate.q))
         found |= candidate.reactions or {}
@@ -253,14 +267,30 @@ def judge_all(candidates: Iterable[Candidate], scene: Scene) -> Iterator[Judged]
             for key in told
             if METRIC[key].rows != "all"
         }
-        yield Judged(
-            candidate.label,
-            candidate.explanation,
-            told,
-            intervals={key: Interval.of(each) for key, each in drawn.items()},
-            beside={key: compare(METRIC[key], own[key], drawn[key]) for key in drawn if key in own},
+        yield Scored(candidate.label, candidate.explanation, told, drawn)
+
+
+def beside_first(scored: Sequence[Scored], chance: Mapping[str, Floats] | None = None) -> list[Judged]:
+    """How the first is beside each other one.
+
+    Args:
+        chance: by the key of a metric, what a difference may be by chance beside that of the posts, [draws].
+    """
+    own, chance = scored[0], chance or {}
+    return [
+        Judged(
+            each.label,
+            each.explanation,
+            each.scores,
+            intervals={key: Interval.of(drawn) for key, drawn in each.drawn.items()},
+            beside={
+                key: compare(METRIC[key], own.drawn[key], drawn, chance.get(key, 0.0))
+                for key, drawn in each.drawn.items()
+                if key in own.drawn and each is not own
+            },
         )
-        own = own or drawn
+        for each in scored
+    ]
 
 
 def _about_reactions(snapshot: Snapshot, scene: Scene) -> str:

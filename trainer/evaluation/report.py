@@ -37,6 +37,7 @@ TRUTH, AGAIN = "Truth itself", "Posts drawn again"  # what stands in the column 
 NUM_BARS = 30  # emojis of the paper's Fig. 3
 NUM_EXAMPLES = 8
 TOP = 10  # emojis of an example
+ONE = " All is of this one training."
 TICKS = (0.0001, 0.001, 0.01, 0.1, 1)  # of the axes of the reliability curve
 
 
@@ -229,7 +230,7 @@ def format_tables(report: Report) -> str:
     reactions = table(REACTION_METRICS, report.models, report.floor)
     if reactions.rows:
         parts.append(format_table(reactions))
-    return "\n\n".join([*parts, how_to_read(report.models), report.about_reactions])
+    return "\n\n".join([*parts, how_to_read(report.models) + ONE, report.about_reactions])
 
 
 def format_table(table: Table) -> str:
@@ -256,7 +257,7 @@ def how_to_read(models: Sequence[Judged]) -> str:
     if others:
         told += (
             f" The word at another model's score says what {own.label} is beside it: better or worse if the "
-            "95 % interval of their difference leaves 0 out, else level. All is of this one training."
+            "95 % interval of their difference leaves 0 out, else level."
         )
     return told
 
@@ -327,7 +328,7 @@ def _render(report: Report) -> str:
         report=report,
         scores=table(METRICS, report.models, report.floor),
         reactions=table(REACTION_METRICS, report.models, report.floor),
-        how_to_read=how_to_read(report.models),
+        how_to_read=how_to_read(report.models) + ONE,
         verdict=verdict(report),
         standings=standings(report),
         arrows=ARROWS,

@@ -8,11 +8,12 @@ import pytest
 
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.folder import LocalFolder
-from emojigan.trainer.config import Config
+from emojigan.trainer.config import Config, resolve
 from emojigan.trainer.evaluation import compare
 from emojigan.trainer.evaluation.baselines.baseline import Candidate, chunked, values_of
-from emojigan.trainer.evaluation.compare import DECIDES, Compared, compare_runs, verdicts
-from emojigan.trainer.evaluation.evaluate import judge_all
+from emojigan.trainer.evaluation.bootstrap import Resamples
+from emojigan.trainer.evaluation.compare import DECIDES, Compared, by_seed, compare_runs, verdicts
+from emojigan.trainer.evaluation.evaluate import METRIC, Scored, beside_first, judge_all
 from emojigan.trainer.evaluation.listing import list_runs
 from emojigan.trainer.evaluation.metrics.metric import Floats
 from emojigan.trainer.evaluation.metrics.scene import Scene, set_scene, spread
@@ -36,7 +37,41 @@ def model(label: str, scene: Scene, seed: int, off: float) -> Candidate:
 
 
 def compared(scene: Scene, *models: Candidate) -> Compared:
-    return Compared(tuple(judge_all(models, scene)), {}, "by account")
+    return Compared(tuple(judge_all(models, scene)), {}, "by account", 0)
+
+
+def seeds(rng: np.random.Generator, mean: float, posts: np.ndarray) -> list[Scored]:
+    """Three trainings of a recipe, each of which is off by chance, on the same posts."""
+    resamples = Resamples.of(len(posts))
+    found = []
+    for name in "abc":
+        values = posts + mean + 0.1 * rng.normal() + 0.3 * rng.normal(size=len(posts))
+        drawn = resamples.scores(METRIC["nll"], values, np.arange(len(posts)))
+        found.append(Scored(name, "", {"nll": values.mean()}, {"nll": drawn}))
+    return found
+
+
+def test_seeds_of_a_recipe_are_level_and_recipes_that_differ_by_more_are_not():
+    rng, words = np.random.default_rng(0), {"same": [], "other": [], "without": []}
+    for _ in range(60):
+        posts = rng.exponential(size=300)
+        one, other = seeds(rng, 0.0, posts), seeds(rng, 1.5, posts)
+        chance = by_seed([one, other])
+        words["same"] += [each.beside["nll"].word for each in beside_first(one, chance)[1:]]
+        words["without"] += [each.beside["nll"].word for each in beside_first(one)[1:]]
+        words["other"] += [each.beside["nll"].word for each in beside_first([one[0], *other], chance)[1:]]
+    assert words["same"].count("level") >= 0.9 * 120
+    assert words["without"].count("level") < 0.7 * 120  # by posts alone they differ, and rightly
+    assert words["other"] == ["better"] * 180
+
+
+def test_without_two_runs_that_differ_in_the_seed_alone_nothing_is_known_of_seeds():
+    assert by_seed([]) == {}
+    one, two, three = (
+        resolve("tuples", None, {"seed": seed, "dropout": d}) for seed, d in ((1, 0), (2, 0), (1, 0.5))
+    )
+    assert compare._alike([one, two, three]) == [[0, 1]]
+    assert compare._alike([one, three]) == []
 
 
 def test_of_two_as_good_as_each_other_hardly_one_is_called_better_and_a_worse_one_is(scene: Scene):
