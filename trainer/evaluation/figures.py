@@ -126,11 +126,12 @@ def fig4(examples: Sequence[Example]) -> Figure:
     grid = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[1, 1.5] * columns)
     for axes in grid.flat[2 * len(examples) :]:
         axes.set_axis_off()
+    most = largest(examples)
     for example, picture, bars in zip(examples, grid.flat[::2], grid.flat[1::2], strict=False):
         picture.imshow(example.image, interpolation="lanczos")
         picture.set_axis_off()
         picture.set_title(_drawable(example.caption)[:28], fontsize=10, color=INK, parse_math=False)
-        _bars(bars, example)
+        _bars(bars, example, most)
     keys: list[Patch | Line2D] = [Patch(color=FITTED, label="model")]
     if any(bar.true is not None for example in examples for bar in example.bars):
         keys.append(Line2D([], [], **_TICK, label="truth"))
@@ -140,16 +141,20 @@ def fig4(examples: Sequence[Example]) -> Figure:
     return figure
 
 
-def _bars(axes: Axes, example: Example) -> None:
-    largest = max(max(bar.fitted, bar.true or 0) for bar in example.bars)
+def largest(examples: Sequence[Example]) -> float:
+    """The largest probability in them: the end of the scale that all bars have."""
+    return max(max(bar.fitted, bar.true or 0) for example in examples for bar in example.bars)
+
+
+def _bars(axes: Axes, example: Example, most: float) -> None:
     axes.barh(range(len(example.bars)), [bar.fitted for bar in example.bars], 0.62, color=FITTED)
     for i, bar in enumerate(example.bars):
         if bar.true is not None:
             axes.plot([bar.true] * 2, [i - 0.42, i + 0.42], **_TICK)
         if bar.emoji in example.observed:
-            axes.plot(max(bar.fitted, bar.true or 0) + 0.05 * largest, i, **_RING)
+            axes.plot(max(bar.fitted, bar.true or 0) + 0.05 * most, i, **_RING)
         _place_emoji(axes, bar.emoji, (0, i), 13, "left")
-    axes.set(ylim=(len(example.bars) - 0.4, -0.6), xlim=(0, 1.1 * largest), yticks=[])
+    axes.set(ylim=(len(example.bars) - 0.4, -0.6), xlim=(0, 1.1 * most), yticks=[])
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.locator_params(axis="x", nbins=4)
     axes.tick_params(labelsize=8, colors=FAINT)

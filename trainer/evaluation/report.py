@@ -23,7 +23,7 @@ from ...datasets.emojis.text import display, name
 from ...datasets.store.atomic import replacing, write_atomic
 from .bootstrap import Interval
 from .evaluate import Evaluation, Judged
-from .figures import Bar, Embedding, Example, fig2, fig3, fig4, tsne
+from .figures import Bar, Embedding, Example, fig2, fig3, fig4, largest, tsne
 from .metrics.calibration import Reliability, reliability
 from .metrics.metric import Metric
 from .metrics.reactions import REACTION_METRICS
@@ -36,7 +36,8 @@ ARROWS = {"lower": "↓", "higher": "↑", "one": "→1"}
 TRUTH, AGAIN = "Truth itself", "Posts drawn again"  # what stands in the column of the floor
 NUM_BARS = 30  # emojis of the paper's Fig. 3
 NUM_EXAMPLES = 8
-TOP = 10  # emojis of an example
+TOP = 10  # emojis of an example,
+MISSED, MODE = 3, 0.05  # and of those that it has not, so many at most of which people write so much
 ONE = " All is of this one training."
 TICKS = (0.0001, 0.001, 0.01, 0.1, 1)  # of the axes of the reliability curve
 
@@ -188,6 +189,9 @@ def _example(q: np.ndarray, row: int, scene: Scene) -> Example:
     truth = None if scene.truth is None else scene.truth[row]
     posted = np.flatnonzero(scene.held_out.image == image)
     likeliest = np.argsort(-q, kind="stable")[:TOP].tolist()
+    if truth is not None:
+        missed = [e for e in np.argsort(-truth, kind="stable").tolist() if e not in likeliest]
+        likeliest += [e for e in missed[:MISSED] if truth[e] >= MODE]
     return Example(
         image=scene.held_out.images[image].permute(1, 2, 0).numpy(),
         caption=f"post {scene.held_out.posts[image]}",
@@ -337,6 +341,7 @@ def _render(report: Report) -> str:
         curve=_curve(report.reliability),
         ticks=[(_on_axis(p), f"{p:g}") for p in TICKS],
         readings=report.readings,
+        largest=largest(report.examples),
     )
 
 

@@ -15,13 +15,14 @@ from PIL import Image
 from emojigan.datasets.stream.held_out import HeldOut
 from emojigan.trainer.evaluation.bootstrap import Comparison, Interval, Word
 from emojigan.trainer.evaluation.evaluate import Judged
-from emojigan.trainer.evaluation.figures import Bar, Embedding, Example
+from emojigan.trainer.evaluation.figures import Bar, Embedding, Example, largest
 from emojigan.trainer.evaluation.metrics.calibration import Reliability
 from emojigan.trainer.evaluation.metrics.reactions import REACTION_METRICS
 from emojigan.trainer.evaluation.metrics.scene import Scene
 from emojigan.trainer.evaluation.metrics.table import METRICS
 from emojigan.trainer.evaluation.report import (
     Report,
+    _examples,
     format_table,
     format_tables,
     held_out_text,
@@ -309,6 +310,21 @@ def test_the_tuples_that_no_model_can_get_right_are_told():
     assert text.startswith("; 1 of them with an emoji too rare")
     assert "`shards stats`" in text
     assert unsayable_text(scene, tuple("😍😂🦄")) == ""
+
+
+def test_an_example_shows_what_people_write_that_the_model_has_not_among_its_likeliest():
+    emojis = tuple("😍😂🦄🔥🐶🌊🍕🎉🐱💀🚀🌟❤")
+    q = np.array([[0.0, 0.0, *np.linspace(0.2, 0.05, 11)]])
+    q /= q.sum()
+    truth = np.array([[0.5, 0.01, *[0.49 / 11] * 11]])
+    images = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+    held_out = HeldOut(images, ("a",), np.array([0]), ("😍",), np.array([0]))
+    nothing = np.zeros(13)
+    scene = Scene(held_out, emojis, np.array([0]), np.zeros((13, 2)), nothing, truth, np.array([0]))
+    (example,) = _examples(q, scene)
+    assert [bar.emoji for bar in example.bars] == [*emojis[2:12], "😍"]  # 😂 is too rare to be missed
+    assert example.bars[-1] == Bar("😍", 0.0, 0.5)
+    assert largest([example]) == 0.5
 
 
 @NEEDS_CHROMIUM
