@@ -411,7 +411,7 @@ def test_a_run_is_worse_beside_one_that_learned_longer_and_level_with_itself(
 ) -> None:
     longer = run.parent / "longer"
     words = ["train", shards, "--vectors", vectors_file, "--out", longer, *TINY.split()]
-    emojigan(*words, "--steps", "150", "--learning-rate", "0.005")
+    emojigan(*words, "--steps", "70", "--learning-rate", "0.01")
     assert "run is worse than longer: NLL of a reaction" in emojigan("compare", run, longer)
     assert "difference [+0.000, +0.000]" in emojigan("compare", run, run)
     first, *_ = emojigan("compare", longer, run, "--json").splitlines()

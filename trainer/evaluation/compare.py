@@ -18,7 +18,6 @@ from ...datasets.errors import InputError
 from ...datasets.store.folder import Folder
 from ...datasets.worlds.truth import Truth
 from ..config import Config
-from ..model.snapshot import Snapshot
 from ..run import read_beginning
 from .bootstrap import DRAWS, Interval
 from .evaluate import (
@@ -63,13 +62,19 @@ def compare_runs(
         vectors: the same.
 
     Raises:
-        InputError: one is not trained; or they are of several datasets or vocabularies, so that they were not
-            asked the same.
+        InputError: one is not trained; or they are of other shards, or know other emojis, so that they would
+            not be asked the same.
     """
     snapshots = [best_of(run)[1] for run in runs]
-    for run, snapshot in zip(runs, snapshots, strict=True):
-        _refuse_other(run, snapshot, runs[0], snapshots[0])
+    shards = shards or read_beginning(runs[0])[1]
     _, inputs, vector_file = reopen(runs[0], snapshots[0].facts, shards, vectors)
+    for run, snapshot in zip(runs[1:], snapshots[1:], strict=True):
+        reopen(run, snapshot.facts, shards, vectors)  # refuses what was trained on other shards
+        if snapshot.facts.vocabulary != snapshots[0].facts.vocabulary:
+            raise InputError(
+                f"{run} says other emojis than {runs[0]}: they are not asked the same. Compare runs of "
+                "vectors for the same emojis."
+            )
     scene = set_scene(inputs, vector_file, truth)
     asked = zip(snapshots, _labels(runs), strict=True)
     scored = [*score_all((answers_of(each, scene, label) for each, label in asked), scene)]
@@ -106,18 +111,6 @@ def by_seed(groups: Sequence[Sequence[Scored]]) -> dict[str, Floats]:
         squares = sum(np.square(np.array(each) - np.mean(each)).sum() for each in losses)
         found[key] = np.sqrt(2 * squares / freedom) * rng.standard_t(freedom, DRAWS)
     return found
-
-
-def _refuse_other(run: Path, snapshot: Snapshot, first: Path, beside: Snapshot) -> None:
-    for what, here, there in (
-        ("dataset", snapshot.facts.dataset, beside.facts.dataset),
-        ("vocabulary", snapshot.facts.vocabulary, beside.facts.vocabulary),
-    ):
-        if here != there:
-            raise InputError(
-                f"{run} was trained on another {what} than {first}: they are not asked the same. Compare "
-                "runs of the same shards, and of vectors for the same emojis."
-            )
 
 
 def _labels(runs: Sequence[Path]) -> list[str]:

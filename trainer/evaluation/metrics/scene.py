@@ -159,11 +159,11 @@ def _shares(inputs: Inputs, support: tuple[str, ...]) -> np.ndarray:
 
 
 def _unit_vectors(vector_file: Path, support: tuple[str, ...]) -> np.ndarray:
+    """[S, d], turned into the space that they span: what is asked of them stays, and covariances are small."""
     rows, missing = match(load_vectors(vector_file), support)
-    unit = np.zeros((len(support), rows.shape[1]))
-    unit[[emoji not in set(missing) for emoji in support]] = rows / np.linalg.norm(
-        rows, axis=1, keepdims=True
-    )
+    basis, lengths, _ = np.linalg.svd(rows / np.linalg.norm(rows, axis=1, keepdims=True), full_matrices=False)
+    unit = np.zeros((len(support), len(lengths)))
+    unit[[emoji not in {*missing} for emoji in support]] = basis * lengths
     return unit
 
 
