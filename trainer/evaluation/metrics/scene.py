@@ -159,7 +159,7 @@ def _shares(inputs: Inputs, support: tuple[str, ...]) -> np.ndarray:
 
 
 def _unit_vectors(vector_file: Path, support: tuple[str, ...]) -> np.ndarray:
-    """[S, d], turned into the space that they span: what is asked of them stays, and covariances are small."""
+    """[S, d], turned into the space that they span: what is asked of them stays, covariances are small."""
     rows, missing = match(load_vectors(vector_file), support)
     basis, lengths, _ = np.linalg.svd(rows / np.linalg.norm(rows, axis=1, keepdims=True), full_matrices=False)
     unit = np.zeros((len(support), len(lengths)))
