@@ -248,6 +248,10 @@ class Config(Section):
         """All keys in one mapping: a key is in one section alone."""
         return {key: value for part in self.model_dump().values() for key, value in part.items()}
 
+    def but_seed(self) -> str:
+        """All that a training depends on but its seed: two that have the same are of one recipe."""
+        return self.model_dump_json(exclude={"run": True, "optimizer": {"seed"}})
+
     @model_validator(mode="after")
     def _check(self) -> "Config":
         objective, model = self.objective, self.model

@@ -15,7 +15,8 @@ def runs(folder: Path, as_json: bool) -> None:
     """List the runs in FOLDER, by default `runs`: how far each is, and what it scored on held-out posts.
 
     Scores are those of `emojigan evaluate`: negative log-likelihoods, and total variation where the truth is
-    known. Only runs of one dataset can be compared: emojigan compare RUN RUN.
+    known; of runs that differ in the seed alone there is mean and standard deviation. Only runs of one
+    dataset can be compared: emojigan compare RUN RUN.
     """
     from ...trainer.evaluation.listing import format_runs, list_runs
 

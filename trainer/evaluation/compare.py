@@ -7,7 +7,6 @@ Two trainings with two seeds are not equally good: with enough posts most of the
 Whether a recipe is better than another, and not a seed, only several seeds can tell.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +91,7 @@ def _alike(configs: Sequence[Config]) -> list[list[int]]:
     """Those that differ in the seed alone, two or more together."""
     found: dict[str, list[int]] = {}
     for row, config in enumerate(configs):
-        flat = config.model_dump(exclude={"run": True, "optimizer": {"seed"}})
-        found.setdefault(json.dumps(flat, sort_keys=True), []).append(row)
+        found.setdefault(config.but_seed(), []).append(row)
     return [group for group in found.values() if len(group) > 1]
 
 

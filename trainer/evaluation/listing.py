@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ...datasets.errors import InputError
 from ...datasets.store.trouble import MISSING
 from ..config import read_config
@@ -24,6 +26,7 @@ class Listed:
     steps: int  # that are asked for
     step: int  # of its newest checkpoint
     dataset: str | None  # SHA-256
+    recipe: str  # all that it depends on but the seed
     scores: dict[str, float]  # on the test split, by key: of the model that `evaluate` scored
     trouble: str | None = None  # why it cannot be read
 
@@ -55,9 +58,10 @@ def _listed(run: Path) -> Listed:
         checkpoints, snapshots = steps_in(run / CHECKPOINTS), steps_in(run / SNAPSHOTS)
         step = int(checkpoints[-1].name.removeprefix("step-")) if checkpoints else 0
         dataset = read_facts(snapshots[-1]).dataset if snapshots else None
-        return Listed(run, config.data.unit, config.optimizer.steps, step, dataset, _scores(run))
+        steps, recipe = config.optimizer.steps, config.but_seed()
+        return Listed(run, config.data.unit, steps, step, dataset, recipe, _scores(run))
     except InputError as error:
-        return Listed(run, "", 0, 0, None, {}, str(error))
+        return Listed(run, "", 0, 0, None, "", {}, str(error))
 
 
 def _scores(run: Path) -> dict[str, float]:
@@ -72,7 +76,10 @@ def _scores(run: Path) -> dict[str, float]:
 
 
 def format_runs(runs: list[Listed]) -> str:
-    """A line each; the datasets by the beginning of their hashes, for only runs of one can be compared."""
+    """A line each, and one for what differs in the seed alone.
+
+    The datasets are told by the beginning of their hashes, for only runs of one can be compared.
+    """
     lines = [["run", "learns from", "steps", *SCORES, "dataset"]]
     for each in runs:
         if each.trouble:
@@ -82,7 +89,24 @@ def format_runs(runs: list[Listed]) -> str:
         scores = [f"{each.scores[key]:.3f}" if key in each.scores else "–" for key in SCORES]
         dataset = each.dataset.removeprefix("sha256:")[:8] if each.dataset else "–"
         lines.append([str(each.path), f"{each.unit}s", done, *scores, dataset])
+    lines += _of_seeds(runs)
     whole = [line for line in lines if len(line) > 2]
     widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
     widths[0] = max(len(line[0]) for line in lines)
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _of_seeds(runs: list[Listed]) -> Iterator[list[str]]:
+    """Mean and standard deviation of the scores of runs that differ in the seed alone."""
+    alike: dict[tuple[str, str | None], list[Listed]] = {}
+    for each in runs:
+        if each.scores:
+            alike.setdefault((each.recipe, each.dataset), []).append(each)
+    for group in alike.values():
+        if len(group) > 1:
+            first, scores = group[0], []
+            for key in SCORES:
+                found = [each.scores[key] for each in group if key in each.scores]
+                told = f"{np.mean(found):.3f} ± {np.std(found, ddof=1):.3f}" if len(found) > 1 else "–"
+                scores.append(told)
+            yield [f"{first.path}, {len(group)} seeds", f"{first.unit}s", "", *scores, ""]

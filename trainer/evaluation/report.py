@@ -9,7 +9,7 @@ Evaluation ─► make_report ─► Report (scores, Embedding, Bars, Examples, 
 import base64
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,19 +21,16 @@ from PIL import Image
 
 from ...datasets.emojis.text import display, name
 from ...datasets.store.atomic import replacing, write_atomic
-from .bootstrap import Interval
 from .evaluate import Evaluation, Judged
 from .figures import Bar, Embedding, Example, fig2, fig3, fig4, largest, tsne
 from .metrics.calibration import Reliability, reliability
-from .metrics.metric import Metric
 from .metrics.reactions import REACTION_METRICS
 from .metrics.scene import Scene, tuples_of_some
 from .metrics.table import METRICS
 from .readings import Readings
+from .tables import ARROWS, TRUTH, format_table, how_to_read, in_sentence, standings, table
 
 DPI = 150  # of the PNGs
-ARROWS = {"lower": "↓", "higher": "↑", "one": "→1"}
-TRUTH, AGAIN = "Truth itself", "Posts drawn again"  # what stands in the column of the floor
 NUM_BARS = 30  # emojis of the paper's Fig. 3
 NUM_EXAMPLES = 8
 TOP = 10  # emojis of an example,
@@ -78,33 +75,6 @@ class Report:
     def has_truth(self) -> bool:
         """Whether it is known."""
         return "tv" in self.floor
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Of one model in one metric, as text: its value, its interval, and how the first model is beside it."""
-
-    value: str
-    interval: str
-    word: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """A metric, a cell for each model, and its floor as text."""
-
-    metric: Metric
-    cells: tuple[Cell, ...]
-    floor: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """Some metrics of the models that have any of them; the first model always stands first."""
-
-    models: tuple[Judged, ...]
-    rows: tuple[Row, ...]
-    floor: str  # what that is of; empty where none is known
 
 
 def make_report(evaluation: Evaluation, run: str) -> Report:
@@ -202,32 +172,6 @@ def _example(q: np.ndarray, row: int, scene: Scene) -> Example:
     )
 
 
-def table(metrics: Sequence[Metric], models: Sequence[Judged], floor: Mapping[str, float]) -> Table:
-    """A row for each of some metrics that a model has."""
-    known = [metric for metric in metrics if any(metric.key in model.scores for model in models)]
-    first, *others = models
-    shown = (first, *(each for each in others if any(metric.key in each.scores for metric in known)))
-    rows = tuple(
-        Row(metric, tuple(_cell(metric, each) for each in shown), _number(floor.get(metric.key, math.nan)))
-        for metric in known
-    )
-    told = TRUTH if "tv" in floor else AGAIN
-    return Table(shown, rows, told if any(metric.key in floor for metric in known) else "")
-
-
-def _cell(metric: Metric, model: Judged) -> Cell:
-    interval, beside = model.intervals.get(metric.key), model.beside.get(metric.key)
-    return Cell(
-        _number(model.scores.get(metric.key, math.nan)),
-        _interval(interval) if interval else "",
-        beside.word if beside else "",
-    )
-
-
-def _interval(interval: Interval) -> str:
-    return f"[{_number(interval.low)}, {_number(interval.high)}]"
-
-
 def format_tables(report: Report) -> str:
     """The tables of tuples and of reactions as aligned text, and how to read them."""
     parts = [format_table(table(METRICS, report.models, report.floor))]
@@ -237,35 +181,6 @@ def format_tables(report: Report) -> str:
     return "\n\n".join([*parts, how_to_read(report.models) + ONE, report.about_reactions])
 
 
-def format_table(table: Table) -> str:
-    """A table as aligned text: ↓, ↑ and →1 say which way is better."""
-    first, *others = (model.label for model in table.models)
-    lines = [["", first, "", *others, table.floor]]
-    for row in table.rows:
-        own, *cells = row.cells
-        values = [f"{cell.value} {cell.word}".rstrip() for cell in cells]
-        label = f"{row.metric.label} {ARROWS[row.metric.better]}"
-        lines.append([label, own.value, own.interval, *values, row.floor])
-    if not table.floor:
-        lines = [line[:-1] for line in lines]
-    label, *widths = (max(map(len, column)) for column in zip(*lines, strict=True))
-    return "\n".join(
-        "  ".join([first.ljust(label), *map(str.rjust, values, widths)]).rstrip() for first, *values in lines
-    )
-
-
-def how_to_read(models: Sequence[Judged]) -> str:
-    """What intervals and words mean."""
-    own, *others = models
-    told = "In brackets: the 95 % interval, posts drawn again 1,000 times."
-    if others:
-        told += (
-            f" The word at another model's score says what {own.label} is beside it: better or worse if the "
-            "95 % interval of their difference leaves 0 out, else level."
-        )
-    return told
-
-
 def verdict(report: Report) -> str:
     """The result in a sentence: how far off each model is, on how much, and about whom."""
     first, *others = (model for model in report.models if "nll" in model.scores)
@@ -273,35 +188,8 @@ def verdict(report: Report) -> str:
         key, start = "tv", "Total variation from the truth, where 0 is the truth itself"
     else:
         key, start = "energy_score", "Energy score on held-out images, where lower is better"
-    values = [f"{_in_sentence(each.label)} {each.scores[key]:.2f}" for each in (first, *others)]
+    values = [f"{in_sentence(each.label)} {each.scores[key]:.2f}" for each in (first, *others)]
     return f"{start}: {', '.join(values)}; on {report.held_out}. Split {report.split}."
-
-
-def standings(report: Report) -> Iterator[str]:
-    """How the first model is beside each other one, by the words of its metrics."""
-    for model in report.models[1:]:
-        kinds = [
-            told
-            for kind, metrics in (("single emojis", METRICS), ("whole reactions", REACTION_METRICS))
-            if (told := _standing(kind, [model.beside[m.key].word for m in metrics if m.key in model.beside]))
-        ]
-        if kinds:
-            yield f"Beside the {_in_sentence(model.label)}: {'; '.join(kinds)}."
-
-
-def _standing(kind: str, words: Sequence[str]) -> str:
-    """Such as "single emojis better on 2 of 16 metrics, worse on 6, level on 8"; empty without metrics."""
-    if not words:
-        return ""
-    numbers = {word: words.count(word) for word in ("better", "worse", "level")}
-    told = [f"{word} on {number}" for word, number in numbers.items() if number]
-    told[0] += f" of {len(words)} metrics"
-    return f"{kind} {', '.join(told)}"
-
-
-def _in_sentence(label: str) -> str:
-    """A label inside a sentence; a name such as EmojiGAN stays as it is."""
-    return label if label[1:] != label[1:].lower() else label.lower()
 
 
 def write_report(report: Report, folder: Path) -> Path:
@@ -334,7 +222,7 @@ def _render(report: Report) -> str:
         reactions=table(REACTION_METRICS, report.models, report.floor),
         how_to_read=how_to_read(report.models) + ONE,
         verdict=verdict(report),
-        standings=standings(report),
+        standings=standings(report.models),
         arrows=ARROWS,
         truth_label=TRUTH,
         points=_on_canvas(report.embedding.points),
@@ -343,10 +231,6 @@ def _render(report: Report) -> str:
         readings=report.readings,
         largest=largest(report.examples),
     )
-
-
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{round(value, 3) + 0.0:.3f}"  # never -0.000
 
 
 def _data_uri(pixels: NDArray[np.uint8], side: int) -> str:

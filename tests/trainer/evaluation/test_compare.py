@@ -1,5 +1,6 @@
 """Runs beside each other: the better one is said, level ones are not, and others are refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from emojigan.trainer.evaluation.baselines.baseline import Candidate, chunked, v
 from emojigan.trainer.evaluation.bootstrap import Resamples
 from emojigan.trainer.evaluation.compare import DECIDES, Compared, by_seed, compare_runs, verdicts
 from emojigan.trainer.evaluation.evaluate import METRIC, Scored, beside_first, judge_all
-from emojigan.trainer.evaluation.listing import list_runs
+from emojigan.trainer.evaluation.listing import Listed, format_runs, list_runs
 from emojigan.trainer.evaluation.metrics.metric import Floats
 from emojigan.trainer.evaluation.metrics.scene import Scene, set_scene, spread
 from emojigan.trainer.inputs import read_inputs
@@ -117,3 +118,11 @@ def test_a_run_that_cannot_be_read_is_listed_with_its_trouble(tmp_path: Path):
     (tmp_path / "one" / "two" / "config.yaml").write_text("data: [")
     (found,) = list_runs(tmp_path)
     assert found.path == tmp_path / "one" / "two" and found.trouble and "config.yaml" in found.trouble
+
+
+def test_seeds_of_one_recipe_are_told_together():
+    one = Listed(Path("runs/a"), "tuple", 10, 10, "sha256:1", "recipe", {"nll": 2.0})
+    two, other = replace(one, path=Path("runs/b"), scores={"nll": 2.2}), replace(one, recipe="another")
+    *_, line = format_runs([one, two, other]).splitlines()
+    assert line.split() == ["runs/a,", "2", "seeds", "tuples", "–", "2.100", "±", "0.141", "–"]
+    assert len(format_runs([one, other]).splitlines()) == 3

@@ -23,15 +23,13 @@ from emojigan.trainer.evaluation.metrics.table import METRICS
 from emojigan.trainer.evaluation.report import (
     Report,
     _examples,
-    format_table,
     format_tables,
     held_out_text,
-    standings,
-    table,
     unsayable_text,
     verdict,
     write_report,
 )
+from emojigan.trainer.evaluation.tables import format_table, standings, table
 
 from ...browser import NEEDS_CHROMIUM, WIDTHS, browser
 
@@ -220,7 +218,7 @@ def test_it_is_said_on_how_many_metrics_the_first_model_is_better_and_worse():
         judged("Softmax classifier", scores, tv="worse", top1="level", entropy_ratio="worse", nll="better"),
         judged("Marginal", scores, tv="better", nll="better"),
     )
-    assert [*standings(replace(report(), models=models))] == [
+    assert [*standings(models)] == [
         "Beside the softmax classifier: single emojis better on 1 of 4 metrics, worse on 2, level on 1.",
         "Beside the marginal: single emojis better on 2 of 2 metrics.",
     ]
