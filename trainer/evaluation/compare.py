@@ -16,7 +16,7 @@ import numpy as np
 from ...datasets.errors import InputError
 from ...datasets.store.folder import Folder
 from ...datasets.worlds.truth import Truth
-from ..config import Config
+from ..model.snapshot import Snapshot
 from ..run import read_beginning
 from .bootstrap import DRAWS, Interval
 from .evaluate import (
@@ -33,7 +33,8 @@ from .evaluate import (
 from .metrics.metric import Floats
 from .metrics.scene import set_scene
 
-DECIDES = ("reaction_nll", "nll")  # the first that two runs have: a proper score of all that was posted
+DECIDES = ("reaction_nll", "nll")  # the first that both runs have: a proper score of all that was posted
+UNSHIFTED = ("nll",)  # the same where one has weights: of single emojis alone their shift is undone
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Compared:
     models: tuple[Judged, ...]
     floor: dict[str, float]
     split: str
-    alike: int  # how many runs differ from another one in the seed alone
+    alike: int = 0  # how many runs differ from another one in the seed alone
+    weighted: bool = False  # whether one was trained with weights, which shift what it says of reactions
 
 
 def compare_runs(
@@ -77,36 +79,42 @@ def compare_runs(
     scene = set_scene(inputs, vector_file, truth)
     asked = zip(snapshots, _labels(runs), strict=True)
     scored = [*score_all((answers_of(each, scene, label) for each, label in asked), scene)]
-    groups = _alike([read_beginning(run)[0] for run in runs])
+    groups = _alike(runs, snapshots)
     chance = by_seed([[scored[row] for row in group] for group in groups])
     return Compared(
         tuple(beside_first(scored, chance)),
         floor_of(scene),
         inputs.train.manifest.split_text,
-        sum(map(len, groups)),
+        alike=sum(map(len, groups)),
+        weighted=any(each.is_weighted for each in snapshots),
     )
 
 
-def _alike(configs: Sequence[Config]) -> list[list[int]]:
-    """Those that differ in the seed alone, two or more together."""
-    found: dict[str, list[int]] = {}
-    for row, config in enumerate(configs):
-        found.setdefault(config.but_seed(), []).append(row)
-    return [group for group in found.values() if len(group) > 1]
+def _alike(runs: Sequence[Path], snapshots: Sequence[Snapshot]) -> list[list[int]]:
+    """Rows of runs of one recipe, vectors and dataset with several seeds, one of each seed."""
+    found: dict[tuple[str, str, str], dict[int, int]] = {}
+    for row, (run, snapshot) in enumerate(zip(runs, snapshots, strict=True)):
+        config, facts = read_beginning(run)[0], snapshot.facts
+        recipe = config.but_seed(), facts.vectors, facts.dataset
+        found.setdefault(recipe, {}).setdefault(config.optimizer.seed, row)
+    return [[*group.values()] for group in found.values() if len(group) > 1]
 
 
 def by_seed(groups: Sequence[Sequence[Scored]]) -> dict[str, Floats]:
     """How far two trainings are apart by their seeds, by the key of a metric, [draws]; nothing of no group.
 
-    t-distributed, with as many degrees of freedom as there are runs beyond one of each group.
+    t-distributed, with as many degrees of freedom as there are runs beyond one of each group that has the
+    metric.
     """
-    freedom = sum(len(group) - 1 for group in groups)
-    if not freedom:
-        return {}
     rng, found = np.random.default_rng(1), {}
-    for key in groups[0][0].drawn:
-        losses = [[METRIC[key].loss(each.scores[key]) for each in group] for group in groups]
-        squares = sum(np.square(np.array(each) - np.mean(each)).sum() for each in losses)
+    for key in dict.fromkeys(key for group in groups for key in group[0].drawn):
+        losses = [
+            np.array([METRIC[key].loss(each.scores[key]) for each in group])
+            for group in groups
+            if all(key in each.drawn for each in group)
+        ]
+        freedom = sum(len(each) - 1 for each in losses)
+        squares = sum(float(np.square(each - each.mean()).sum()) for each in losses)
         found[key] = np.sqrt(2 * squares / freedom) * rng.standard_t(freedom, DRAWS)
     return found
 
@@ -121,7 +129,8 @@ def verdicts(compared: Compared) -> Iterator[str]:
     """How the first run is beside each other one: by what decides, and by how many of the rest."""
     first, *others = compared.models
     for other in others:
-        decides = METRIC[next(key for key in DECIDES if key in other.beside)]
+        keys = UNSHIFTED if compared.weighted else DECIDES
+        decides = METRIC[next(key for key in keys if key in other.beside)]
         beside = other.beside[decides.key]
         words = [each.word for key, each in other.beside.items() if key != decides.key]
         told = "level with" if beside.word == "level" else f"{beside.word} than"

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 
+from ...datasets.emojis.weights import undo
 from ...datasets.stream.held_out import HeldOut
 from ..model.snapshot import Snapshot
 from .baselines.baseline import Candidate
+from .baselines.neighbours import counts
 from .metrics.metric import Floats, Ids
 from .metrics.scene import Scene, spread
 
@@ -48,6 +50,8 @@ def decodings(snapshot: Snapshot, val: HeldOut | None, scene: Scene) -> Iterator
         ),
     ):
         q = frequencies(decode(outputs, vectors, offsets), len(vectors))
+        if snapshot.is_weighted:
+            q = undo(q, snapshot.weights)
         yield Candidate(label, explanation, spread(q, scene), None)
     yield _audit(bank, vectors, scene, snapshot.facts.vocabulary)
 
@@ -56,13 +60,17 @@ def _audit(bank: Floats, vectors: Floats, scene: Scene, vocabulary: tuple[str, .
     """The truth, or what was posted where it is not known, as vectors that are off as the outputs are."""
     rng = np.random.default_rng(0)
     off = bank - vectors[decode(bank[:, None], vectors, np.zeros(len(vectors)))[:, 0]]
-    said = scene.truth if scene.truth is not None else np.eye(len(scene.support))[scene.observed]
-    sayable = said[scene.first_tuple][:, : len(vocabulary)]
-    sums = sayable.sum(axis=1, keepdims=True)
-    sayable = np.where(sums > 0, sayable / np.maximum(sums, 1e-300), 1 / len(vocabulary))
-    drawn = np.stack([rng.choice(len(vocabulary), LATENTS, p=row) for row in sayable])  # [images, latents]
-    moved = _unit(vectors[drawn] + off[rng.integers(len(off), size=drawn.shape)])
-    q = frequencies(decode(moved, vectors, np.zeros(len(vectors))), len(vectors))
+    said = counts(scene.held_out, vocabulary)
+    if scene.truth is not None:
+        said = scene.truth[scene.first_tuple][:, : len(vocabulary)]
+    sums = said.sum(axis=1, keepdims=True)
+    said = np.where(sums > 0, said / np.maximum(sums, 1e-300), 1 / len(vocabulary))
+    emojis = []
+    for p in said:
+        drawn = rng.choice(len(vocabulary), LATENTS, p=p)
+        moved = _unit(vectors[drawn] + off[rng.integers(len(off), size=LATENTS)])
+        emojis.append(decode(moved[None], vectors, np.zeros(len(vectors)))[0])
+    q = frequencies(np.stack(emojis), len(vectors))
     return Candidate(
         "Geometry alone",
         "What people would write, as vectors that are moved as far as the outputs lie from their emojis, and "

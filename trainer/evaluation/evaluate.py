@@ -8,6 +8,7 @@ baselines ──────────┴─► Candidate: q of tuples, values
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -152,17 +153,18 @@ def evaluate(
     images = scene.held_out.images
     classifier = train_classifier(config, inputs, run, baseline_steps)
     scene = replace(scene, features=features(classifier, images))
-    own = [answers_of(snapshot, scene), *decodings(snapshot, read_val(inputs), scene)]
+    own = answers_of(snapshot, scene)
+    decoded = decodings(snapshot, read_val(inputs), scene)
     given = Given(config, inputs, scene, run, baseline_steps, classifier)
-    assert own[0].q is not None
+    assert own.q is not None
     return Evaluation(
         config=config,
         snapshot=path.name,
         facts=snapshot.facts,
         forgotten=inputs.forgotten,
         scene=scene,
-        models=tuple(judge_all([*own, *beside(given, names)], scene)),
-        q=own[0].q,
+        models=tuple(judge_all(chain([own], decoded, beside(given, names)), scene)),
+        q=own.q,
         floor=floor_of(scene),
         features=snapshot.features(images[:MAX_POINTS]),
         split=inputs.train.manifest.split_text,

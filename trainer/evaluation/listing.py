@@ -27,6 +27,7 @@ class Listed:
     step: int  # of its newest checkpoint
     dataset: str | None  # SHA-256
     recipe: str  # all that it depends on but the seed
+    seed: int
     scores: dict[str, float]  # on the test split, by key: of the model that `evaluate` scored
     trouble: str | None = None  # why it cannot be read
 
@@ -57,11 +58,19 @@ def _listed(run: Path) -> Listed:
         config = read_config(run / CONFIG)
         checkpoints, snapshots = steps_in(run / CHECKPOINTS), steps_in(run / SNAPSHOTS)
         step = int(checkpoints[-1].name.removeprefix("step-")) if checkpoints else 0
-        dataset = read_facts(snapshots[-1]).dataset if snapshots else None
-        steps, recipe = config.optimizer.steps, config.but_seed()
-        return Listed(run, config.data.unit, steps, step, dataset, recipe, _scores(run))
+        facts = read_facts(snapshots[-1]) if snapshots else None
+        return Listed(
+            run,
+            config.data.unit,
+            config.optimizer.steps,
+            step,
+            dataset=facts.dataset if facts else None,
+            recipe=config.but_seed() + (facts.vectors if facts else ""),
+            seed=config.optimizer.seed,
+            scores=_scores(run),
+        )
     except InputError as error:
-        return Listed(run, "", 0, 0, None, "", {}, str(error))
+        return Listed(run, "", 0, 0, None, "", 0, {}, str(error))
 
 
 def _scores(run: Path) -> dict[str, float]:
@@ -98,11 +107,11 @@ def format_runs(runs: list[Listed]) -> str:
 
 def _of_seeds(runs: list[Listed]) -> Iterator[list[str]]:
     """Mean and standard deviation of the scores of runs that differ in the seed alone."""
-    alike: dict[tuple[str, str | None], list[Listed]] = {}
+    alike: dict[tuple[str, str | None], dict[int, Listed]] = {}
     for each in runs:
         if each.scores:
-            alike.setdefault((each.recipe, each.dataset), []).append(each)
-    for group in alike.values():
+            alike.setdefault((each.recipe, each.dataset), {}).setdefault(each.seed, each)
+    for group in ([*by_seed.values()] for by_seed in alike.values()):
         if len(group) > 1:
             first, scores = group[0], []
             for key in SCORES:

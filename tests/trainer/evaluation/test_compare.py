@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from emojigan.datasets.store.folder import LocalFolder
 from emojigan.trainer.config import Config, resolve
 from emojigan.trainer.evaluation import compare
 from emojigan.trainer.evaluation.baselines.baseline import Candidate, chunked, values_of
-from emojigan.trainer.evaluation.bootstrap import Resamples
-from emojigan.trainer.evaluation.compare import DECIDES, Compared, by_seed, compare_runs, verdicts
+from emojigan.trainer.evaluation.bootstrap import DRAWS, Resamples
+from emojigan.trainer.evaluation.compare import Compared, by_seed, compare_runs, verdicts
 from emojigan.trainer.evaluation.evaluate import METRIC, Scored, beside_first, judge_all
 from emojigan.trainer.evaluation.listing import Listed, format_runs, list_runs
 from emojigan.trainer.evaluation.metrics.metric import Floats
@@ -38,7 +39,7 @@ def model(label: str, scene: Scene, seed: int, off: float) -> Candidate:
 
 
 def compared(scene: Scene, *models: Candidate) -> Compared:
-    return Compared(tuple(judge_all(models, scene)), {}, "by account", 0)
+    return Compared(tuple(judge_all(models, scene)), {}, "by account")
 
 
 def seeds(rng: np.random.Generator, mean: float, posts: np.ndarray) -> list[Scored]:
@@ -66,35 +67,38 @@ def test_seeds_of_a_recipe_are_level_and_recipes_that_differ_by_more_are_not():
     assert words["other"] == ["better"] * 180
 
 
-def test_without_two_runs_that_differ_in_the_seed_alone_nothing_is_known_of_seeds():
+def test_only_several_seeds_of_one_recipe_vectors_and_dataset_tell_of_seeds(monkeypatch: pytest.MonkeyPatch):
     assert by_seed([]) == {}
-    one, two, three = (
-        resolve("tuples", None, {"seed": seed, "dropout": d}) for seed, d in ((1, 0), (2, 0), (1, 0.5))
-    )
-    assert compare._alike([one, two, three]) == [[0, 1]]
-    assert compare._alike([one, three]) == []
+
+    def groups(*runs: tuple[int, float, str]) -> list[list[int]]:
+        """Of runs by seed, dropout and vectors."""
+        configs = {
+            str(n): resolve("tuples", None, {"seed": s, "dropout": d}) for n, (s, d, _) in enumerate(runs)
+        }
+        monkeypatch.setattr(compare, "read_beginning", lambda run: (configs[run.name], None, None))
+        snapshots: Any = [SimpleNamespace(facts=SimpleNamespace(vectors=v, dataset="d")) for *_, v in runs]
+        return compare._alike([Path(name) for name in configs], snapshots)
+
+    assert groups((1, 0, "v"), (2, 0, "v"), (1, 0.5, "v")) == [[0, 1]]
+    assert groups((1, 0, "v"), (1, 0, "v"), (2, 0, "other")) == []
 
 
-def test_of_two_as_good_as_each_other_hardly_one_is_called_better_and_a_worse_one_is(scene: Scene):
-    equal, worse = [], []
-    for seed in range(20):
-        models = [model(str(n), scene, 10 * seed + n, 0.5) for n in range(3)]
-        found = compared(scene, *models, model("bad", scene, 10 * seed + 3, 4.0)).models[1:]
-        equal += [each.beside[DECIDES[0]].word for each in found[:2]]
-        worse.append(found[2].beside[DECIDES[0]].word)
-    assert equal.count("level") >= 34  # of 40 two are to be another word; seven are one time of 500
-    assert worse == ["better"] * 20  # what the first is beside it
+def test_what_only_some_runs_have_is_told_by_those():
+    def scored(**scores: float) -> Scored:
+        return Scored("", "", scores, dict.fromkeys(scores, np.zeros(DRAWS)))
+
+    free = [scored(nll=1.0), scored(nll=1.2)]
+    tied = [scored(nll=2.0, reaction_nll=3.0), scored(nll=2.0, reaction_nll=3.5)]
+    for groups in ([free, tied], [tied, free]):
+        found = by_seed(groups)
+        assert found.keys() == {"nll", "reaction_nll"}
+        assert np.median(np.abs(found["reaction_nll"])) > np.median(np.abs(found["nll"])) > 0
 
 
-def test_a_verdict_is_one_sentence_about_what_decides_and_one_about_the_rest(scene: Scene):
+def test_with_weights_single_emojis_decide(scene: Scene):
     good, bad = model("good", scene, 0, 0.1), model("bad", scene, 1, 2.0)
-    (line,) = verdicts(compared(scene, good, bad))
-    assert line.startswith("good is better than bad: NLL of a reaction ")
-    assert "other metrics it is better on " in line
-    (line,) = verdicts(compared(scene, bad, good))
-    assert line.startswith("bad is worse than good: ")
-    (line,) = verdicts(compared(scene, good, good))
-    assert line.startswith("good is level with good: ") and "difference [+0.000, +0.000]" in line
+    (line,) = verdicts(replace(compared(scene, good, bad), weighted=True))
+    assert line.startswith("good is better than bad: Negative log-likelihood ")
 
 
 def test_runs_that_know_other_emojis_are_refused(monkeypatch: pytest.MonkeyPatch):
@@ -121,8 +125,11 @@ def test_a_run_that_cannot_be_read_is_listed_with_its_trouble(tmp_path: Path):
 
 
 def test_seeds_of_one_recipe_are_told_together():
-    one = Listed(Path("runs/a"), "tuple", 10, 10, "sha256:1", "recipe", {"nll": 2.0})
-    two, other = replace(one, path=Path("runs/b"), scores={"nll": 2.2}), replace(one, recipe="another")
+    one = Listed(Path("runs/a"), "tuple", 10, 10, "sha256:1", "recipe", 0, {"nll": 2.0})
+    two, other = (
+        replace(one, path=Path("runs/b"), seed=1, scores={"nll": 2.2}),
+        replace(one, recipe="another"),
+    )
     *_, line = format_runs([one, two, other]).splitlines()
     assert line.split() == ["runs/a,", "2", "seeds", "tuples", "–", "2.100", "±", "0.141", "–"]
     assert len(format_runs([one, other]).splitlines()) == 3

@@ -1,8 +1,21 @@
 """Decoding free outputs: hubs are seen and corrected, and what is not a hub is left alone."""
 
-import numpy as np
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from emojigan.trainer.evaluation.decoding import csls, decode, frequencies, inverted_softmax
+import numpy as np
+import pytest
+import torch
+
+from emojigan.datasets.emojis.weights import undo
+from emojigan.datasets.store.folder import LocalFolder
+from emojigan.trainer.config import Config
+from emojigan.trainer.evaluation.baselines.neighbours import counts
+from emojigan.trainer.evaluation.decoding import csls, decode, decodings, frequencies, inverted_softmax
+from emojigan.trainer.evaluation.metrics.scene import set_scene, spread
+from emojigan.trainer.inputs import read_inputs
+from emojigan.trainer.validation import read_val
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -46,3 +59,32 @@ def test_where_no_emoji_is_nearer_in_general_nothing_changes():
 
 def test_frequencies_are_of_each_image():
     assert frequencies(np.array([[0, 2, 2, 2], [1, 1, 0, 0]]), 3).tolist() == [[0.25, 0, 0.75], [0.5, 0.5, 0]]
+
+
+def test_a_free_output_is_judged_as_decoded_otherwise_and_beside_what_geometry_alone_does(
+    shards: Path, vectors_file: Path
+):
+    inputs = read_inputs(Config(), LocalFolder(shards), vectors_file)
+    scene, val = set_scene(inputs, vectors_file, None), read_val(inputs)
+    known = np.eye(len(inputs.vocabulary))
+
+    def outputs(images: torch.Tensor, *, num_samples: int, seed: int) -> np.ndarray:
+        emojis = np.random.default_rng(seed).integers(len(known), size=(len(images), num_samples))
+        return known[emojis].astype(np.float32)
+
+    snapshot: Any = SimpleNamespace(
+        is_tied=False,
+        is_weighted=True,
+        weights=np.linspace(1, 2, len(known)),
+        outputs=outputs,
+        facts=SimpleNamespace(vocabulary=inputs.vocabulary),
+        generator=SimpleNamespace(vectors=torch.from_numpy(known)),
+    )
+    csls_, inverted, alone = decodings(snapshot, val, scene)
+    for each in (csls_, inverted, alone):
+        assert each.q is not None and each.q.sum(axis=1) == pytest.approx(1)
+    expected = undo(outputs(scene.held_out.images, num_samples=50, seed=0).mean(axis=1), snapshot.weights)
+    assert csls_.q == pytest.approx(spread(expected, scene))
+    said = counts(scene.held_out, inputs.vocabulary)
+    assert ((alone.q[scene.first_tuple][:, : len(known)] > 0) <= (said > 0)).all()  # nothing lies off
+    assert [*decodings(snapshot, None, scene)] == []

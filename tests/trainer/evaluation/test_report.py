@@ -66,7 +66,7 @@ def report(caption: str = "cat", emoji: str = "😍", *, known: bool = True) -> 
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
     bars = tuple(Bar(e, p, p / 2 if known else None) for e, p in ((emoji, 0.5), ("❤", 0.25), ("🧑‍🚀", 0.1)))
-    keys = [metric.key for metric in METRICS] if known else ["energy_score", "brier", "nll", "top1"]
+    keys = [metric.key for metric in METRICS] if known else ["energy_score", "brier", "nll", "top1", "fed"]
     return Report(
         title="EmojiGAN & its reactions",
         models=(
@@ -74,7 +74,7 @@ def report(caption: str = "cat", emoji: str = "😍", *, known: bool = True) -> 
             judged("Softmax classifier", dict.fromkeys(keys, 0.2), **dict.fromkeys(keys, "better")),
             judged("Marginal", dict.fromkeys(keys, 0.3), **dict.fromkeys(keys, "level")),
         ),
-        floor=dict.fromkeys(keys, 0.05) if known else {},
+        floor=dict.fromkeys(keys, 0.05) if known else {"fed": 0.05},
         embedding=Embedding(rng.normal(size=(3, 2)), np.stack([image] * 3), (emoji, "❤", "😂")),
         histogram=tuple(Bar(bar.emoji, bar.fitted, 0.2) for bar in bars),
         examples=(Example(image, caption, (emoji,), bars),) * 2,
@@ -192,6 +192,7 @@ def test_without_a_truth_the_page_claims_none(tmp_path: Path):
     page = Page(write_report(unknown, tmp_path).read_text("utf-8"))
     assert "Truth itself" not in page.text and "the truth" not in page.text.partition("Does 10 %")[0]
     assert "Total variation" not in page.text
+    assert "Posts drawn again" in page.text and "how far chance alone is" in page.text
     assert verdict(unknown).startswith(
         "Energy score on held-out images, where lower is better: "
         "EmojiGAN 0.10, softmax classifier 0.20, marginal 0.30; on 9 images, 4 emojis, 12 tuples."

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ....datasets.stream.held_out import HeldOut
 from ...config import Config
 from ...inputs import Inputs
 from ...model.networks import Classifier
 from ..metrics.metric import Floats
-from ..metrics.reactions import Answers, judge
+from ..metrics.reactions import Answers, Posted, judge
 from ..metrics.scene import Scene, spread
 
 CHUNK_BYTES = 2**25  # of the answers of all latents that are looked at together
@@ -65,6 +66,9 @@ def values_of(chunks: Iterable[Answers], scene: Scene) -> dict[str, Floats] | No
     return judge(chunks, scene.posted, len(scene.support), scene.pairs_of)
 
 
-def as_shares(counts: np.ndarray) -> Floats:
-    """Counts to shares, along the last axis."""
-    return counts / counts.sum(axis=-1, keepdims=True)
+def reactions_of(held_out: HeldOut, vocabulary: tuple[str, ...]) -> Posted:
+    """Held-out reactions by the emojis that can be said."""
+    row = {emoji: number for number, emoji in enumerate(vocabulary)}
+    emoji = np.array([row.get(each, -1) for each in held_out.emojis])
+    known = emoji >= 0
+    return Posted.of(held_out.image[known], emoji[known], held_out.reaction[known])

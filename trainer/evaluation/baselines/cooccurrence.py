@@ -10,7 +10,7 @@ from ...model.networks import Classifier
 from ...validation import read_val
 from ..metrics.metric import Floats, values
 from ..metrics.reactions import REACTION_METRICS, Answers, Posted, Whole, joined, likelihoods
-from .baseline import Candidate, Given
+from .baseline import Candidate, Given, reactions_of
 from .classifier import classify
 
 CHUNK = 256  # images looked at together
@@ -110,13 +110,10 @@ def choose_lift(pairs: Floats, classifier: Classifier, held_out: HeldOut | None,
     """The lift that completes the reactions of the val split best; without one, the least smoothed."""
     if held_out is None:
         return lift(pairs, SMOOTHING[0])
-    row = {emoji: number for number, emoji in enumerate(inputs.vocabulary)}
-    emoji = np.array([row.get(each, -1) for each in held_out.emojis])
-    known = emoji >= 0
-    posted = Posted.of(held_out.image[known], emoji[known], held_out.reaction[known])
+    posted = reactions_of(held_out, inputs.vocabulary)
     q = classify(classifier, held_out.images)
 
     def loss(lifts: Floats) -> float:
-        return judge_chain(q, lifts, posted, len(row))["reaction_nll"].sum()
+        return judge_chain(q, lifts, posted, len(inputs.vocabulary))["reaction_nll"].sum()
 
     return min((lift(pairs, smoothing) for smoothing in SMOOTHING), key=loss)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ....datasets.errors import InputError
 from ....datasets.store.atomic import creating_folder, is_whole
 from ....datasets.stream.held_out import HeldOut
 from ....datasets.stream.reader import Batch
@@ -87,11 +88,15 @@ def fit(
     if not (is_whole(folder) and json.loads((folder / RECIPE).read_text()) == asdict(made_from)):
         fits = [train(task, copy.deepcopy(network), config, inputs, steps, rate) for rate in rates]
         _, weights = min(fits, key=itemgetter(0))
+        if not weights:  # at no rate a look with a score that is a number
+            raise InputError(
+                f"What {run} is compared with ({task.name}) came to nothing. Leave it out of --baselines."
+            )
         with creating_folder(folder) as temporary:
             write_tensors(temporary / WEIGHTS, weights)
             (temporary / RECIPE).write_text(json.dumps(asdict(made_from), indent=1))
     network.load_state_dict(read_tensors(folder / WEIGHTS))
-    return network.eval()
+    return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
 def train(

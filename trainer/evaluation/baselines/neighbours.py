@@ -7,19 +7,21 @@ from itertools import product
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from ....datasets.errors import InputError
+from ....datasets.store.trouble import tell
 from ....datasets.stream.held_out import HeldOut, read_split
-from ...inputs import Inputs
 from ...validation import read_val
 from ..metrics.metric import Floats
-from ..metrics.reactions import Answers, Posted, likelihoods
+from ..metrics.reactions import Answers, likelihoods
 from ..metrics.scene import spread
-from .baseline import CHUNK_BYTES, Candidate, Given, values_of
+from .baseline import CHUNK_BYTES, Candidate, Given, reactions_of, values_of
 from .classifier import features
 
 MAX_IMAGES = 20_000  # of the train split, among which neighbours are looked for
 NUMBERS = (10, 30, 100)  # of neighbours, of which the val split takes one
 ALIKE = (0.1, 0.3, 0.6, 0.9, 1.0)  # how much of a neighbour's answer is that of all of them; the same
 FROM_MARGINAL = (0.01, 0.1)  # how much of that is the marginal; the same
+CHOSEN_BY = 500  # images of the val split
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,19 @@ class Neighbours:
         return (1 - settings.alike) * own + settings.alike * together
 
 
-def neighbours(given: Given) -> Candidate:
-    """With the settings that foretell the reactions of val best."""
+def neighbours(given: Given) -> Candidate | None:
+    """With the settings that foretell the reactions of val best; nothing where train has damaged images."""
     inputs, scene = given.inputs, given.scene
-    of_train = read_split(replace(inputs.train, name="train"), MAX_IMAGES)
+    try:
+        of_train = read_split(replace(inputs.train, name="train"), MAX_IMAGES)
+    except InputError as error:  # a training goes on without them, and evaluates without this
+        tell(f"Without nearest neighbours: {error}")
+        return None
     said = counts(of_train, inputs.vocabulary)
     some = said.sum(axis=1) > 0  # under the others only what cannot be said was written
-    seen = features(given.classifier, of_train.images[some])
+    seen = features(given.classifier, of_train.images)[some]
     found = Neighbours(seen, said[some], scene.shares[: len(inputs.vocabulary)])
-    settings = _choose(found, read_val(inputs), inputs, given)
+    settings = _choose(found, read_val(inputs), given)
     of_test = features(given.classifier, scene.held_out.images)
     q = np.concatenate([each.marginal.q[:, 0] for each in found.answers(of_test, settings)])
     return Candidate(
@@ -82,25 +88,23 @@ def neighbours(given: Given) -> Candidate:
     )
 
 
-def _choose(found: Neighbours, held_out: HeldOut | None, inputs: Inputs, given: Given) -> Settings:
-    every = [Settings(*each) for each in product(NUMBERS, ALIKE, FROM_MARGINAL)]
+def _choose(found: Neighbours, held_out: HeldOut | None, given: Given) -> Settings:
     if held_out is None:
         return Settings(NUMBERS[1], ALIKE[2], FROM_MARGINAL[1])
-    row = {emoji: number for number, emoji in enumerate(inputs.vocabulary)}
-    emoji = np.array([row.get(each, -1) for each in held_out.emojis])
-    known = emoji >= 0
-    posted = Posted.of(held_out.image[known], emoji[known], held_out.reaction[known])
-    seen = features(given.classifier, held_out.images)
+    vocabulary = given.inputs.vocabulary
+    posted = reactions_of(held_out, vocabulary).under(0, CHOSEN_BY)
+    seen = features(given.classifier, held_out.images[:CHOSEN_BY])
 
     def loss(settings: Settings) -> float:
         total, first = 0.0, 0
         for answers in found.answers(seen, settings):
             last = first + len(answers.q)
-            total += likelihoods(answers.saying_all(len(row)), posted.under(first, last)).sum()
+            says = answers.saying_all(len(vocabulary))
+            total += likelihoods(says, posted.under(first, last)).sum()
             first = last
         return total
 
-    return min(every, key=loss)
+    return min((Settings(*each) for each in product(NUMBERS, ALIKE, FROM_MARGINAL)), key=loss)
 
 
 def counts(held_out: HeldOut, vocabulary: tuple[str, ...]) -> Floats:

@@ -55,7 +55,8 @@ class Autoencoder(nn.Module):
         log_q = self.generator.log_probabilities(self.generator.head(features, latent))
         likelihood = (log_q.gather(1, emoji.clamp(min=0)) * present).sum(dim=1)
         divergence = (log_variance.exp() + mean**2 - 1 - log_variance).sum(dim=1) / 2
-        return (weight * divergence - likelihood)[present.sum(dim=1) > 0].mean()
+        there = present.amax(dim=1)
+        return ((weight * divergence - likelihood) * there).sum() / there.sum().clamp(min=1)
 
 
 def variational(given: Given) -> Candidate | None:

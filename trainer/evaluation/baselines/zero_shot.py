@@ -1,8 +1,9 @@
 """ConSE (Norouzi et al. 2014): what the classifier says, as a point among the vectors, and who is near it.
 
-    q(e | y) ─► the mean vector of its likeliest emojis ─► softmax of cosines, over all emojis with vectors
+    q(e | y) ─► the mean vector of its likeliest emojis ─► softmax of cosines, over all that it is judged on
 
-So it can say emojis that no post has.
+So it can say emojis that are too rare for the vocabulary, or in no post of train; which of them there are, it
+is told by what it is judged on.
 """
 
 import numpy as np
@@ -28,7 +29,7 @@ def zero_shot(given: Given) -> Candidate:
     return given.says(
         "Zero-shot (ConSE)",
         f"The mean vector of the {LIKELIEST} likeliest emojis of the classifier, and how near to it each "
-        "emoji's lies; of those that no post has, too.",
+        "emoji's lies; of those that are too rare for the vocabulary, too.",
         near(classify(given.classifier, scene.held_out.images), known, vectors, sharpness),
     )
 

@@ -1,5 +1,6 @@
 """What is trained to be compared with is trained as well as can be, once."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,7 @@ def test_it_is_trained_again_where_what_it_is_made_from_differs_and_else_not(
 def test_as_many_are_seen_as_the_run_saw(inputs: Inputs):
     config = resolve("tuples", None, {"steps": 10, "num_critic_steps": 4})
     assert as_many(config, inputs, "tuple") == 50
+    of_reactions = replace(inputs, train=replace(inputs.train, unit="reaction"))
+    assert as_many(config, of_reactions, "reaction") == 50
+    train = of_reactions.train
+    assert as_many(config, of_reactions, "tuple") == round(50 * train.num_tuples / train.num_units) > 50
