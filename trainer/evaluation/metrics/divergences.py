@@ -11,7 +11,7 @@ NUM_SAMPLES = 50  # per image, as in the paper
 MODE = 0.01  # an emoji with at least this probability is a mode of the truth,
 COVERED = 0.2  # and covered if the model gives it at least this share of its probability.
 BETA = 8  # how much more recall counts than precision in the one, and less in the other
-ANGLES = 51  # of the curve of precision and recall
+ANGLES = 101  # of the curve of precision and recall
 MOVED = 300  # tuples of which the earth mover's distance is taken: a hundredth of a second each
 
 
