@@ -7,22 +7,14 @@ import click
 
 from ...datasets.printable import printable, printable_json
 from ...datasets.store.folder import Folder
-from ..parameters import FOLDER
+from ..parameters import shards_option, truth_option, vectors_option
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--truth",
-    type=click.Path(path_type=Path),
-    help="The truth.json that `emojigan world make` wrote, to compare with.",
-)
-@click.option("--shards", type=FOLDER, help="Where the shards lie, if they were moved since the training.")
-@click.option(
-    "--vectors",
-    type=click.Path(path_type=Path),
-    help="Where the file of vectors lies, if it was moved since the training.",
-)
+@truth_option
+@shards_option
+@vectors_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each run, for programs.")
 def compare(
     runs: tuple[Path, ...], truth: Path | None, shards: Folder | None, vectors: Path | None, as_json: bool

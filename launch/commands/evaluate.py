@@ -6,16 +6,12 @@ import click
 
 from ...datasets.printable import printable
 from ...datasets.store.folder import Folder
-from ..parameters import FOLDER
+from ..parameters import shards_option, truth_option, vectors_option
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--truth",
-    type=click.Path(path_type=Path),
-    help="The truth.json that `emojigan world make` wrote, to compare with.",
-)
+@truth_option
 @click.option(
     "--baseline-steps",
     type=click.IntRange(min=1),
@@ -30,12 +26,8 @@ from ..parameters import FOLDER
     "variational, zero-shot and, where the truth is known, independent. tied and variational are trained.",
     show_default="all but tied, variational and zero-shot",
 )
-@click.option("--shards", type=FOLDER, help="Where the shards lie, if they were moved since the training.")
-@click.option(
-    "--vectors",
-    type=click.Path(path_type=Path),
-    help="Where the file of vectors lies, if it was moved since the training.",
-)
+@shards_option
+@vectors_option
 def evaluate(
     run: Path,
     truth: Path | None,

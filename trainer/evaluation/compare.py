@@ -16,6 +16,7 @@ import numpy as np
 from ...datasets.errors import InputError
 from ...datasets.store.folder import Folder
 from ...datasets.worlds.truth import Truth
+from ..config import Config
 from ..model.snapshot import Snapshot
 from ..run import read_beginning
 from .bootstrap import DRAWS, Interval
@@ -68,18 +69,20 @@ def compare_runs(
     """
     snapshots = [best_of(run)[1] for run in runs]
     shards = shards or read_beginning(runs[0])[1]
-    _, inputs, vector_file = reopen(runs[0], snapshots[0].facts, shards, vectors)
-    for run, snapshot in zip(runs[1:], snapshots[1:], strict=True):
-        reopen(run, snapshot.facts, shards, vectors)  # refuses what was trained on other shards
+    opened = [  # or refused, where it was trained on other shards
+        reopen(run, snapshot.facts, shards, vectors) for run, snapshot in zip(runs, snapshots, strict=True)
+    ]
+    for run, snapshot in zip(runs, snapshots, strict=True):
         if snapshot.facts.vocabulary != snapshots[0].facts.vocabulary:
             raise InputError(
                 f"{run} says other emojis than {runs[0]}: they are not asked the same. Compare runs of "
                 "vectors for the same emojis."
             )
+    _, inputs, vector_file = opened[0]
     scene = set_scene(inputs, vector_file, truth)
     asked = zip(snapshots, _labels(runs), strict=True)
     scored = [*score_all((answers_of(each, scene, label) for each, label in asked), scene)]
-    groups = _alike(runs, snapshots)
+    groups = _alike([config for config, *_ in opened], snapshots)
     chance = by_seed([[scored[row] for row in group] for group in groups])
     return Compared(
         tuple(beside_first(scored, chance)),
@@ -90,12 +93,11 @@ def compare_runs(
     )
 
 
-def _alike(runs: Sequence[Path], snapshots: Sequence[Snapshot]) -> list[list[int]]:
+def _alike(configs: Sequence[Config], snapshots: Sequence[Snapshot]) -> list[list[int]]:
     """Rows of runs of one recipe, vectors and dataset with several seeds, one of each seed."""
     found: dict[tuple[str, str, str], dict[int, int]] = {}
-    for row, (run, snapshot) in enumerate(zip(runs, snapshots, strict=True)):
-        config, facts = read_beginning(run)[0], snapshot.facts
-        recipe = config.but_seed(), facts.vectors, facts.dataset
+    for row, (config, snapshot) in enumerate(zip(configs, snapshots, strict=True)):
+        recipe = config.but_seed(), snapshot.facts.vectors, snapshot.facts.dataset
         found.setdefault(recipe, {}).setdefault(config.optimizer.seed, row)
     return [[*group.values()] for group in found.values() if len(group) > 1]
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 
+from ...datasets.emojis.vectors.word2vec import unit
 from ...datasets.emojis.weights import undo
-from ...datasets.stream.held_out import HeldOut
 from ..model.snapshot import Snapshot
-from .baselines.baseline import Candidate
+from .baselines.baseline import Candidate, Given
 from .baselines.neighbours import counts
 from .metrics.metric import Floats, Ids
 from .metrics.scene import Scene, spread
@@ -28,12 +28,13 @@ NEIGHBOURS = 10  # of an emoji among them, for CSLS; more where there are more o
 SHARPNESS = 30.0  # of the inverted softmax
 
 
-def decodings(snapshot: Snapshot, val: HeldOut | None, scene: Scene) -> Iterator[Candidate]:
+def decodings(snapshot: Snapshot, given: Given) -> Iterator[Candidate]:
     """A free output decoded otherwise, and the audit; nothing of a tied one, or without a val split."""
-    if snapshot.is_tied or val is None:
+    if snapshot.is_tied or given.val is None:
         return
-    vectors = _unit(snapshot.generator.vectors.cpu().double().numpy())
-    bank = _outputs(snapshot, val.images).reshape(-1, vectors.shape[1])
+    scene = given.scene
+    vectors = unit(snapshot.generator.vectors.cpu().double().numpy())
+    bank = _outputs(snapshot, given.val.images).reshape(-1, vectors.shape[1])
     bank = bank[np.random.default_rng(0).permutation(len(bank))[:BANK]]
     outputs = _outputs(snapshot, scene.held_out.images)
     for label, explanation, offsets in (
@@ -68,7 +69,7 @@ def _audit(bank: Floats, vectors: Floats, scene: Scene, vocabulary: tuple[str, .
     emojis = []
     for p in said:
         drawn = rng.choice(len(vocabulary), LATENTS, p=p)
-        moved = _unit(vectors[drawn] + off[rng.integers(len(off), size=LATENTS)])
+        moved = unit(vectors[drawn] + off[rng.integers(len(off), size=LATENTS)])
         emojis.append(decode(moved[None], vectors, np.zeros(len(vectors)))[0])
     q = frequencies(np.stack(emojis), len(vectors))
     return Candidate(
@@ -109,8 +110,5 @@ def frequencies(emojis: Ids, number: int) -> Floats:
 
 def _outputs(snapshot: Snapshot, images: torch.Tensor) -> np.ndarray:
     """Unit vectors, float32 [images, LATENTS, d]."""
-    return _unit(snapshot.outputs(images, num_samples=LATENTS, seed=0))
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+    outputs = snapshot.outputs(images, num_samples=LATENTS, seed=0)
+    return unit(outputs.reshape(-1, outputs.shape[2])).reshape(outputs.shape)

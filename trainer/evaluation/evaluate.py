@@ -23,7 +23,6 @@ from ..forgotten import Mark, mark_run
 from ..inputs import Inputs, read_inputs
 from ..model.snapshot import Facts, Snapshot, best_snapshot, load_snapshot
 from ..run import SNAPSHOTS, read_beginning, read_origin, steps_in
-from ..validation import read_val
 from .baselines.baseline import Candidate, Given, values_of
 from .baselines.classifier import LABEL, features, train_classifier
 from .baselines.sampled import FOR_REACTIONS, NUM_LATENTS, by_latent
@@ -154,7 +153,6 @@ def evaluate(
     classifier = train_classifier(config, inputs, run, baseline_steps)
     scene = replace(scene, features=features(classifier, images))
     own = answers_of(snapshot, scene)
-    decoded = decodings(snapshot, read_val(inputs), scene)
     given = Given(config, inputs, scene, run, baseline_steps, classifier)
     assert own.q is not None
     return Evaluation(
@@ -163,7 +161,7 @@ def evaluate(
         facts=snapshot.facts,
         forgotten=inputs.forgotten,
         scene=scene,
-        models=tuple(judge_all(chain([own], decoded, beside(given, names)), scene)),
+        models=tuple(judge_all(chain([own], decodings(snapshot, given), beside(given, names)), scene)),
         q=own.q,
         floor=floor_of(scene),
         features=snapshot.features(images[:MAX_POINTS]),
@@ -305,6 +303,6 @@ def _about_reactions(snapshot: Snapshot, scene: Scene) -> str:
         told += (
             " A free output does not say how likely an emoji is under a latent: EmojiGAN has no score here."
         )
-    elif (snapshot.weights != snapshot.weights[0]).any():
+    elif snapshot.is_weighted:
         told += " EmojiGAN is scored here with the shift of its training's weights left in."
     return told

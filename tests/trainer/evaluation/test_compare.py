@@ -67,17 +67,15 @@ def test_seeds_of_a_recipe_are_level_and_recipes_that_differ_by_more_are_not():
     assert words["other"] == ["better"] * 180
 
 
-def test_only_several_seeds_of_one_recipe_vectors_and_dataset_tell_of_seeds(monkeypatch: pytest.MonkeyPatch):
+def test_only_several_seeds_of_one_recipe_vectors_and_dataset_tell_of_seeds():
     assert by_seed([]) == {}
 
     def groups(*runs: tuple[int, float, str]) -> list[list[int]]:
         """Of runs by seed, dropout and vectors."""
-        configs = {
-            str(n): resolve("tuples", None, {"seed": s, "dropout": d}) for n, (s, d, _) in enumerate(runs)
-        }
-        monkeypatch.setattr(compare, "read_beginning", lambda run: (configs[run.name], None, None))
+        keys = [{"seed": seed, "dropout": dropout} for seed, dropout, _ in runs]
+        configs = [resolve("tuples", None, each) for each in keys]
         snapshots: Any = [SimpleNamespace(facts=SimpleNamespace(vectors=v, dataset="d")) for *_, v in runs]
-        return compare._alike([Path(name) for name in configs], snapshots)
+        return compare._alike(configs, snapshots)
 
     assert groups((1, 0, "v"), (2, 0, "v"), (1, 0.5, "v")) == [[0, 1]]
     assert groups((1, 0, "v"), (1, 0, "v"), (2, 0, "other")) == []

@@ -80,11 +80,13 @@ def test_a_free_output_is_judged_as_decoded_otherwise_and_beside_what_geometry_a
         facts=SimpleNamespace(vocabulary=inputs.vocabulary),
         generator=SimpleNamespace(vectors=torch.from_numpy(known)),
     )
-    csls_, inverted, alone = decodings(snapshot, val, scene)
+    given: Any = SimpleNamespace(val=val, scene=scene)
+    csls_, inverted, alone = decodings(snapshot, given)
     for each in (csls_, inverted, alone):
         assert each.q is not None and each.q.sum(axis=1) == pytest.approx(1)
     expected = undo(outputs(scene.held_out.images, num_samples=50, seed=0).mean(axis=1), snapshot.weights)
     assert csls_.q == pytest.approx(spread(expected, scene))
     said = counts(scene.held_out, inputs.vocabulary)
     assert ((alone.q[scene.first_tuple][:, : len(known)] > 0) <= (said > 0)).all()  # nothing lies off
-    assert [*decodings(snapshot, None, scene)] == []
+    without_val: Any = SimpleNamespace(val=None, scene=scene)
+    assert [*decodings(snapshot, without_val)] == []

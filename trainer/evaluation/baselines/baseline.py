@@ -7,6 +7,7 @@ A new one is a file here and an entry in table.py.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from ....datasets.stream.held_out import HeldOut
 from ...config import Config
 from ...inputs import Inputs
 from ...model.networks import Classifier
+from ...validation import read_val
 from ..metrics.metric import Floats
 from ..metrics.reactions import Answers, Posted, judge
 from ..metrics.scene import Scene, spread
@@ -42,6 +44,11 @@ class Given:
     run: Path  # whose folder keeps what was trained
     steps: int | None  # batches to train on; by default as many tuples, or reactions, as the run saw
     classifier: Classifier  # trained
+
+    @cached_property
+    def val(self) -> HeldOut | None:
+        """What settings are chosen by, read once; None where it is forgotten."""
+        return read_val(self.inputs)
 
     def says(self, label: str, explanation: str, q: Floats) -> Candidate:
         """A model that knows of single emojis alone, [images, V]."""

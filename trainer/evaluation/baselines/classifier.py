@@ -1,5 +1,6 @@
 """The same trunk with a softmax over the vocabulary: what most would use instead."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,17 +54,20 @@ def fit_classifier(
     return fit(task, network, config, inputs, run, steps or as_many(config, inputs, "tuple"))
 
 
-@torch.inference_mode()
 def classify(classifier: Classifier, images: torch.Tensor) -> np.ndarray:
     """q(e | y) of uint8 images [n, 3, size, size], float64 [n, V]."""
-    device = next(classifier.parameters()).device
-    chunks = [classifier(normalise(chunk.to(device))).exp().cpu() for chunk in images.split(CHUNK)]
-    return torch.cat(chunks).double().numpy()
+    return _asked(lambda seen: classifier(seen).exp(), classifier, images)
+
+
+def features(classifier: Classifier, images: torch.Tensor) -> np.ndarray:
+    """What the classifier's trunk sees in uint8 images [n, 3, size, size], float64 [n, feature_dim]."""
+    return _asked(classifier.trunk, classifier, images)
 
 
 @torch.inference_mode()
-def features(classifier: Classifier, images: torch.Tensor) -> np.ndarray:
-    """What the classifier's trunk sees in uint8 images [n, 3, size, size], float64 [n, feature_dim]."""
+def _asked(
+    ask: Callable[[torch.Tensor], torch.Tensor], classifier: Classifier, images: torch.Tensor
+) -> np.ndarray:
     device = next(classifier.parameters()).device
-    chunks = [classifier.trunk(normalise(chunk.to(device))).float().cpu() for chunk in images.split(CHUNK)]
+    chunks = [ask(normalise(chunk.to(device))).float().cpu() for chunk in images.split(CHUNK)]
     return torch.cat(chunks).double().numpy()

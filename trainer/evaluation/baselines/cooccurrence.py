@@ -7,7 +7,6 @@ from ....datasets.errors import InputError
 from ....datasets.stream.held_out import HeldOut
 from ...inputs import Inputs
 from ...model.networks import Classifier
-from ...validation import read_val
 from ..metrics.metric import Floats, values
 from ..metrics.reactions import REACTION_METRICS, Answers, Posted, Whole, joined, likelihoods
 from .baseline import Candidate, Given, reactions_of
@@ -22,7 +21,7 @@ def cooccurrence(given: Given) -> Candidate | None:
     if not given.scene.has_pairs:
         return None
     inputs, scene = given.inputs, given.scene
-    lifts = choose_lift(count_pairs(inputs), given.classifier, read_val(inputs), inputs)
+    lifts = choose_lift(count_pairs(inputs), given.classifier, given.val, inputs)
     q = classify(given.classifier, scene.held_out.images)
     return Candidate(
         "Co-occurrence model",

@@ -10,7 +10,6 @@ from sklearn.neighbors import NearestNeighbors
 from ....datasets.errors import InputError
 from ....datasets.store.trouble import tell
 from ....datasets.stream.held_out import HeldOut, read_split
-from ...validation import read_val
 from ..metrics.metric import Floats
 from ..metrics.reactions import Answers, likelihoods
 from ..metrics.scene import spread
@@ -44,13 +43,17 @@ class Neighbours:
 
     def __init__(self, seen: Floats, said: Floats, shares: Floats) -> None:
         self._said, self._shares = said, shares
-        self._index = NearestNeighbors().fit(_unit(seen))
+        self._index = NearestNeighbors(metric="cosine").fit(seen)
 
-    def answers(self, seen: Floats, settings: Settings) -> Iterator[Answers]:
-        """Of images by their features, [images, f], a few at a time; each neighbour is a latent."""
-        number = min(settings.number, len(self._said))
-        nearest = self._index.kneighbors(_unit(seen), number, return_distance=False)
-        size = max(1, CHUNK_BYTES // (8 * number * self._said.shape[1]))
+    def nearest(self, seen: Floats) -> np.ndarray:
+        """To images by their features, [images, f]: as many as any settings take, the nearest first."""
+        number = min(max(NUMBERS), len(self._said))
+        return self._index.kneighbors(seen, number, return_distance=False)
+
+    def answers(self, nearest: np.ndarray, settings: Settings) -> Iterator[Answers]:
+        """Of images by what is nearest to them, a few at a time; each neighbour is a latent."""
+        nearest = nearest[:, : settings.number]
+        size = max(1, CHUNK_BYTES // (8 * nearest.shape[1] * self._said.shape[1]))
         for first in range(0, len(nearest), size):
             yield Answers.equal(self._of(nearest[first : first + size], settings))
 
@@ -76,8 +79,8 @@ def neighbours(given: Given) -> Candidate | None:
     some = said.sum(axis=1) > 0  # under the others only what cannot be said was written
     seen = features(given.classifier, of_train.images)[some]
     found = Neighbours(seen, said[some], scene.shares[: len(inputs.vocabulary)])
-    settings = _choose(found, read_val(inputs), given)
-    of_test = features(given.classifier, scene.held_out.images)
+    settings = _choose(found, given)
+    of_test = found.nearest(features(given.classifier, scene.held_out.images))
     q = np.concatenate([each.marginal.q[:, 0] for each in found.answers(of_test, settings)])
     return Candidate(
         "Nearest neighbours",
@@ -88,16 +91,16 @@ def neighbours(given: Given) -> Candidate | None:
     )
 
 
-def _choose(found: Neighbours, held_out: HeldOut | None, given: Given) -> Settings:
-    if held_out is None:
+def _choose(found: Neighbours, given: Given) -> Settings:
+    if (held_out := given.val) is None:
         return Settings(NUMBERS[1], ALIKE[2], FROM_MARGINAL[1])
     vocabulary = given.inputs.vocabulary
     posted = reactions_of(held_out, vocabulary).under(0, CHOSEN_BY)
-    seen = features(given.classifier, held_out.images[:CHOSEN_BY])
+    nearest = found.nearest(features(given.classifier, held_out.images[:CHOSEN_BY]))
 
     def loss(settings: Settings) -> float:
         total, first = 0.0, 0
-        for answers in found.answers(seen, settings):
+        for answers in found.answers(nearest, settings):
             last = first + len(answers.q)
             says = answers.saying_all(len(vocabulary))
             total += likelihoods(says, posted.under(first, last)).sum()
@@ -115,7 +118,3 @@ def counts(held_out: HeldOut, vocabulary: tuple[str, ...]) -> Floats:
         if emoji in row:
             found[image, row[emoji]] += 1
     return found
-
-
-def _unit(seen: Floats) -> Floats:
-    return seen / np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-12)

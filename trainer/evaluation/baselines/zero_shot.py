@@ -8,7 +8,7 @@ is told by what it is judged on.
 
 import numpy as np
 
-from ...validation import read_val, val_loss
+from ...validation import val_loss
 from ..metrics.metric import Floats
 from .baseline import Candidate, Given
 from .classifier import classify
@@ -21,7 +21,7 @@ def zero_shot(given: Given) -> Candidate:
     """With the sharpness that val likes best."""
     inputs, scene = given.inputs, given.scene
     vectors, known = scene.vectors, scene.vectors[: len(inputs.vocabulary)]
-    held_out, sharpness = read_val(inputs), SHARPNESS[1]
+    held_out, sharpness = given.val, SHARPNESS[1]
     if held_out:
         of_val = classify(given.classifier, held_out.images)
         losses = {each: val_loss(near(of_val, known, known, each), held_out, inputs) for each in SHARPNESS}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.cluster import KMeans
 
-from ....datasets.emojis.vectors.word2vec import load_vectors, match
+from ....datasets.emojis.vectors.word2vec import load_vectors, match, unit
 from ....datasets.errors import InputError
 from ....datasets.stream.held_out import HeldOut, read_split
 from ....datasets.worlds.reactions import Reactions
@@ -161,10 +161,10 @@ def _shares(inputs: Inputs, support: tuple[str, ...]) -> np.ndarray:
 def _unit_vectors(vector_file: Path, support: tuple[str, ...]) -> np.ndarray:
     """[S, d], turned into the space that they span: what is asked of them stays, covariances are small."""
     rows, missing = match(load_vectors(vector_file), support)
-    basis, lengths, _ = np.linalg.svd(rows / np.linalg.norm(rows, axis=1, keepdims=True), full_matrices=False)
-    unit = np.zeros((len(support), len(lengths)))
-    unit[[emoji not in {*missing} for emoji in support]] = basis * lengths
-    return unit
+    basis, lengths, _ = np.linalg.svd(unit(rows), full_matrices=False)
+    found = np.zeros((len(support), len(lengths)))
+    found[[emoji not in {*missing} for emoji in support]] = basis * lengths
+    return found
 
 
 def tuples_of_some(scene: Scene, number: int) -> np.ndarray:

@@ -51,9 +51,10 @@ def test_a_baseline_answers_for_all_tuples_and_reactions(given: Given, name: str
 def test_a_neighbour_says_what_was_written_under_it():
     seen, said = np.eye(3), np.array([[2.0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 4]])
     found = Neighbours(seen, said, np.full(4, 0.25))
-    (answers,) = found.answers(np.array([[0.1, 1.0, 0.0]]), Settings(2, alike=0, from_marginal=0))
+    nearest = found.nearest(np.array([[0.1, 1.0, 0.0]]))
+    (answers,) = found.answers(nearest, Settings(2, alike=0, from_marginal=0))
     assert answers.q[0].tolist() == [[0, 0.5, 0.5, 0], [1, 0, 0, 0]]  # the nearest first
-    (alike,) = found.answers(np.array([[0.1, 1.0, 0.0]]), Settings(2, alike=1, from_marginal=0.5))
+    (alike,) = found.answers(nearest, Settings(2, alike=1, from_marginal=0.5))
     assert alike.q[0] == pytest.approx(np.tile([0.375, 0.25, 0.25, 0.125], (2, 1)))
 
 
