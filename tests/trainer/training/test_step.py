@@ -53,6 +53,7 @@ def test_without_a_decay_the_average_is_the_generator():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_a_step_does_not_wait_for_the_gpu():
     config = Config.model_validate({"data": {"batch_size": 16}, "model": SIZES, "run": {"compile": "off"}})
     inputs: Any = SimpleNamespace(
