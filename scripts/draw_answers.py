@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 
 from emojigan.datasets.images.read import read_image
 from emojigan.datasets.worlds.truth import TRUTH, Truth
-from emojigan.trainer.evaluation.figures import Bar, Example, fig4
 from emojigan.trainer.evaluation.metrics.scene import set_scene
+from emojigan.trainer.evaluation.report.figures import Bar, Example, fig4
 from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.model.snapshot import load_snapshot
 from emojigan.trainer.run import EVALUATION, SNAPSHOTS, read_beginning

@@ -20,7 +20,8 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
     "datasets/posts/formats": "datasets/posts",
     "datasets/images": "datasets/posts",
     "datasets/emojis": "",
-    "datasets/emojis/vectors": "datasets/store datasets/work datasets/posts datasets/emojis",
+    "datasets/pages": "datasets/emojis",
+    "datasets/emojis/vectors": "datasets/store datasets/work datasets/posts datasets/emojis datasets/pages",
     "datasets/shards": "datasets/store datasets/posts datasets/images",
     "datasets/build": (
         "datasets/store datasets/work datasets/posts datasets/images datasets/emojis datasets/shards"
@@ -48,6 +49,10 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
         "datasets/store datasets/work datasets/emojis datasets/emojis/vectors "
         "datasets/stream datasets/worlds trainer trainer/model trainer/evaluation/metrics "
         "trainer/evaluation/baselines"
+    ),
+    "trainer/evaluation/report": (
+        "datasets/store datasets/emojis datasets/pages trainer trainer/model trainer/tracking "
+        "trainer/evaluation trainer/evaluation/metrics"
     ),
     "trainer/serving": (
         "datasets/store datasets/posts datasets/images datasets/emojis datasets/shards trainer trainer/model "

@@ -34,7 +34,7 @@ def compare(
     from ...trainer.evaluation.compare import about_seeds, compare_runs, verdicts
     from ...trainer.evaluation.metrics.reactions import REACTION_METRICS
     from ...trainer.evaluation.metrics.table import METRICS
-    from ...trainer.evaluation.tables import format_table, how_to_read, table
+    from ...trainer.evaluation.report.tables import format_table, how_to_read, table
 
     if len(runs) < 2:
         raise click.UsageError("Compare at least two runs.")

@@ -52,7 +52,7 @@ def evaluate(
     from ...datasets.worlds.truth import Truth
     from ...trainer.evaluation.baselines.table import USUAL
     from ...trainer.evaluation.evaluate import evaluate as score
-    from ...trainer.evaluation.report import format_tables, make_report, write_report
+    from ...trainer.evaluation.report.report import format_tables, make_report, write_report
     from ...trainer.forgotten import mark_tags, read_mark
     from ...trainer.run import EVALUATION, REPORT
     from ...trainer.tracking.mlflow_run import log_evaluation

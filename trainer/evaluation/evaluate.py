@@ -29,7 +29,6 @@ from .baselines.sampled import FOR_REACTIONS, NUM_LATENTS, by_latent
 from .baselines.table import ALWAYS, BASELINES, USUAL
 from .bootstrap import Comparison, Interval, Resamples, Word, compare
 from .decoding import decodings
-from .figures import MAX_POINTS
 from .metrics.divergences import NUM_SAMPLES, sampling_floor
 from .metrics.frechet import by_chance
 from .metrics.metric import Floats, Metric, scores, values
@@ -39,6 +38,7 @@ from .metrics.table import METRICS
 from .readings import Readings, find_readings
 
 TAG = "emojigan.beside_classifier"
+MAX_POINTS = 500  # images on a map: more would hide each other
 METRIC: dict[str, Metric[Any]] = {metric.key: metric for metric in (*METRICS, *REACTION_METRICS)}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import InputError
 from ...printable import printable
 from ...store.atomic import write_atomic
-from ..text import display, name
+from ..text import display
 from .probes import (
     Cover,
     Hubs,
@@ -142,19 +142,14 @@ def riddle_sets(report: VectorReport) -> dict[str, tuple[Riddle, ...]]:
 
 def write_page(report: VectorReport, path: Path) -> None:
     """Write the page, which needs no other file and no network."""
-    import jinja2
+    from ...pages.page import render
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,  # names of files are other people's
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"display": display, "emoji_name": name}
-    template = environment.get_template("report.html.j2")
-    page = template.render(
-        report=report, lookups=LOOKUPS, riddle_sets=riddle_sets(report), median_rank=median_rank
+    page = render(
+        Path(__file__).with_name("report.html.j2"),
+        report=report,
+        lookups=LOOKUPS,
+        riddle_sets=riddle_sets(report),
+        median_rank=median_rank,
     )
     write_atomic(path, page)
 

@@ -18,12 +18,12 @@ from emojigan.datasets.worlds.truth import TRUTH, Truth
 from emojigan.trainer.config import resolve
 from emojigan.trainer.evaluation.metrics.scene import set_scene
 from emojigan.trainer.evaluation.readings import CARDS, TOP, Card, Line, Readings, find_readings
-from emojigan.trainer.evaluation.report import write_report
+from emojigan.trainer.evaluation.report.report import write_report
 from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.model.networks import Generator
 from emojigan.trainer.model.snapshot import Facts, Snapshot
 
-from .test_report import HOSTILE, Page, report
+from .report.test_report import HOSTILE, Page, report
 
 NETWORKS = {"trunk_width": 4, "feature_dim": 8, "hidden_dim": 16, "latent_dim": 4}
 

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from emojigan.trainer.evaluation import figures
-from emojigan.trainer.evaluation.figures import (
+from emojigan.trainer.evaluation.report import figures
+from emojigan.trainer.evaluation.report.figures import (
     MAX_POINTS,
     Bar,
     Embedding,

@@ -6,28 +6,24 @@ Evaluation ─► make_report ─► Report (scores, Embedding, Bars, Examples, 
                                 └─► format_tables ─► text
 """
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from PIL import Image
 
-from ...datasets.emojis.text import display, name
-from ...datasets.store.atomic import replacing, write_atomic
-from .evaluate import Evaluation, Judged
+from ....datasets.pages.page import render
+from ....datasets.store.atomic import replacing, write_atomic
+from ..evaluate import Evaluation, Judged
+from ..metrics.calibration import Reliability, reliability
+from ..metrics.reactions import REACTION_METRICS
+from ..metrics.scene import Scene, tuples_of_some
+from ..metrics.table import METRICS
+from ..readings import Readings
 from .figures import Bar, Embedding, Example, fig2, fig3, fig4, largest, tsne
-from .metrics.calibration import Reliability, reliability
-from .metrics.reactions import REACTION_METRICS
-from .metrics.scene import Scene, tuples_of_some
-from .metrics.table import METRICS
-from .readings import Readings
 from .tables import ARROWS, TRUTH, format_table, how_to_read, in_sentence, standings, table
 
 DPI = 150  # of the PNGs
@@ -208,15 +204,8 @@ def write_report(report: Report, folder: Path) -> Path:
 
 
 def _render(report: Report) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,  # captions and emojis are other people's
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"display": display, "emoji_name": name, "data_uri": _data_uri}
-    return environment.get_template("report.html.j2").render(
+    return render(
+        Path(__file__).with_name("report.html.j2"),
         report=report,
         scores=table(METRICS, report.models, report.floor),
         reactions=table(REACTION_METRICS, report.models, report.floor),
@@ -231,15 +220,6 @@ def _render(report: Report) -> str:
         readings=report.readings,
         largest=largest(report.examples),
     )
-
-
-def _data_uri(pixels: NDArray[np.uint8], side: int) -> str:
-    """An image [H, W, 3], no side over `side` pixels, as the address of itself."""
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((side, side))
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _curve(curve: Reliability) -> list[tuple[float, float, str]]:

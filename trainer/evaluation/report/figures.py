@@ -24,9 +24,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from ...datasets.emojis.text import display, name
-
-MAX_POINTS = 500  # more would hide each other
+from ....datasets.emojis.text import display, name
+from ..evaluate import MAX_POINTS
 
 FITTED, TRUE, INK, FAINT = "#2f6db3", "#d98324", "#22262b", "#8a9099"
 _TICK = {"color": TRUE, "linewidth": 2.4, "solid_capstyle": "butt"}

@@ -8,11 +8,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from .bootstrap import Interval
-from .evaluate import Judged
-from .metrics.metric import Metric
-from .metrics.reactions import REACTION_METRICS
-from .metrics.table import METRICS
+from ..bootstrap import Interval
+from ..evaluate import Judged
+from ..metrics.metric import Metric
+from ..metrics.reactions import REACTION_METRICS
+from ..metrics.table import METRICS
 
 ARROWS = {"lower": "↓", "higher": "↑", "one": "→1"}
 TRUTH, AGAIN = "Truth itself", "Posts drawn again"  # what stands in the column of the floor
