@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from .captions import caption
-from .photographs import EMOJIS, PHOTOGRAPHS, path_of, photograph, reactions_to
+from .photographs import EMOJIS, PHOTOGRAPHS, find_photographs, photograph, reactions_to
 from .world import World, WorldPost
 
 NO_EMOJI = 0.05  # share of the captions without one
@@ -32,12 +32,6 @@ def demo_world(posts: int, seed: int) -> World:
         reactions=reactions,
         check=find_photographs,
     )
-
-
-def find_photographs() -> None:
-    """Raise InputError where one is missing."""
-    for name in PHOTOGRAPHS:
-        path_of(name)
 
 
 def draw(posts: int, seed: int) -> Iterator[WorldPost]:

@@ -208,6 +208,12 @@ def path_of(name: str) -> Path:
     )
 
 
+def find_photographs() -> None:
+    """Raise InputError where one is missing."""
+    for name in PHOTOGRAPHS:
+        path_of(name)
+
+
 @cache
 def photograph(name: str) -> Image.Image:
     """The photograph in colour: RGB, no side over LONGEST_SIDE."""

@@ -2,9 +2,11 @@
 
 Reactions ─► draw ─► a reaction
           ─► tuples, pairs, probability ─► the truth, exactly
+
+Of a picture of several things they follow from those to each: `looking_at`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -118,3 +120,37 @@ class Reactions:
             return cls(moods, tuple(map(float, content["draws"])))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError("the reactions of a truth are damaged") from error
+
+
+LOOKED_AT = (3, 2, 1)  # how many of the people look at the largest thing, the second, the third
+
+
+def looking_at(things: Sequence[Reactions]) -> Reactions:
+    """What people write under a picture of several things, of which each looks at one.
+
+    Args:
+        things: what would be written under a picture of each alone, the largest first; they draw as often.
+    """
+    looks = LOOKED_AT[: len(things)]
+    moods = [
+        Mood(mood.share * look / sum(looks), mood.p)
+        for look, thing in zip(looks, things, strict=True)
+        for mood in thing.moods
+    ]
+    return Reactions(tuple(moods), things[0].draws)
+
+
+class Composed(Mapping[str, Reactions]):
+    """Reactions by the things in a picture, whose names stand in one text, such as "🐶 🍕"."""
+
+    def __init__(self, things: Mapping[str, Reactions], pictures: Collection[str]) -> None:
+        self._things, self._pictures = things, pictures
+
+    def __getitem__(self, picture: str) -> Reactions:
+        return looking_at([self._things[name] for name in picture.split()])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pictures)
+
+    def __len__(self) -> int:
+        return len(self._pictures)

@@ -28,8 +28,10 @@ class World:
     posts: Iterable[WorldPost]
     shoot: Callable[[WorldPost], Image.Image]  # the picture of a post, RGB; by the post alone
     emojis: tuple[str, ...]  # the vocabulary
-    probabilities: Mapping[str, Mapping[str, float]]  # group → emoji → p
+    probabilities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # group → emoji → p
     reactions: Mapping[str, Reactions] = field(default_factory=dict)  # group → what one person writes
+    # Thing → what one person writes under it alone, where both of the above follow from what is in a picture.
+    things: Mapping[str, Reactions] = field(default_factory=dict)
     held_out: tuple[str, ...] = ()  # emojis that would be said, and that no post has
     quality: int = 85  # of the JPEG files
     check: Callable[[], None] = lambda: None  # raises InputError where its pictures cannot be taken

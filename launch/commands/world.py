@@ -1,13 +1,16 @@
 """`emojigan world`: worlds whose truth is known."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...datasets.errors import InputError
 from ...datasets.printable import printable
 from ..parameters import workers_option
+
+if TYPE_CHECKING:
+    from ...datasets.worlds.world import World
 
 COUNT = click.IntRange(min=0)
 SHARE = click.FloatRange(min=0, max=1)
@@ -24,11 +27,12 @@ def world() -> None:
 )
 @click.option(
     "--kind",
-    type=click.Choice(["photographs", "shapes"]),
+    type=click.Choice(["photographs", "shapes", "composites"]),
     default="photographs",
     show_default=True,
-    help="Photographs as people post them, or drawings of 64 pixels; under both, people write in moods. The "
-    "options below are of shapes.",
+    help="Photographs as people post them; drawings of 64 pixels; or emojis on photographs, one to three in "
+    "a picture. Under all, people write in moods. The options below are of shapes; --vocabulary of "
+    "composites, too.",
 )
 @click.option("--posts", type=click.IntRange(min=1), default=3000, show_default=True, help="How many posts.")
 @click.option(
@@ -45,7 +49,11 @@ def world() -> None:
     help="Moods of each class; a post is of one. With 1, its emojis are independent.  [default: 3]",
 )
 @click.option("--per-mood", type=click.IntRange(min=1), help="Emojis of a mood.  [default: 8]")
-@click.option("--vocabulary", type=click.IntRange(min=1), help="Emojis in all.  [default: 400]")
+@click.option(
+    "--vocabulary",
+    type=click.IntRange(min=1),
+    help="Emojis in all; of composites up to all that the font draws.  [default: 400]",
+)
 @click.option(
     "--skew",
     type=click.FloatRange(min=0),
@@ -59,29 +67,37 @@ def world() -> None:
 def make(out: Path, kind: str, posts: int, seed: int, workers: int, **of_shapes: Any) -> None:
     """Make posts with pictures and captions, and the truth about them.
 
-    Writes posts.jsonl, photos/ and truth.json: of photographs about 100 kB a post, of shapes 3 kB. After an
-    interruption, run the same command again. Photographs are those that the extra `demo` installs.
+    Writes posts.jsonl, photos/ and truth.json: of photographs about 100 kB a post, of shapes 3 kB, of
+    composites 7 kB. After an interruption, run the same command again. Photographs are those that the extra
+    `demo` installs; the emojis of composites are drawn by the font Noto Color Emoji.
 
     \b
     Examples:
       emojigan world make --out demo/world
       emojigan world make --out moods --kind shapes --posts 80000
+      emojigan world make --out things --kind composites --posts 80000 --vocabulary 1000
     """
     from ...datasets.worlds.make import make_world
 
     given = {name: value for name, value in of_shapes.items() if value is not None}
+    takes = {"photographs": (), "shapes": tuple(of_shapes), "composites": ("vocabulary",)}[kind]
+    if others := [name for name in given if name not in takes]:
+        raise InputError(f"--{others[0].replace('_', '-')} is not of --kind {kind}.")
+    made = _world(kind, posts, seed, given)
+    make_world(out, made, workers=workers)
+    pictured = f"{len(made.things)} things" if made.things else f"{len(made.probabilities)} {kind}"
+    click.echo(f"{posts:,} posts of {pictured} with {len(made.emojis)} emojis in {printable(out)}")
+
+
+def _world(kind: str, posts: int, seed: int, given: dict[str, Any]) -> "World":
     if kind == "photographs":
         from ...datasets.worlds.demo import demo_world
 
-        if given:
-            raise InputError(f"--{next(iter(given)).replace('_', '-')} is of --kind shapes.")
-        made = demo_world(posts, seed)
-    else:
+        return demo_world(posts, seed)
+    if kind == "shapes":
         from ...datasets.worlds.shapes import ShapesOptions, shapes_world
 
-        made = shapes_world(ShapesOptions(posts, seed, **given))
-    make_world(out, made, workers=workers)
-    click.echo(
-        f"{posts:,} posts of {len(made.probabilities)} {kind} with {len(made.emojis)} emojis in "
-        f"{printable(out)}"
-    )
+        return shapes_world(ShapesOptions(posts, seed, **given))
+    from ...datasets.worlds.composites import CompositesOptions, composites_world
+
+    return composites_world(CompositesOptions(posts, seed, **given))

@@ -151,5 +151,5 @@ def test_the_command_makes_them(tmp_path: Path):
 
 def test_options_of_shapes_are_none_of_photographs(tmp_path: Path):
     result = CliRunner().invoke(main, ["world", "make", "--out", str(tmp_path / "w"), "--moods", "2"])
-    assert (result.exit_code, result.stderr) == (2, "Error: --moods is of --kind shapes.\n")
+    assert (result.exit_code, result.stderr) == (2, "Error: --moods is not of --kind photographs.\n")
     assert not (tmp_path / "w").exists()

@@ -107,7 +107,8 @@ class Scene:
 
     @cached_property
     def _pairs(self) -> dict[int, Pairs | None]:
-        return {group: Pairs.of(reactions, self.support) for group, reactions in self.reactions.items()}
+        groups = {self._group_of(image) for image in self._compared}
+        return {group: Pairs.of(self.reactions[group], self.support) for group in groups}
 
     @cached_property
     def _compared(self) -> set[int]:
@@ -119,26 +120,24 @@ def set_scene(inputs: Inputs, vector_file: Path, truth: Truth | None) -> Scene:
     """Read the test split, and find the support, the ground distance and the truth of its tuples."""
     split = replace(inputs.train, name="test")
     held_out = read_split(split, MAX_IMAGES)
-    true = {emoji for p in truth.probabilities.values() for emoji in p} if truth else set()
+    names, groups = _groups_of(held_out, truth) if truth else ((), None)
+    probabilities = [truth.probabilities[name] for name in names] if truth else []
+    true = {emoji for p in probabilities for emoji in p}
     rare = sorted((true | set(held_out.emojis)) - set(inputs.vocabulary))
     support = (*inputs.vocabulary, *rare)
     position = {emoji: number for number, emoji in enumerate(support)}
     observed = np.array([position[emoji] for emoji in held_out.emojis], np.int64)
-    p = groups = None
+    p = None
     reactions: dict[int, Reactions] = {}
     if truth:
-        posts = [held_out.posts[row] for row in held_out.image]
-        if missing := next((post for post in posts if post not in truth.groups), None):
-            raise InputError(f"The truth does not know post {missing}. Give the truth.json of these posts.")
-        names, groups = np.unique([truth.groups[post] for post in posts], return_inverse=True)
         table = np.zeros((len(names), len(support)))  # [groups, S]
-        for row, name in enumerate(names):
-            for emoji, probability in truth.probabilities[name].items():
+        for row, of_group in enumerate(probabilities):
+            for emoji, probability in of_group.items():
                 table[row, position[emoji]] = probability
+        p = table[groups]
         if set(names) <= truth.reactions.keys():
             said = [truth.reactions[name].without(truth.held_out) for name in names]
             reactions = dict(enumerate(said))
-        p = table[groups]
     return Scene(
         held_out,
         support,
@@ -149,6 +148,15 @@ def set_scene(inputs: Inputs, vector_file: Path, truth: Truth | None) -> Scene:
         groups=groups,
         reactions=reactions,
     )
+
+
+def _groups_of(held_out: HeldOut, truth: Truth) -> tuple[list[str], np.ndarray]:
+    """The groups of the held-out pictures, and of each tuple which it is, int64 [tuples]."""
+    posts = [held_out.posts[row] for row in held_out.image]
+    if missing := next((post for post in posts if post not in truth.groups), None):
+        raise InputError(f"The truth does not know post {missing}. Give the truth.json of these posts.")
+    names, groups = np.unique([truth.groups[post] for post in posts], return_inverse=True)
+    return names.tolist(), groups
 
 
 def _shares(inputs: Inputs, support: tuple[str, ...]) -> np.ndarray:

@@ -10,7 +10,6 @@ font can draw one, its English name stands instead.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,21 +19,17 @@ from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from ....datasets.emojis.text import display, name
+from ....datasets.emojis.glyphs import glyph
+from ....datasets.emojis.text import name
 from ..evaluate import MAX_POINTS
 
 FITTED, TRUE, INK, FAINT = "#2f6db3", "#d98324", "#22262b", "#8a9099"
 _TICK = {"color": TRUE, "linewidth": 2.4, "solid_capstyle": "butt"}
 _RING = {"marker": "o", "markersize": 5, "color": INK, "markerfacecolor": "none", "linestyle": "none"}
 
-FONT = "NotoColorEmoji.ttf"
-"""Sought by Pillow in the places where systems and users keep their fonts."""
-
-_FONT_SIZE, _SIDE = 109, 136  # [px] the only size of its bitmaps, and how wide they are
 _SIDES = {  # of a point: offset [pt], and which part of the picture lies there, from (0, 0) at its lower left
     "on": ((0, 0), (0.5, 0.5)),
     "below": ((0, -5), (0.5, 1)),
@@ -214,30 +209,6 @@ def _place_emoji(axes: Axes, emoji: str, point: Sequence[float], size: float, si
         annotation_clip=False,
         parse_math=False,
     )
-
-
-@cache
-def glyph(emoji: str) -> NDArray[np.uint8] | None:
-    """The emoji in colour, RGBA [136, 136, 4]; None if it is unknown or no font can draw it."""
-    font = emoji_font()
-    if font is None or name(emoji) == emoji:
-        return None
-    _, top, right, bottom = font.getbbox(display(emoji))
-    if bottom <= top:  # newer than the font, which draws nothing for it
-        return None
-    picture = Image.new("RGBA", (int(right), int(bottom)))
-    ImageDraw.Draw(picture).text((0, 0), display(emoji), font=font, embedded_color=True)
-    return np.asarray(ImageOps.pad(picture, (_SIDE, _SIDE)))
-
-
-@cache
-def emoji_font() -> ImageFont.FreeTypeFont | None:
-    """Noto Color Emoji, if it is installed and Pillow can join the parts of 👩‍🚀 and 🇫🇷."""
-    try:
-        font = ImageFont.truetype(FONT, _FONT_SIZE, layout_engine=ImageFont.Layout.RAQM)
-    except OSError:  # not installed, or a build without bitmaps of this size
-        return None
-    return font if font.layout_engine == ImageFont.Layout.RAQM else None
 
 
 def _drawable(text: str) -> str:

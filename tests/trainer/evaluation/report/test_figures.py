@@ -7,17 +7,16 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from emojigan.trainer.evaluation.report import figures
+from emojigan.datasets.emojis import glyphs
+from emojigan.datasets.emojis.glyphs import emoji_font, glyph
 from emojigan.trainer.evaluation.report.figures import (
     MAX_POINTS,
     Bar,
     Embedding,
     Example,
-    emoji_font,
     fig2,
     fig3,
     fig4,
-    glyph,
     tsne,
 )
 
@@ -34,7 +33,7 @@ EMOJIS = (
 @pytest.fixture(params=["with a font", "without one"])
 def font(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     if request.param == "without one":
-        monkeypatch.setattr(figures, "FONT", "NoSuchFont.ttf")
+        monkeypatch.setattr(glyphs, "FONT", "NoSuchFont.ttf")
     emoji_font.cache_clear()
     glyph.cache_clear()
     if request.param == "with a font" and emoji_font() is None:
@@ -95,31 +94,6 @@ def test_no_text_breaks_a_figure(text: str, tmp_path: Path):
     unknown = bars((text, "😀"))
     assert colours(fig3(unknown), tmp_path / "fig3.png") > 20
     assert colours(fig4([Example(example().image, text, (text,), unknown)]), tmp_path / "fig4.png") > 20
-
-
-@pytest.mark.usefixtures("font")
-@pytest.mark.parametrize("emoji", EMOJIS)
-def test_glyphs_are_one_square_in_colour(emoji: str):
-    pixels = glyph(emoji)
-    if pixels is None:
-        assert emoji_font() is None
-    else:
-        assert pixels.shape == (136, 136, 4)
-        assert 0.2 < (pixels[..., 3] > 0).mean() < 1
-        assert len(np.unique(pixels[pixels[..., 3] == 255], axis=0)) > 10
-
-
-def test_what_the_font_lacks_has_no_glyph():
-    assert glyph("a") is None
-    assert glyph("\U0010fffd") is None
-
-
-def test_an_unusable_font_counts_as_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    (tmp_path / "Broken.ttf").write_bytes(b"not a font")
-    monkeypatch.setattr(figures, "FONT", str(tmp_path / "Broken.ttf"))
-    emoji_font.cache_clear()
-    assert emoji_font() is None
-    emoji_font.cache_clear()
 
 
 def test_tsne_puts_clusters_apart_and_repeats_itself():
