@@ -5,7 +5,8 @@
     python benchmarks/fidelity.py --world photographs --more "--steps 300 …"  # on a CPU
 
 Worlds: `moods`, 80,000 posts of drawings, under which people write in moods; `alone`, drawings whose
-emojis are independent; `photographs`, those of the demo; `unseen`, drawings with emojis that no post has.
+emojis are independent; `photographs`, those of the demo; `unseen`, drawings with emojis that no post has;
+`things`, 1,500 emojis on photographs.
 Prints JSON lines: of each baseline and training its scores on held-out posts, how long it took, and in which
 scores it is better or worse than each baseline, by a paired interval; and how likely the unseen emojis are to
 each snapshot. What was found is in fidelity.md.
@@ -44,6 +45,7 @@ WORLDS = {
     "alone": "--kind shapes --posts 42000 --moods 1 --vocabulary 753",
     "photographs": "--posts 4000",
     "unseen": "--kind shapes --posts 20000 --held-out 12",
+    "things": "--kind composites --posts 80000 --vocabulary 1500",
 }
 ROWS = {
     "reactions": "--recipe reactions",
