@@ -59,7 +59,7 @@ def evaluate(
 
     world = Truth.read(truth) if truth else None
     evaluation = score(run, world, baseline_steps, names=baselines or USUAL, shards=shards, vectors=vectors)
-    report = make_report(evaluation, run.name)
+    report = make_report(evaluation, run)
     page = write_report(report, run / REPORT)
     write_atomic(run / EVALUATION, evaluation.to_json())
     tags = mark_tags(read_mark(run))

@@ -19,12 +19,17 @@ from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from ....datasets.emojis.glyphs import glyph
 from ....datasets.emojis.text import name
 from ..evaluate import MAX_POINTS
+
+ROOM = 2  # places of a map for each point
+PANEL = 470  # points [pt], the side of a panel of Fig. 2
 
 FITTED, TRUE, INK, FAINT = "#2f6db3", "#d98324", "#22262b", "#8a9099"
 _TICK = {"color": TRUE, "linewidth": 2.4, "solid_capstyle": "butt"}
@@ -60,7 +65,7 @@ class Example:
 class Embedding:
     """Held-out images on a plane, similar ones near each other, and the likeliest emoji of each."""
 
-    points: NDArray[np.float64]  # [n, 2]
+    points: NDArray[np.float64]  # [n, 2]; any two are at least 1 apart, in x or in y
     images: NDArray[np.uint8]  # [n, H, W, 3]
     emojis: tuple[str, ...]
 
@@ -82,17 +87,31 @@ def tsne(features: NDArray[np.floating]) -> NDArray[np.float64]:
     return plane.astype(np.float64)
 
 
+def apart(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points [n, 2] moved to places of a grid, each to one of its own, so that none hides another.
+
+    The places are ROOM times as many as the points, and all together are moved as little as can be: by the
+    sum of the squares, in an assignment.
+    """
+    side = math.ceil(math.sqrt(ROOM * len(points)))
+    low, high = points.min(axis=0), points.max(axis=0)
+    spread = (points - low) / np.maximum(high - low, 1e-12) * (side - 1)
+    grid = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2)
+    _, place = linear_sum_assignment(cdist(spread, grid, "sqeuclidean"))
+    return grid[place].astype(np.float64)
+
+
 def fig2(embedding: Embedding) -> Figure:
     """Two panels with the same coordinates: the images, and the likeliest emoji of each."""
     figure = Figure(figsize=(14, 7.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    # Points [pt] wide, so that n of them would cover about a third of a panel.
-    size = float(np.clip(300 / math.sqrt(len(embedding.emojis)), 11, 40))
+    span = np.ptp(embedding.points, axis=0).max() + 2
+    size = min(40.0, PANEL / span)  # points [pt]: about as far as two are apart
     for axes, title in ((left, "Held-out images"), (right, "The likeliest emoji of each")):
         _plane(axes, embedding.points, title)
     for point, image, emoji in zip(embedding.points, embedding.images, embedding.emojis, strict=True):
-        _place(left, image, point, size)
-        _place_emoji(right, emoji, point, 0.9 * size)
+        _place(left, image, point, 0.92 * size)
+        _place_emoji(right, emoji, point, 0.85 * size)
     return figure
 
 
@@ -157,8 +176,8 @@ def _bars(axes: Axes, example: Example, most: float) -> None:
 
 def _plane(axes: Axes, points: NDArray[np.float64], title: str) -> None:
     low, high = points.min(0), points.max(0)
-    margin = 0.05 * (high - low).max() + 1e-6
-    axes.set(xlim=(low[0] - margin, high[0] + margin), ylim=(low[1] - margin, high[1] + margin))
+    middle, half = (low + high) / 2, np.ptp(points, axis=0).max() / 2 + 1
+    axes.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, color=INK)
     _frame(axes)

@@ -6,25 +6,29 @@ Evaluation ─► make_report ─► Report (scores, Embedding, Bars, Examples, 
                                 └─► format_tables ─► text
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from ....datasets.pages.page import render
 from ....datasets.store.atomic import replacing, write_atomic
+from ...run import METRICS_FILE
 from ..evaluate import Evaluation, Judged
+from ..metrics.by_emoji import OfEmoji, by_emoji
 from ..metrics.calibration import Reliability, reliability
+from ..metrics.divergences import total_variation
+from ..metrics.proper_scores import negative_log_likelihood
 from ..metrics.reactions import REACTION_METRICS
 from ..metrics.scene import Scene, tuples_of_some
 from ..metrics.table import METRICS
 from ..readings import Readings
-from .figures import Bar, Embedding, Example, fig2, fig3, fig4, largest, tsne
+from .chart import line, on_log_axis, places, reliability_points, ticks
+from .figures import Bar, Embedding, Example, apart, fig2, fig3, fig4, largest, tsne
 from .tables import ARROWS, TRUTH, format_table, how_to_read, in_sentence, standings, table
+from .training import Curve, read_curves
 
 DPI = 150  # of the PNGs
 NUM_BARS = 30  # emojis of the paper's Fig. 3
@@ -33,6 +37,16 @@ TOP = 10  # emojis of an example,
 MISSED, MODE = 3, 0.05  # and of those that it has not, so many at most of which people write so much
 ONE = " All is of this one training."
 TICKS = (0.0001, 0.001, 0.01, 0.1, 1)  # of the axes of the reliability curve
+NUM_WORST = 6  # pictures
+NUM_ERRORS = 20  # emojis
+
+
+@dataclass(frozen=True)
+class EmojiError:
+    """An emoji, and how the first model does on it."""
+
+    emoji: str
+    found: OfEmoji
 
 
 @dataclass(frozen=True)
@@ -45,7 +59,10 @@ class Report:
         floor: the least that can be expected: what the truth itself scores, where it is known.
         embedding: for Fig. 2.
         histogram: for Fig. 3, most used first; the truth is known or counted.
-        examples: for Fig. 4. Whoever gets the page gets these pictures and those of Fig. 2.
+        examples: for Fig. 4. Whoever gets the page gets these pictures, those of Fig. 2 and the worst.
+        worst: the pictures that the first model knows least of, with how far off it is.
+        errors: the emojis that it errs most on.
+        curves: how its training went.
         facts: how to get here again, such as configuration, hashes and steps; shown as they are.
         reliability: of all probabilities that the first model told.
         held_out: how much the models are judged on.
@@ -60,6 +77,9 @@ class Report:
     embedding: Embedding
     histogram: tuple[Bar, ...]
     examples: tuple[Example, ...]
+    worst: tuple[Example, ...]
+    errors: tuple[EmojiError, ...]
+    curves: tuple[Curve, ...]
     facts: Mapping[str, str]
     reliability: Reliability
     held_out: str
@@ -73,8 +93,8 @@ class Report:
         return "tv" in self.floor
 
 
-def make_report(evaluation: Evaluation, run: str) -> Report:
-    """What to show of the evaluation of a run, given by its name."""
+def make_report(evaluation: Evaluation, run: Path) -> Report:
+    """What to show of the evaluation of a run."""
     scene, facts = evaluation.scene, evaluation.facts
     return Report(
         title="EmojiGAN: what would people react with?",
@@ -83,8 +103,11 @@ def make_report(evaluation: Evaluation, run: str) -> Report:
         embedding=_embedding(evaluation),
         histogram=_histogram(evaluation.q, scene),
         examples=_examples(evaluation.q, scene),
+        worst=_worst(evaluation.q, scene),
+        errors=_errors(evaluation.q, scene),
+        curves=read_curves(run / METRICS_FILE),
         facts={
-            "run": run,
+            "run": run.name,
             "snapshot": f"step {facts.step:,}, "
             + ("the best on the val split" if facts.scores else "the last: the val split is forgotten"),
             "held out": held_out_text(scene) + unsayable_text(scene, facts.vocabulary),
@@ -129,7 +152,7 @@ def _embedding(evaluation: Evaluation) -> Embedding:
     _, first = np.unique(scene.held_out.image, return_index=True)  # a tuple of each image
     likeliest = evaluation.q[first[:shown]].argmax(axis=1)
     return Embedding(
-        points=tsne(evaluation.features),
+        points=apart(tsne(evaluation.features)),
         images=scene.held_out.images[:shown].permute(0, 2, 3, 1).numpy(),
         emojis=tuple(scene.support[emoji] for emoji in likeliest),
     )
@@ -148,6 +171,32 @@ def _histogram(q: np.ndarray, scene: Scene) -> tuple[Bar, ...]:
 def _examples(q: np.ndarray, scene: Scene) -> tuple[Example, ...]:
     """Fig. 4: the likeliest emojis of some images."""
     return tuple(_example(q[row], row, scene) for row in tuples_of_some(scene, NUM_EXAMPLES).tolist())
+
+
+def _worst(q: np.ndarray, scene: Scene) -> tuple[Example, ...]:
+    """The images that the model knows least of; of those that show the same only one, where that is known.
+
+    By the total variation from the truth, or where that is not known by the surprise at what was posted.
+    """
+    first = scene.first_tuple
+    if scene.truth is not None:
+        off, told = total_variation(q[first], scene.truth[first]), "total variation"
+    else:
+        surprise, image = negative_log_likelihood(q, scene.observed), scene.held_out.image
+        off, told = np.bincount(image, surprise) / np.bincount(image), "surprise in nats"
+    order = np.argsort(-off, kind="stable")
+    if scene.groups is not None:
+        order = order[np.sort(np.unique(scene.groups[first][order], return_index=True)[1])]
+    found = []
+    for image in order[:NUM_WORST].tolist():
+        example = _example(q[first[image]], first[image], scene)
+        found.append(replace(example, caption=f"{example.caption}: {told} {off[image]:.2f}"))
+    return tuple(found)
+
+
+def _errors(q: np.ndarray, scene: Scene) -> tuple[EmojiError, ...]:
+    """The emojis that the model errs most on."""
+    return tuple(EmojiError(scene.support[each.emoji], each) for each in by_emoji(scene.said(q))[:NUM_ERRORS])
 
 
 def _example(q: np.ndarray, row: int, scene: Scene) -> Example:
@@ -204,6 +253,7 @@ def write_report(report: Report, folder: Path) -> Path:
 
 
 def _render(report: Report) -> str:
+    points, unit = places(report.embedding.points)
     return render(
         Path(__file__).with_name("report.html.j2"),
         report=report,
@@ -214,30 +264,12 @@ def _render(report: Report) -> str:
         standings=standings(report.models),
         arrows=ARROWS,
         truth_label=TRUTH,
-        points=_on_canvas(report.embedding.points),
-        curve=_curve(report.reliability),
-        ticks=[(_on_axis(p), f"{p:g}") for p in TICKS],
+        points=points,
+        size=0.92 * unit,
+        curve=reliability_points(report.reliability),
+        ticks=[(on_log_axis(p), f"{p:g}") for p in TICKS],
+        axis=ticks(max(max(bar.fitted, bar.true or 0) for bar in report.histogram)),
+        lines=[line(each.step, each.value) for each in report.curves],
         readings=report.readings,
         largest=largest(report.examples),
     )
-
-
-def _curve(curve: Reliability) -> list[tuple[float, float, str]]:
-    """A point for each bin on a square of side 1000, y downwards as in SVG, and what it says in words."""
-    return [
-        (_on_axis(told), 1000 - _on_axis(posted), f"told {told:.2%}, posted {posted:.2%}, {number:,} times")
-        for told, posted, number in zip(curve.told, curve.posted, curve.number, strict=True)
-    ]
-
-
-def _on_axis(probability: float) -> float:
-    """Where it lies on a logarithmic axis from the least of TICKS, 0, to 1, 1000."""
-    least = math.log(TICKS[0])
-    return 1000 * (1 - math.log(max(probability, TICKS[0])) / least)
-
-
-def _on_canvas(points: NDArray[np.float64]) -> list[list[float]]:
-    """Points [n, 2] filling a square of side 1000, y downwards as in SVG; t-SNE's distances mean nothing."""
-    low, high = points.min(0), points.max(0)
-    x, y = (1000 * (points - low) / np.maximum(high - low, 1e-9)).T
-    return np.stack([x, 1000 - y], axis=1).tolist()

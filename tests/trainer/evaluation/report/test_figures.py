@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -14,6 +16,7 @@ from emojigan.trainer.evaluation.report.figures import (
     Bar,
     Embedding,
     Example,
+    apart,
     fig2,
     fig3,
     fig4,
@@ -94,6 +97,25 @@ def test_no_text_breaks_a_figure(text: str, tmp_path: Path):
     unknown = bars((text, "😀"))
     assert colours(fig3(unknown), tmp_path / "fig3.png") > 20
     assert colours(fig4([Example(example().image, text, (text,), unknown)]), tmp_path / "fig4.png") > 20
+
+
+@given(st.integers(1, 60), st.integers(0, 1000))
+def test_points_are_moved_apart_and_all_stay_where_they_were_as_far_as_can_be(number: int, seed: int):
+    rng = np.random.default_rng(seed)
+    points = np.concatenate([rng.normal(size=(number, 2)), np.zeros((number, 2))])  # a pile among them
+    moved = apart(points)
+    between = np.abs(moved[:, None] - moved[None]).max(axis=-1)
+    np.fill_diagonal(between, 1)
+    assert between.min() == 1
+    left, right = points[:, 0].argmin(), points[:, 0].argmax()
+    assert moved[left, 0] <= moved[right, 0]
+
+
+def test_points_on_a_grid_stay_there():
+    side = 4
+    grid = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2).astype(float)
+    moved = apart(np.concatenate([grid]))
+    assert (np.lexsort(moved.T) == np.lexsort(grid.T)).all()
 
 
 def test_tsne_puts_clusters_apart_and_repeats_itself():

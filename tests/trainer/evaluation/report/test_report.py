@@ -2,6 +2,8 @@
 
 import base64
 import io
+import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -15,14 +17,17 @@ from PIL import Image
 from emojigan.datasets.stream.held_out import HeldOut
 from emojigan.trainer.evaluation.bootstrap import Comparison, Interval, Word
 from emojigan.trainer.evaluation.evaluate import Judged
+from emojigan.trainer.evaluation.metrics.by_emoji import OfEmoji
 from emojigan.trainer.evaluation.metrics.calibration import Reliability
 from emojigan.trainer.evaluation.metrics.reactions import REACTION_METRICS
 from emojigan.trainer.evaluation.metrics.scene import Scene
 from emojigan.trainer.evaluation.metrics.table import METRICS
 from emojigan.trainer.evaluation.report.figures import Bar, Embedding, Example, largest
 from emojigan.trainer.evaluation.report.report import (
+    EmojiError,
     Report,
     _examples,
+    _worst,
     format_tables,
     held_out_text,
     unsayable_text,
@@ -30,6 +35,7 @@ from emojigan.trainer.evaluation.report.report import (
     write_report,
 )
 from emojigan.trainer.evaluation.report.tables import format_table, standings, table
+from emojigan.trainer.evaluation.report.training import MOST, Curve, read_curves
 
 from ....browser import NEEDS_CHROMIUM, WIDTHS, browser
 
@@ -67,6 +73,7 @@ def report(caption: str = "cat", emoji: str = "😍", *, known: bool = True) -> 
     image = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
     bars = tuple(Bar(e, p, p / 2 if known else None) for e, p in ((emoji, 0.5), ("❤", 0.25), ("🧑‍🚀", 0.1)))
     keys = [metric.key for metric in METRICS] if known else ["energy_score", "brier", "nll", "top1", "fed"]
+    in_truth = (0.4, 0.01, 0.11) if known else (math.nan,) * 3
     return Report(
         title="EmojiGAN & its reactions",
         models=(
@@ -78,6 +85,9 @@ def report(caption: str = "cat", emoji: str = "😍", *, known: bool = True) -> 
         embedding=Embedding(rng.normal(size=(3, 2)), np.stack([image] * 3), (emoji, "❤", "😂")),
         histogram=tuple(Bar(bar.emoji, bar.fitted, 0.2) for bar in bars),
         examples=(Example(image, caption, (emoji,), bars),) * 2,
+        worst=(Example(image, f"{caption}: surprise 4.20", (emoji,), bars),),
+        errors=(EmojiError(emoji, OfEmoji(0, 1200, 0.5, *in_truth, 1.5)),),
+        curves=(Curve("NLL on val", "what it is", np.array([10.0, 20.0]), np.array([4.0, 2.5])),),
         facts={"dataset": "sha256:0123", "steps": "2,600"},
         reliability=Reliability(
             np.array([0.00001, 0.01, 0.6]), np.array([0.0, 0.02, 0.5]), np.array([900, 80, 20])
@@ -136,7 +146,7 @@ def test_the_page_needs_no_other_file_and_no_network(html: str):
 def test_images_are_inline_and_whole(html: str):
     page = Page(html)
     images = [image["src"] for image in page.all("img")] + [image["href"] for image in page.all("image")]
-    assert len(images) == 2 + 3
+    assert len(images) == 2 + 1 + 3
     for address in images:
         Image.open(io.BytesIO(base64.b64decode(str(address).partition("base64,")[2]))).load()
 
@@ -145,8 +155,8 @@ def test_every_figure_is_there_with_what_to_see_and_what_to_beware_of(html: str)
     page = Page(html)
     for number in (2, 3, 4):
         assert f"Fig. {number}." in page.text
-    assert len(page.all("figure")) == len(page.all("figcaption")) == 4  # and the reliability curve
-    for heading, times in (("What to see.", 4), ("In the paper,", 3), ("Beware.", 4)):
+    assert len(page.all("figure")) == len(page.all("figcaption")) == 5
+    for heading, times in (("What to see.", 5), ("In the paper,", 3), ("Beware.", 5)):
         assert page.text.count(heading) == times
     assert "a generator that ignores the image scores perfectly" in page.text
 
@@ -235,6 +245,29 @@ def test_the_reliability_curve_has_a_point_for_each_bin_within_its_axes(html: st
     assert points[1][2] == "told 1.00%, posted 2.00%, 80 times"
 
 
+def test_emojis_that_are_erred_on_stand_with_how_much(html: str):
+    told = Page(html).text.partition("Emojis that it errs most on")[2].partition("Over all held-out")[0]
+    for each in ("smiling face with heart-eyes", "1,200", "50.0 %", "40.0 %", "1.0 %", "11.0 %", "1.50"):
+        assert each in told
+
+
+def test_curves_of_the_training_are_those_of_its_metrics(tmp_path: Path):
+    """Thinned to so many points; what is damaged, not finite or constant is left out."""
+    others = {"train/nll": math.nan, "train/latent_use": 0.0}
+    rows = [{"step": n, "val/nll": 4 - n / 1000, **others} for n in range(999)]
+    file = tmp_path / "metrics.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 1000, "val/nll"\n')
+    (curve,) = read_curves(file)
+    assert (curve.label, len(curve.step)) == ("NLL on val", MOST)
+    np.testing.assert_allclose(curve.value, 4 - curve.step / 1000)
+    assert read_curves(tmp_path / "none.jsonl") == ()
+
+
+def test_a_run_whose_metrics_are_gone_has_a_page_without_curves(tmp_path: Path):
+    text = Page(write_report(replace(report(), curves=()), tmp_path).read_text("utf-8")).text
+    assert "How did its training go?" not in text
+
+
 def test_the_page_says_how_the_posts_were_split(html: str):
     assert "Split by post: the same people are in both." in Page(html).text
 
@@ -309,6 +342,27 @@ def test_the_tuples_that_no_model_can_get_right_are_told():
     assert text.startswith("; 1 of them with an emoji too rare")
     assert "`shards stats`" in text
     assert unsayable_text(scene, tuple("😍😂🦄")) == ""
+
+
+def scene_of(truth: np.ndarray | None, observed: list[int], groups: list[int]) -> Scene:
+    """An image for each tuple."""
+    number = len(observed)
+    images = torch.zeros(number, 3, 4, 4, dtype=torch.uint8)
+    emojis = tuple("😍😂🔥"[each] for each in observed)
+    held_out = HeldOut(images, tuple(map(str, range(number))), np.arange(number), emojis, np.arange(number))
+    shares = np.array([0.5, 0.3, 0.2])
+    return Scene(held_out, tuple("😍😂🔥"), np.array(observed), np.eye(3), shares, truth, np.array(groups))
+
+
+def test_the_worst_images_are_those_that_are_farthest_off_one_of_each_kind():
+    truth = np.array([[1.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    q = np.array([[0.9, 0.1, 0], [0.3, 0.7, 0], [0.5, 0.5, 0], [0.4, 0.2, 0.4]])
+    found = _worst(q, scene_of(truth, [0, 0, 1, 2], [7, 7, 8, 9]))
+    assert [each.caption for each in found] == [
+        "post 1: total variation 0.70",
+        "post 3: total variation 0.60",
+        "post 2: total variation 0.50",
+    ]
 
 
 def test_an_example_shows_what_people_write_that_the_model_has_not_among_its_likeliest():
