@@ -13,6 +13,7 @@ import numpy as np
 
 ROUNDS = (64, 128, 256, 512, 1024, 2048, 4096)  # latents after which it is looked whether they part
 MISSED = 0.05  # of the intervals, at most
+FEW = 30  # latents: fewer do not tell their own spread
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def estimate(
     The interval is Wilson's, of as many draws of single emojis as would have this standard error: so it has
     room above an emoji that no latent said yet (E. B. Wilson, Probable Inference, the Law of Succession, and
     Statistical Inference, 1927; with an effective number of draws, E. L. Korn, B. I. Graubard, 1998). The
-    standard error is that of independent latents: those that are spread evenly are nearer to the truth.
+    standard error is that of independent latents: those that are spread evenly are nearer to the truth. Few
+    of them are taken for draws of single emojis, which is the most that they may be off.
     An emoji under one in a thousand that a few latents shout may be missed more often, by as little.
 
     Args:
@@ -58,7 +60,7 @@ def estimate(
     moved = (moved * said - np.outer(moved @ said, p)) / mass
     single = p * (1 - p)  # the variance of a latent that says a single emoji
     variance = (moved**2).sum(axis=0) / (number * max(number - 1, 1))
-    np.divide(variance, single, out=of_a_draw, where=(single > 0) & (number > 1))
+    np.divide(variance, single, out=of_a_draw, where=(single > 0) & (number >= FEW))
     reach = NormalDist().inv_cdf(1 - MISSED / 2 / looks) ** 2 * of_a_draw
     middle, half = p + reach / 2, np.sqrt(reach * single + reach**2 / 4)
     low, high = ((middle + side) / (1 + reach) for side in (-half, half))

@@ -86,9 +86,10 @@ def test_there_is_room_above_what_no_latent_said():
     assert found.low[1] == 0 and found.high[1] > 3 / 64
 
 
-def test_a_single_latent_leaves_much_doubt():
-    found = of_latents(np.array([[0.9, 0.1]]))
-    assert (found.high - found.low > 0.5).all()
+@pytest.mark.parametrize(("number", "doubt"), [(1, 0.7), (2, 0.5), (29, 0.2)])
+def test_few_latents_leave_much_doubt_even_where_they_agree(number: int, doubt: float):
+    found = of_latents(np.tile([0.8, 0.2], (number, 1)))
+    assert (found.high - found.low > doubt).all()
 
 
 def test_where_nothing_is_said_but_what_is_denied_nothing_is_the_likeliest():
