@@ -1,8 +1,10 @@
 """What is said of an image, and how sure that is.
 
-q(emoji | image, z) of 64 latents ─► p with its interval ─┬─► the likeliest emoji parts from the others
-        ▲                                                 │
-        └── as many again, up to 4,096 ◄── not yet ───────┘
+    q(emoji | image, z) of 64 latents ─► p with its interval ─┬─► the likeliest emoji parts from the others
+            ▲                                                 │
+            └── as many again, up to 4,096 ◄── not yet ───────┘
+
+It is about what the model says; how well that fits people is told by its evaluation.
 """
 
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ import numpy as np
 
 ROUNDS = (64, 128, 256, 512, 1024, 2048, 4096)  # latents after which it is looked whether they part
 MISSED = 0.05  # of the intervals, at most
-FEW = 30  # latents: fewer do not tell their own spread
+BESIDE = 16  # draws of single emojis: with fewer, intervals of generators that shout missed more than that
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,9 @@ def estimate(
     The interval is Wilson's, of as many draws of single emojis as would have this standard error: so it has
     room above an emoji that no latent said yet (E. B. Wilson, Probable Inference, the Law of Succession, and
     Statistical Inference, 1927; with an effective number of draws, E. L. Korn, B. I. Graubard, 1998). The
-    standard error is that of independent latents: those that are spread evenly are nearer to the truth. Few
-    of them are taken for draws of single emojis, which is the most that they may be off.
-    An emoji under one in a thousand that a few latents shout may be missed more often, by as little.
+    standard error is that of independent latents: those that are spread evenly are nearer to the truth. An
+    emoji that few latents shout has hardly any spread before one of them comes: therefore the spread is that
+    of these latents and BESIDE draws of single emojis.
 
     Args:
         p: what the latents say together, float64 [V].
@@ -55,13 +57,14 @@ def estimate(
     number, said = len(moved), np.ones(len(p))
     said[list(denied)] = 0
     mass = p @ said or 1.0
-    of_a_draw = (p @ weights) / weights / mass / number
+    of_draws = (p @ weights) / weights / mass  # the spread if each latent says a single emoji
     p = p * said / mass
     moved = (moved * said - np.outer(moved @ said, p)) / mass
-    single = p * (1 - p)  # the variance of a latent that says a single emoji
-    variance = (moved**2).sum(axis=0) / (number * max(number - 1, 1))
-    np.divide(variance, single, out=of_a_draw, where=(single > 0) & (number >= FEW))
-    reach = NormalDist().inv_cdf(1 - MISSED / 2 / looks) ** 2 * of_a_draw
+    single = p * (1 - p)  # the unit of a spread
+    spread = of_draws.copy()
+    np.divide((moved**2).mean(axis=0), single, out=spread, where=single > 0)
+    spread = (number * spread + BESIDE * of_draws) / (number + BESIDE)
+    reach = NormalDist().inv_cdf(1 - MISSED / 2 / looks) ** 2 * spread / number
     middle, half = p + reach / 2, np.sqrt(reach * single + reach**2 / 4)
     low, high = ((middle + side) / (1 + reach) for side in (-half, half))
     return Estimate(p, low.clip(min=0), high.clip(max=1) * said, number)
