@@ -257,6 +257,12 @@ def test_predict_gives_probabilities_in_falling_order(run: Path, posts_folder: P
     probabilities = [row["p"] for row in answer["emojis"]]
     assert probabilities == sorted(probabilities, reverse=True)
     assert sum(probabilities) == pytest.approx(1)
+    assert all(row["low"] <= row["p"] <= row["high"] and row["latents"] >= 64 for row in answer["emojis"])
+
+
+def test_predict_asks_as_many_latents_as_it_is_told(run: Path, posts_folder: Path) -> None:
+    words = ("predict", "models:/tiny/1", posts_folder / "images" / "0.png", "--json", "--samples", "7")
+    assert {row["latents"] for row in json.loads(emojigan(*words))["emojis"]} == {7}
 
 
 def test_predict_is_the_same_for_the_same_seed(run: Path, posts_folder: Path) -> None:
@@ -265,12 +271,35 @@ def test_predict_is_the_same_for_the_same_seed(run: Path, posts_folder: Path) ->
     assert first == second
 
 
-def test_predict_draws_a_bar_for_each_emoji(run: Path, posts_folder: Path) -> None:
-    lines = emojigan(
+def test_predict_tells_the_mode_and_draws_a_bar_for_each_emoji(run: Path, posts_folder: Path) -> None:
+    _, mode, *bars = emojigan(
         "predict", "models:/tiny/1", posts_folder / "images" / "0.png", "--top-k", "3"
     ).splitlines()
-    assert len(lines) == 4
-    assert all("%" in line for line in lines[1:])
+    assert mode.startswith(("  mostly ", "  no mode: "))
+    assert len(bars) == 3
+    assert all(re.search(r"\d% \[ *[\d.]+, +[\d.]+\] [█▏]", line) for line in bars)
+
+
+def test_predict_says_nothing_that_a_deny_list_has(run: Path, posts_folder: Path, tmp_path: Path) -> None:
+    words = ("predict", "models:/tiny/1", posts_folder / "images" / "0.png", "--json", "--top-k", "100")
+    known = [row["emoji"] for row in json.loads(emojigan(*words))["emojis"]]
+    deny = tmp_path / "deny.txt"
+    deny.write_text(f"# not ours\n@ann\nsome words\n{known[0]}\n", encoding="utf-8")
+    told = json.loads(emojigan(*words, "--deny", deny, "--readings", "--given", known[1]))
+    of_readings = [row for reading in told["readings"] for row in reading["emojis"]]
+    for rows in (told["emojis"], of_readings, told["completion"]):
+        assert rows and known[0] not in {row["emoji"] for row in rows}
+
+
+def test_a_deny_list_without_emojis_is_told_in_one_line(
+    run: Path, posts_folder: Path, tmp_path: Path
+) -> None:
+    deny = tmp_path / "deny.txt"
+    deny.write_text("@ann\n", encoding="utf-8")
+    photo = str(posts_folder / "images" / "0.png")
+    result = CliRunner().invoke(main, ["predict", "models:/tiny/1", photo, "--deny", str(deny)])
+    assert result.exit_code == 0
+    assert result.stderr == f"{deny} has no emoji: nothing is denied.\n"
 
 
 def test_predict_tells_readings_and_what_goes_with_an_emoji(run: Path, posts_folder: Path) -> None:
@@ -292,8 +321,8 @@ def test_predict_prints_a_line_for_each_reading_and_then_what_people_add(
     run: Path, posts_folder: Path
 ) -> None:
     words = ("predict", "models:/tiny/1", posts_folder / "images" / "0.png", "--top-k", "2")
-    (known, *_) = json.loads(emojigan(*words, "--json"))["emojis"][0].values()
-    _, *lines = emojigan(*words, "--readings", "--given", known).splitlines()
+    known = json.loads(emojigan(*words, "--json"))["emojis"][0]["emoji"]
+    _, _, *lines = emojigan(*words, "--readings", "--given", known).splitlines()
     assert all("%" in line for line in lines[:2] + lines[-2:])
     assert lines[-3].strip() == f"who writes {known} adds"
     assert lines[2:-3] and all("% see it as " in line for line in lines[2:-3])
@@ -316,25 +345,31 @@ def test_an_emoji_that_the_model_does_not_know_is_a_one_line_error(
     assert result.stderr.count("\n") == 1
 
 
-def test_a_model_of_an_earlier_version_has_no_readings(run: Path, posts_folder: Path, tmp_path: Path) -> None:
+def test_a_model_of_an_earlier_version_has_no_readings_and_no_intervals(
+    run: Path, posts_folder: Path, tmp_path: Path
+) -> None:
     table = pandas.DataFrame({"image": [b"jpeg"]})
     signature = infer_signature(table, params={"n_samples": 50, "top_k": 10, "seed": 0})
     code = tmp_path / "earlier.py"
     code.write_text(
         "import pandas\nfrom mlflow.models import set_model\nfrom mlflow.pyfunc import PythonModel\n"
         "class Earlier(PythonModel):\n"
-        "    def predict(self, context, model_input: pandas.DataFrame, params=None):\n        return [[]]\n"
+        "    def predict(self, context, model_input: pandas.DataFrame, params=None):\n"
+        "        return [[{'emoji': '😂', 'p': params['n_samples'] / 100}]]\n"
         "set_model(Earlier())\n"
     )
     mlflow.pyfunc.save_model(
         tmp_path / "model", python_model=str(code), signature=signature, pip_requirements=[]
     )
     words = ["predict", str(tmp_path / "model"), str(posts_folder / "images" / "0.png")]
-    for more in (["--readings"], ["--given", "😂"]):
+    deny = tmp_path / "deny.txt"
+    deny.write_text("😂", encoding="utf-8")
+    for more in (["--readings"], ["--given", "😂"], ["--deny", str(deny)]):
         result = CliRunner().invoke(main, [*words, *more])
         assert result.exit_code == 2
         assert "was registered by an earlier version" in result.stderr and result.stderr.count("\n") == 1
-    emojigan(*words)  # else, it is asked as it was
+    _, *bars = emojigan(*words).splitlines()  # else, it is asked as it was, with its own number of latents
+    assert bars == [f"  😂  50.0% {'█' * 20} face with tears of joy"]
 
 
 @pytest.mark.parametrize("photo", ["missing.jpg", "truth.json"])

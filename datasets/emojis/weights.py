@@ -7,7 +7,7 @@ divides by w. Of reactions they move it to p(S|y)·w(S)/Z(y), where w(S) is the 
 Everything is in float64 and in log space: k = 750 overflows otherwise.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -107,17 +107,74 @@ def undo_in_reactions(latents: Iterable[np.ndarray], weight: np.ndarray, sizes: 
         latents: the distribution under each of them, float64 [n, V].
         sizes: share of the reactions with 1, 2, … emojis.
     """
-    numbers = np.flatnonzero(sizes) + 1
-    # The integral by the trapezoidal rule over log t, from where exp(−t x) is 1 to where it is 0.
-    log_t = np.arange(np.log(1e-12 / (numbers[-1] * weight.max())), np.log(40 / weight.min()), 0.2)
-    decay, step = np.exp(-np.outer(weight, np.exp(log_t))), np.exp(log_t) * 0.2  # [V, T], [T]
-    totals = dict.fromkeys(numbers.tolist(), np.zeros(()))
+    numbers = (np.flatnonzero(sizes) + 1).tolist()
+    decay, step = _integral(weight, numbers[-1])
+    totals = dict.fromkeys(numbers, np.zeros(()))
     for q in latents:
-        expected = q @ decay  # [n, T]: E[exp(−t w)] of another emoji
+        expected = q @ decay
         for number in totals:
-            totals[number] = totals[number] + q * ((step * expected ** (number - 1)) @ decay.T)
+            totals[number] = totals[number] + _of_size(number, q, expected, decay, step)
     tuples = [
         sizes[number - 1] * number * total / total.sum(axis=1, keepdims=True)
         for number, total in totals.items()
     ]
     return sum(tuples) / (sizes * np.arange(1, len(sizes) + 1)).sum()
+
+
+def undo_by_latent(q: np.ndarray, weight: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What latents say together of an image without weights, and how far each of them moves it.
+
+    The second is the derivative of p by how much a latent counts, times their number. It has the mean 0, and
+    p, a ratio of means, is off by as much as the mean of it, to first order (the delta method).
+
+    Args:
+        q: the distribution under each latent, float64 [L, V].
+        sizes: as in `undo_in_reactions`; empty where the weights were those of tuples.
+
+    Returns:
+        float64 [V] and [L, V].
+
+    Raises:
+        InputError: 50 samples of it would be worth fewer than ten.
+    """
+    undo(q.mean(axis=0, keepdims=True), weight)  # refuses what cannot be
+    p, moved = np.zeros(q.shape[1]), np.zeros_like(q)
+    for share, undone in _undone(q, weight, sizes):
+        mass = undone.sum(axis=1).mean()
+        mean = undone.mean(axis=0) / mass
+        p += share * mean
+        moved += share * (undone / mass - np.outer(undone.sum(axis=1) / mass, mean))
+    return p, moved
+
+
+def _undone(q: np.ndarray, weight: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
+    """Of reactions of each size, what share of the tuples they have, and q [L, V] without their weights."""
+    if not len(sizes):
+        yield 1.0, q / weight
+        return
+    numbers = (np.flatnonzero(sizes) + 1).tolist()
+    decay, step = _integral(weight, numbers[-1])
+    expected = q @ decay
+    for number in numbers:
+        share = sizes[number - 1] * number / (sizes * np.arange(1, len(sizes) + 1)).sum()
+        yield share, _of_size(number, q, expected, decay, step)
+
+
+def _integral(weight: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """exp(−t w) and dt, [V, T] and [T]: the trapezoidal rule over log t.
+
+    From where exp(−t x) is 1 to where it is 0, for x of up to `most` weights.
+    """
+    log_t = np.arange(np.log(1e-12 / (most * weight.max())), np.log(40 / weight.min()), 0.2)
+    return np.exp(-np.outer(weight, np.exp(log_t))), np.exp(log_t) * 0.2
+
+
+def _of_size(
+    number: int, q: np.ndarray, expected: np.ndarray, decay: np.ndarray, step: np.ndarray
+) -> np.ndarray:
+    """q(e) E[1 / w(S)] over reactions S of a size with e, [n, V].
+
+    Args:
+        expected: q @ decay, E[exp(−t w)] of another emoji, [n, T].
+    """
+    return q * ((step * expected ** (number - 1)) @ decay.T)

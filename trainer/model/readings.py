@@ -61,15 +61,25 @@ def latents_of(snapshot: Snapshot, images: torch.Tensor, *, number: int, seed: i
             yield _mixture(joint / joint.sum())
 
 
-def completion(mixture: Mixture, given: Sequence[int]) -> np.ndarray:
-    """p(another emoji | image, those that are given), float64 [V]; 0 for the given ones.
+def without(mixture: Mixture, denied: Sequence[int]) -> Mixture:
+    """The mixture of what else is said. An emoji at least must be left.
+
+    The others keep their ratios, in each part and in the whole: parts that say denied emojis become smaller.
+    """
+    joint = mixture.share[:, None] * np.maximum(mixture.p, LEAST)
+    joint[:, list(denied)] = 0
+    return _mixture(joint / joint.sum())
+
+
+def completion(mixture: Mixture, given: Sequence[int], denied: Sequence[int] = ()) -> np.ndarray:
+    """p(another emoji | image, those that are given), float64 [V]; 0 for the given and the denied ones.
 
     Σ_k p(k | given) p_k(e), where p(k | given) ∝ share_k Π_i p_k(e_i). An emoji at least must be left.
     """
     p = np.maximum(mixture.p, LEAST)
     joint = np.log(mixture.share) + np.log(p[:, list(given)]).sum(axis=1)
     following = np.exp(joint - joint.max()) @ p
-    following[list(given)] = 0
+    following[[*given, *denied]] = 0
     return following / following.sum()
 
 

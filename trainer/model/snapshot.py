@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch.nn.functional import one_hot
 
-from ...datasets.emojis.weights import undo, undo_in_reactions
+from ...datasets.emojis.weights import undo, undo_by_latent, undo_in_reactions
 from ...datasets.errors import InputError
 from ...datasets.store.atomic import creating_folder, is_whole, remove_folder, telling_where
 from ...datasets.store.trouble import MISSING
 from ..config import ModelConfig
 from .augment import normalise
+from .estimate import ROUNDS, Estimate, estimate
 from .networks import Generator
 from .noise import even_normal
 from .tensors import read_tensors, refuse_not_finite, write_tensors
@@ -80,6 +81,24 @@ class Snapshot:
         return np.concatenate([undo_in_reactions(each, self.weights, sizes) for each in answers])
 
     @torch.inference_mode()
+    def estimates(
+        self, images: torch.Tensor, *, num_samples: int, seed: int, denied: Sequence[int] = ()
+    ) -> list[Estimate]:
+        """p(emoji | image) of each image, with intervals; by as many latents it is that of `distribution`.
+
+        Args:
+            images: uint8 [n, 3, size, size]; what is said of one does not depend on the others.
+            num_samples: 0 for as many latents as it takes until the likeliest emoji parts, of ROUNDS.
+            denied: rows of emojis that are never said; the others keep their ratios.
+
+        Raises:
+            InputError: the weights are too far apart to be undone.
+        """
+        rounds = (num_samples,) if num_samples else ROUNDS
+        latents = self._latents(rounds[-1], seed)
+        return [self._estimate(image.to(self._device), latents, rounds, denied) for image in images.split(1)]
+
+    @torch.inference_mode()
     def by_latent(self, images: torch.Tensor, *, num_samples: int, seed: int) -> np.ndarray:
         """q(emoji | image, z) of each of `num_samples` latents, the same for all images.
 
@@ -133,16 +152,34 @@ class Snapshot:
             pairs = features.expand(-1, num_samples, -1), latent.expand(len(chunk), -1, -1)
             yield self.generator.head(*pairs)
 
+    def _estimate(
+        self, image: torch.Tensor, latents: torch.Tensor, rounds: Sequence[int], denied: Sequence[int]
+    ) -> Estimate:
+        features = self.generator.trunk(normalise(image))  # [1, feature_dim]
+        sizes = np.array(self.facts.sizes if self.is_weighted else ())
+        q = np.zeros((0, len(self.weights)))
+        for number in rounds:
+            new = latents[len(q) : number]
+            q = np.concatenate([q, self._said(features.expand(len(new), -1), new).cpu().numpy()])
+            p, moved = undo_by_latent(q, self.weights, sizes)
+            found = estimate(p, moved, self.weights, denied=denied, looks=len(rounds))
+            if found.parts:
+                break
+        return found  # pyright: ignore[reportPossiblyUnboundVariable], there is a round
+
     def _answers(self, images: torch.Tensor, latents: torch.Tensor) -> Iterator[torch.Tensor]:
         """float64 [images, V] of each latent; images share the latents, and latents the trunk."""
         features = self.generator.trunk(normalise(images))  # [images, feature_dim]
         for z in latents:
-            output = self.generator.head(features, z.expand(len(images), -1))
-            if self.is_tied:
-                q = self.generator.log_probabilities(output).double().exp()
-                yield q / q.sum(dim=1, keepdim=True)
-            else:
-                yield one_hot(self.generator.nearest(output), len(self.weights)).double()
+            yield self._said(features, z.expand(len(images), -1))
+
+    def _said(self, features: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        """float64 [n, V] of as many pairs."""
+        output = self.generator.head(features, latents)
+        if not self.is_tied:
+            return one_hot(self.generator.nearest(output), len(self.weights)).double()
+        q = self.generator.log_probabilities(output).double().exp()
+        return q / q.sum(dim=1, keepdim=True)
 
 
 def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.ndarray) -> None:

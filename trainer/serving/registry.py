@@ -117,15 +117,20 @@ def _copy_source(folder: Path) -> Path:
 
 
 def signature() -> Any:
-    """Binary images in; out, for each, emojis with probabilities, or readings that have such; parameters."""
+    """Binary images in; out, for each, emojis with probabilities, or readings that have such; parameters.
+
+    The probabilities of an image have intervals, and the number of its latents; those of its readings none.
+    """
     from mlflow.models.signature import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Array, Object, Property
 
     emojis = [Property("emoji", DataType.string), Property("p", DataType.double)]
     readings = [Property("share", DataType.double), Property("emojis", Array(Object(emojis)))]
-    answer = Object([Property(each.name, each.dtype, required=False) for each in (*emojis, *readings)])
-    numbers = {"n_samples": 50, "top_k": 10, "seed": 0}
+    interval = [Property("low", DataType.double), Property("high", DataType.double)]
+    told = (*emojis, *interval, Property("latents", DataType.long), *readings)
+    answer = Object([Property(each.name, each.dtype, required=False) for each in told])
+    numbers = {"n_samples": 0, "top_k": 10, "seed": 0}
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.binary, "image")]),
         outputs=Schema([ColSpec(Array(answer))]),
@@ -133,7 +138,7 @@ def signature() -> Any:
             [
                 *(ParamSpec(name, DataType.long, default) for name, default in numbers.items()),
                 ParamSpec("readings", DataType.boolean, False),
-                ParamSpec("given", DataType.string, [], shape=(-1,)),
+                *(ParamSpec(name, DataType.string, [], shape=(-1,)) for name in ("given", "deny")),
             ]
         ),
     )

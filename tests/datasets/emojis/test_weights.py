@@ -19,6 +19,7 @@ from emojigan.datasets.emojis.weights import (
     effective_sample_size,
     samples_after_undoing,
     undo,
+    undo_by_latent,
     undo_in_reactions,
     weights,
 )
@@ -352,3 +353,24 @@ def test_of_reactions_the_weights_are_undone_as_by_going_through_all_of_them(rat
     np.testing.assert_allclose(found, expected / expected.sum(), rtol=1e-9)
     of_tuples = undo_in_reactions(q, weight, np.array([1.0]))
     np.testing.assert_allclose(of_tuples, undo(q.mean(axis=0), weight), rtol=1e-9)
+
+
+SIZES = st.sampled_from([np.array([]), np.array([1.0]), np.array([0.5, 0.0, 0.5])])
+
+
+@given(st.integers(0, 2**32 - 1), SIZES)
+def test_what_latents_say_together_is_the_same_by_latent(seed: int, sizes: np.ndarray):
+    q = np.random.default_rng(seed).dirichlet(np.ones(4), 6)
+    weight = np.array([0.6, 0.9, 1.1, 1.5])
+    whole = undo_in_reactions(q[:, None], weight, sizes if len(sizes) else np.array([1.0]))[0]
+    np.testing.assert_allclose(undo_by_latent(q, weight, sizes)[0], whole, rtol=1e-8)
+
+
+@given(st.integers(0, 2**32 - 1), SIZES)
+def test_a_latent_that_counts_once_more_moves_what_is_said_as_far_as_told(seed: int, sizes: np.ndarray):
+    q = np.random.default_rng(seed).dirichlet(np.ones(4), 6)
+    weight, often = np.array([0.6, 0.9, 1.1, 1.5]), 2000
+    p, moved = undo_by_latent(q, weight, sizes)
+    more, _ = undo_by_latent(np.concatenate([np.tile(q, (often, 1)), q[:1]]), weight, sizes)
+    np.testing.assert_allclose((more - p) * len(q) * often, moved[0], atol=1e-3)
+    np.testing.assert_allclose(moved.mean(axis=0), 0, atol=1e-12)

@@ -22,6 +22,7 @@ from emojigan.trainer.model.readings import (
     log_probability,
     readings,
     supported,
+    without,
 )
 
 from .test_snapshot import WEIGHTS, images, make
@@ -150,6 +151,29 @@ def test_completion_is_that_of_all_reactions_with_one_emoji_more(mixture: Mixtur
         for emoji in range(5)
     ]
     np.testing.assert_allclose(completion(mixture, said), more / np.sum(more), atol=1e-7)
+
+
+@settings(deadline=None)
+@given(mixtures(), st.lists(st.integers(0, 4), max_size=4, unique=True))
+def test_without_denied_emojis_the_others_keep_their_ratios_in_the_whole_and_in_each_part(
+    mixture: Mixture, denied: list[int]
+):
+    found, left = without(mixture, denied), [row for row in range(5) if row not in denied]
+    assert not found.p[:, denied].any()
+    whole = (mixture.share @ mixture.p)[left]
+    np.testing.assert_allclose((found.share @ found.p)[left], whole / whole.sum(), atol=1e-9)
+    parts = {tuple((p[left] / p[left].sum()).round(9)) for p in mixture.p}
+    assert {tuple(p[left].round(9)) for p in found.p} == parts
+
+
+@settings(deadline=None)
+@given(mixtures(), st.integers(0, 4), st.integers(0, 4))
+def test_a_completion_without_denied_emojis_keeps_the_ratios_of_the_others(
+    mixture: Mixture, said: int, denied: int
+):
+    whole, found = completion(mixture, [said]), completion(mixture, [said], [denied])
+    whole[denied] = 0
+    np.testing.assert_allclose(found, whole / whole.sum(), rtol=1e-9)
 
 
 @settings(deadline=None)

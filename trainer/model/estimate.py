@@ -1,0 +1,70 @@
+"""What is said of an image, and how sure that is.
+
+    q(emoji | image, z) of 64 latents ─► p with its interval ─┬─► the likeliest emoji parts from the others
+            ▲                                                 │
+            └── as many again, up to 4,096 ◄── not yet ───────┘
+
+It is about what the model says; how well that fits people is told by its evaluation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+ROUNDS = (64, 128, 256, 512, 1024, 2048, 4096)  # latents after which it is looked whether they part
+MISSED = 0.05  # of the intervals, at most
+BESIDE = 16  # draws of single emojis: with fewer, intervals of generators that shout missed more than that
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """p(emoji | image) by some latents, and the 95 % interval of what it is by all that there are."""
+
+    p: np.ndarray  # float64 [V], sums to 1; 0 everywhere if nothing was said but what is denied
+    low: np.ndarray  # float64 [V]
+    high: np.ndarray  # float64 [V]
+    latents: int  # that were asked
+
+    @property
+    def parts(self) -> bool:
+        """Whether the interval of the likeliest emoji lies above all others."""
+        first = self.p.argmax()
+        return bool(self.low[first] > np.delete(self.high, first).max(initial=0))
+
+
+def estimate(
+    p: np.ndarray, moved: np.ndarray, weights: np.ndarray, *, denied: Sequence[int] = (), looks: int = 1
+) -> Estimate:
+    """What latents say but for the denied emojis; the others keep their ratios.
+
+    The interval is Wilson's, of as many draws of single emojis as would have this standard error: so it has
+    room above an emoji that no latent said yet (E. B. Wilson, Probable Inference, the Law of Succession, and
+    Statistical Inference, 1927; with an effective number of draws, E. L. Korn, B. I. Graubard, 1998). The
+    standard error is that of independent latents: those that are spread evenly are nearer to the truth. An
+    emoji that few latents shout has hardly any spread before one of them comes: therefore the spread is that
+    of these latents and BESIDE draws of single emojis.
+
+    Args:
+        p: what the latents say together, float64 [V].
+        moved: how far each of them moves it, as in `undo_by_latent`, float64 [L, V].
+        weights: that are undone in it, float64 [V]: a latent that says an emoji counts 1 / w.
+        denied: rows of emojis that are never said.
+        looks: how often, at most, it is looked whether the latents are enough; any of them may be the last,
+            so that all of them together may miss (Bonferroni).
+    """
+    number, said = len(moved), np.ones(len(p))
+    said[list(denied)] = 0
+    mass = p @ said or 1.0
+    of_draws = (p @ weights) / weights / mass  # the spread if each latent says a single emoji
+    p = p * said / mass
+    moved = (moved * said - np.outer(moved @ said, p)) / mass
+    single = p * (1 - p)  # the unit of a spread
+    spread = of_draws.copy()
+    np.divide((moved**2).mean(axis=0), single, out=spread, where=single > 0)
+    spread = (number * spread + BESIDE * of_draws) / (number + BESIDE)
+    reach = NormalDist().inv_cdf(1 - MISSED / 2 / looks) ** 2 * spread / number
+    middle, half = p + reach / 2, np.sqrt(reach * single + reach**2 / 4)
+    low, high = ((middle + side) / (1 + reach) for side in (-half, half))
+    return Estimate(p, low.clip(min=0), high.clip(max=1) * said, number)
