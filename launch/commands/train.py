@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from ...datasets.errors import InputError
+from ...datasets.printable import printable
 from ...datasets.store.folder import Folder
 from ...trainer.config import DEFAULT, given_keys, recipes, resolve
 from ...trainer.runtime.signals import is_first_rank
@@ -58,7 +60,7 @@ def train(
     at once. Keys come from the recipe, then the config file, then the options.
     What none of these decides is chosen to suit the device and the dataset: sizes, steps, and whether each
     emoji learns a residual. What was chosen is told, and a run that was begun keeps it. --dry-run shows what
-    every key comes to.
+    every key comes to. What --deny lists is not learned, and the model cannot say it.
 
     \b
     emojigan train shards --vectors vectors.bin --out runs/first
@@ -67,6 +69,8 @@ def train(
     accelerate launch --config_file accelerate_config.yaml --no_python emojigan train shards …
     """
     given = {key: value for key, value in options.items() if value is not None}
+    if "deny" in given:
+        given["deny"] = _denied(given["deny"], shards)
     config = resolve(recipe, config_file, given)
     sizes, chosen = choose(config, given_keys(recipe, config_file, given), shards, run)
     config = resolve(recipe, config_file, {**given, **sizes})
@@ -81,3 +85,21 @@ def train(
     if chosen and is_first_rank():
         click.echo(chosen)
     run_training(config, shards, vectors, run)
+
+
+def _denied(path: Path, shards: Folder) -> tuple[str, ...]:
+    """The emojis of a deny list, as the shards spell them. Raises InputError where it has none."""
+    from ...datasets.build.deny import read_deny_list
+    from ...datasets.shards.manifest import read_manifest
+
+    listed = read_deny_list(path, keep_variants=bool(read_manifest(shards).options.get("keep_variants")))
+    if not listed.emojis:
+        raise InputError(
+            f"{path} has no emoji, and a training can deny nothing else. Accounts and words are left out by "
+            "`emojigan shards build --deny`."
+        )
+    if (listed.accounts or listed.words) and is_first_rank():
+        what = f"{len(listed.accounts)} accounts and {len(listed.words)} words of {path}"
+        told = f"{what} have no effect on a training; `emojigan shards build --deny` leaves them out."
+        click.echo(printable(told), err=True)
+    return listed.emojis

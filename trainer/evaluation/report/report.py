@@ -118,8 +118,8 @@ def unsayable_text(scene: Scene, vocabulary: Sequence[str]) -> str:
     if not number:
         return ""
     return (
-        f"; {number:,} of them with an emoji too rare for the vocabulary, or without a vector: no model can "
-        "say it, and `shards stats` counts the rare as outside"
+        f"; {number:,} of them with an emoji too rare for the vocabulary, without a vector or denied: no "
+        "model can say it, and `shards stats` counts the rare as outside"
     )
 
 
