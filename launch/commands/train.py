@@ -5,14 +5,12 @@ from typing import Any
 
 import click
 
-from ...datasets.errors import InputError
-from ...datasets.printable import printable
 from ...datasets.store.folder import Folder
 from ...trainer.config import DEFAULT, given_keys, recipes, resolve
 from ...trainer.runtime.signals import is_first_rank
 from ...trainer.sizes import choose
 from ..options import config_options
-from ..parameters import FOLDER
+from ..parameters import FOLDER, emojis_of
 
 
 @click.command(context_settings={"show_default": True})
@@ -70,7 +68,10 @@ def train(
     """
     given = {key: value for key, value in options.items() if value is not None}
     if "deny" in given:
-        given["deny"] = _denied(given["deny"], shards)
+        from ...datasets.shards.manifest import read_manifest
+
+        keeps = bool(read_manifest(shards).options.get("keep_variants"))
+        given["deny"] = emojis_of(given["deny"], "a training", keep_variants=keeps)
     config = resolve(recipe, config_file, given)
     sizes, chosen = choose(config, given_keys(recipe, config_file, given), shards, run)
     config = resolve(recipe, config_file, {**given, **sizes})
@@ -85,21 +86,3 @@ def train(
     if chosen and is_first_rank():
         click.echo(chosen)
     run_training(config, shards, vectors, run)
-
-
-def _denied(path: Path, shards: Folder) -> tuple[str, ...]:
-    """The emojis of a deny list, as the shards spell them. Raises InputError where it has none."""
-    from ...datasets.build.deny import read_deny_list
-    from ...datasets.shards.manifest import read_manifest
-
-    listed = read_deny_list(path, keep_variants=bool(read_manifest(shards).options.get("keep_variants")))
-    if not listed.emojis:
-        raise InputError(
-            f"{path} has no emoji, and a training can deny nothing else. Accounts and words are left out by "
-            "`emojigan shards build --deny`."
-        )
-    if (listed.accounts or listed.words) and is_first_rank():
-        what = f"{len(listed.accounts)} accounts and {len(listed.words)} words of {path}"
-        told = f"{what} have no effect on a training; `emojigan shards build --deny` leaves them out."
-        click.echo(printable(told), err=True)
-    return listed.emojis

@@ -24,6 +24,7 @@ from ..metrics.scene import Scene, tuples_of_some
 from ..metrics.table import METRICS
 from ..readings import Readings
 from .figures import Bar, Embedding, Example, fig2, fig3, fig4, largest, tsne
+from .harm import PAGE
 from .tables import ARROWS, TRUTH, format_table, how_to_read, in_sentence, standings, table
 
 DPI = 150  # of the PNGs
@@ -52,6 +53,7 @@ class Report:
         split: how train and test were parted, and what that makes of the scores.
         about_reactions: what is measured of whole reactions, and what cannot be.
         readings: of some images; None where the model has none.
+        harm: the name of the page about sensitive emojis; empty where there is none.
     """
 
     title: str
@@ -66,6 +68,7 @@ class Report:
     split: str
     about_reactions: str
     readings: Readings | None = None
+    harm: str = ""
 
     @property
     def has_truth(self) -> bool:
@@ -102,6 +105,7 @@ def make_report(evaluation: Evaluation, run: str) -> Report:
         split=evaluation.split,
         about_reactions=evaluation.about_reactions,
         readings=evaluation.readings,
+        harm=PAGE if evaluation.harm else "",
     )
 
 
