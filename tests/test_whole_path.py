@@ -80,7 +80,7 @@ def test_an_evaluation_tells_what_is_said_of_sensitive_emojis(run: Path) -> None
     page = (run / "report" / "harm.html").read_text("utf-8")
     assert "The model says 💔 " in page and "of 1 kind of picture" in page  # the truth knows one
     assert "Neither known to the model nor posted here" in page and "🍆" in page
-    assert all(f'<td data-model="{each}' in page for each in ("People post", "True", "exponential", "tfidf"))
+    assert all(f'data-model="{each}' in page for each in ("People post", "True", "exponential", "tfidf"))
 
 
 def test_every_score_has_an_interval_and_a_word_beside_the_classifier(run: Path) -> None:
