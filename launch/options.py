@@ -6,6 +6,7 @@ that the recipe and the config file are heard; its help tells what holds then.
 
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import annotated_types
@@ -20,6 +21,7 @@ WORDS = {True: "yes", False: "no"}
 NOT_SET = {
     "world_size": "any",
     "helpers": "as the cores allow",
+    "deny": "none",
     "init_from": "none",
     "deterministic_ranks": "off",
     "keep_snapshots": "all",
@@ -55,7 +57,7 @@ def _defaults(name: str, values: dict[str, Any]) -> str:
     """What a key is when it is not given: of the default recipe, of others where they differ, on a CPU."""
 
     def said(value: Any) -> str:
-        if value is None:
+        if value in (None, ()):
             return NOT_SET[name]
         return WORDS[value] if isinstance(value, bool) else str(value)
 
@@ -75,6 +77,8 @@ def _type(kind: Any, field: FieldInfo) -> click.ParamType:
         (kind,) = (each for each in get_args(kind) if each is not types.NoneType)
     if kind is str:
         return click.STRING
+    if kind == tuple[str, ...]:  # too many for a command line
+        return click.Path(exists=True, dir_okay=False, path_type=Path)
     limits: dict[str, Any] = {}
     for bound in field.metadata:
         match bound:

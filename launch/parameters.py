@@ -4,8 +4,11 @@ from pathlib import Path
 
 import click
 
+from ..datasets.errors import InputError
+from ..datasets.printable import printable
 from ..datasets.store.folder import Folder, open_folder
 from ..datasets.work.cores import usable_cores
+from ..trainer.runtime.signals import is_first_rank
 
 
 class FolderType(click.ParamType):
@@ -28,6 +31,27 @@ workers_option = click.option(
     show_default="usable cores",
     help="How many processes work; the result is the same for any number.",
 )
+
+
+def emojis_of(path: Path, what: str, *, keep_variants: bool) -> tuple[str, ...]:
+    """The emojis of a deny list, where its accounts and words have no effect; that is told.
+
+    Raises:
+        InputError: it has none.
+    """
+    from ..datasets.build.deny import read_deny_list
+
+    listed = read_deny_list(path, keep_variants=keep_variants)
+    if not listed.emojis:
+        raise InputError(
+            f"{path} has no emoji, and nothing else has an effect on {what}. Accounts and words are left "
+            "out by `emojigan shards build --deny`."
+        )
+    if (listed.accounts or listed.words) and is_first_rank():
+        told = f"{len(listed.accounts)} accounts and {len(listed.words)} words of {path} have no effect on "
+        click.echo(printable(f"{told}{what}; `emojigan shards build --deny` leaves them out."), err=True)
+    return listed.emojis
+
 
 truth_option = click.option(
     "--truth",

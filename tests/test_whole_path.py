@@ -54,7 +54,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, shards: Path, vectors_file: Pa
             "photographs": {"all": {emoji: 1 / len(emojis) for emoji in emojis}},
         }
         (folder / "truth.json").write_text(json.dumps(truth))
-        emojigan("evaluate", run, "--truth", folder / "truth.json", "--baseline-steps", "40")
+        (folder / "sensitive.txt").write_text("💔\n🍆\n@ann\n", encoding="utf-8")
+        options = ("--truth", folder / "truth.json", "--sensitive", folder / "sensitive.txt")
+        emojigan("evaluate", run, *options, "--baseline-steps", "40")
         emojigan("register", run, "--name", "tiny")
         yield run
 
@@ -72,6 +74,13 @@ def test_evaluation_names_both_baselines_and_the_floor(run: Path) -> None:
         "Marginal",
     }
     assert scores["floor"]["tv"] == 0
+
+
+def test_an_evaluation_tells_what_is_said_of_sensitive_emojis(run: Path) -> None:
+    page = (run / "report" / "harm.html").read_text("utf-8")
+    assert "The model says 💔 " in page and "of 1 kind of picture" in page  # the truth knows one
+    assert "Neither known to the model nor posted here" in page and "🍆" in page
+    assert all(f'data-model="{each}' in page for each in ("People post", "True", "exponential", "tfidf"))
 
 
 def test_every_score_has_an_interval_and_a_word_beside_the_classifier(run: Path) -> None:

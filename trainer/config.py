@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ..datasets.emojis.text import canonical
 from ..datasets.errors import InputError
 from ..datasets.store.atomic import telling_where
 from ..datasets.store.trouble import MISSING
@@ -46,6 +47,20 @@ class DataConfig(Section):
     augment: bool = Field(
         default=True, description="Flip, shift, and change brightness and contrast of the images."
     )
+    deny: tuple[str, ...] = Field(
+        default=(),
+        description="File of emojis that are not learned, one a line, as for `emojigan shards build`; in a "
+        "config file the emojis themselves.",
+    )
+
+    @field_validator("deny")
+    @classmethod
+    def _check_deny(cls, emojis: tuple[str, ...]) -> tuple[str, ...]:
+        """Sorted: the order of a list is not of a training's identity."""
+        for emoji in emojis:
+            if canonical(emoji, keep_variants=True) != emoji:
+                raise ValueError(f"{emoji!r} is not an emoji as shards have them: give the file to --deny")
+        return tuple(sorted({*emojis}))
 
 
 class ModelConfig(Section):

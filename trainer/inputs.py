@@ -2,9 +2,10 @@
 
     vocabulary ∩ emoji vectors ─► Inputs: splits, scaled vectors, a weight for each emoji
 
-An emoji without a vector cannot be learned. Its tuples keep their place in the order, which depends on the
-manifest alone, and count with weight 0. Vocabulary and weights are those that the dataset had when the run
-began: an emoji that went with a forgotten account is still one that the networks say, and has no tuples.
+An emoji without a vector cannot be learned, and one that is denied is not. Its tuples keep their place in the
+order, which depends on the manifest alone, and count with weight 0. Vocabulary and weights are those that the
+dataset had when the run began: an emoji that went with a forgotten account is one that the networks say, and
+has no tuples.
 """
 
 from collections.abc import Callable, Generator
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..datasets.emojis.text import is_listed
 from ..datasets.emojis.vectors.word2vec import load_vectors, match
 from ..datasets.emojis.weights import effective_sample_size, weights
 from ..datasets.errors import InputError
@@ -37,16 +39,18 @@ NAMED = 8  # emojis, in a message
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a training is given. V emojis of the run's vocabulary have a vector; the manifest has M."""
+    """What a training is given. V emojis of the run's vocabulary can be learned; the manifest has M."""
 
     train: Split
     vocabulary: tuple[str, ...]  # [V]
     vectors: torch.Tensor  # float32 [V, vector_dim], scaled as the config asks
     weights: np.ndarray  # float64 [V], mean 1 over the tuples that there were when the run began
-    # int64 [M], position of each of the manifest's emojis in the run's vocabulary; -1 for one without vector
+    # int64 [M], position of each of the manifest's emojis in the run's vocabulary; -1 for one without vector,
+    # or denied
     ids: torch.Tensor
-    tuple_weights: torch.Tensor  # float32 [M], 0 for one without vector
-    num_without_vector: int  # tuples
+    tuple_weights: torch.Tensor  # float32 [M], 0 for those
+    num_without_vector: int  # tuples of emojis that are not denied
+    num_denied: int  # tuples
     effective_share: float  # of the tuples, that the weighted ones are worth
     dataset: str  # SHA-256 of the manifest
     origin: Origin  # the dataset when the run began
@@ -117,7 +121,8 @@ def read_inputs(config: Config, shards: Folder, vector_file: Path, origin: Origi
         origin: of a run that was begun; without it one begins.
 
     Raises:
-        InputError: one is missing, or the vectors cover too little of the vocabulary, or cannot train.
+        InputError: one is missing, or the vectors cover too little of the vocabulary, or cannot train, or too
+            little of it is not denied.
     """
     manifest = read_manifest(shards)
     cache = ShardCache(Path(config.run.cache).expanduser(), int(config.run.cache_gib * 2**30))
@@ -125,21 +130,19 @@ def read_inputs(config: Config, shards: Folder, vector_file: Path, origin: Origi
     origin = origin or Origin.of(manifest)
     emoji_vectors = load_vectors(vector_file)
     matrix, missing = match(emoji_vectors, list(origin.vocabulary))
-    unknown = set(missing)
-    known = np.array([emoji not in unknown for emoji in origin.vocabulary])
+    unknown, deny = set(missing), config.data.deny
     counts = np.array(list(origin.vocabulary.values()), np.int64)
-    coverage = counts[known].sum() / counts.sum()
-    if coverage < MIN_COVERAGE or known.sum() < 2:
-        raise InputError(
-            f"{vector_file} has vectors for {coverage:.0%} of the tuples of {shards} "
-            f"({known.sum()} of {len(known)} emojis). Use others, such as `emojigan vectors build` makes."
-        )
+    has_vector = np.array([emoji not in unknown for emoji in origin.vocabulary])
+    known = has_vector & [not is_listed(emoji, deny) for emoji in origin.vocabulary]
+    _refuse_too_few(vector_file, shards, counts, has_vector, known)
     vocabulary = tuple(emoji for emoji, here in zip(origin.vocabulary, known, strict=True) if here)
+    matrix = matrix[known[has_vector]]
     _refuse_untrainable(vector_file, vocabulary, matrix)
     settings = config.objective
     weight = weights(settings.weights, counts[known], k=settings.k, num_posts=origin.images)
-    sayable = set(vocabulary)
-    ids, tuple_weights = _of_manifest(manifest, vocabulary, weight / coverage)
+    ids, tuple_weights = _of_manifest(manifest, vocabulary, weight / (counts[known].sum() / counts.sum()))
+    denied = {emoji for emoji in manifest.vocabulary if is_listed(emoji, deny)}
+    sayable = {*vocabulary, *denied}
     return Inputs(
         train=train,
         vocabulary=vocabulary,
@@ -148,11 +151,29 @@ def read_inputs(config: Config, shards: Folder, vector_file: Path, origin: Origi
         ids=ids,
         tuple_weights=tuple_weights,
         num_without_vector=sum(count for emoji, count in manifest.vocabulary.items() if emoji not in sayable),
+        num_denied=sum(manifest.vocabulary[emoji] for emoji in denied),
         effective_share=effective_sample_size(weight, counts[known]),
         dataset=manifest.sha256(),
         origin=origin,
         vectors_hash=emoji_vectors.sha256,
     )
+
+
+def _refuse_too_few(
+    path: Path, shards: Folder, counts: np.ndarray, has_vector: np.ndarray, known: np.ndarray
+) -> None:
+    """Refuse vectors of too little of the vocabulary, and a list that denies nearly all of it; [M] each."""
+    coverage, number = counts[has_vector].sum() / counts.sum(), has_vector.sum()
+    if coverage < MIN_COVERAGE or number < 2:
+        raise InputError(
+            f"{path} has vectors for {coverage:.0%} of the tuples of {shards} ({number} of {len(counts)} "
+            "emojis). Use others, such as `emojigan vectors build` makes."
+        )
+    if known.sum() < 2:
+        raise InputError(
+            f"Of {number} emojis with a vector {known.sum()} are not denied, and one must be told from "
+            "another. Shorten the --deny list."
+        )
 
 
 def _refuse_untrainable(path: Path, vocabulary: tuple[str, ...], matrix: np.ndarray) -> None:

@@ -14,6 +14,7 @@ runs/first/
   baselines/classifier/        what was trained to be compared with it: evaluation/baselines/
   evaluation.json              the scores of a snapshot on the test split
   report/index.html            the same for people
+  report/harm.html             what it says of sensitive emojis, for a reviewer to sign: evaluation/harm.py
 """
 
 import json

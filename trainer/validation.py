@@ -36,8 +36,8 @@ def read_val(inputs: Inputs) -> HeldOut | None:
             return None
         raise InputError(
             f"{inputs.train.folder}: the val split has no emoji that can be learned: those of all "
-            f"{len(held_out.emojis):,} tuples are rare in train or have no vector. Build from more posts, or "
-            "with another --val-share or --min-count, or give other vectors."
+            f"{len(held_out.emojis):,} tuples are rare in train, denied, or have no vector. Build from more "
+            "posts, or with another --val-share or --min-count, or give other vectors."
         )
     return held_out
 

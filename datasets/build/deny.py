@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-from ..emojis.text import canonical
+from ..emojis.text import canonical, is_listed
 from ..errors import InputError
 from ..posts.post import Post
 
@@ -61,7 +61,7 @@ class DenyList:
 
     def has_emoji(self, emoji: str) -> bool:
         """Whether a canonical emoji is listed; an entry without skin tone and gender denies all variants."""
-        return emoji in self.emojis or canonical(emoji) in self.emojis
+        return is_listed(emoji, self.emojis)
 
     @cached_property
     def _accounts(self) -> frozenset[str]:

@@ -12,6 +12,7 @@ selector that it did not need.
 """
 
 import re
+from collections.abc import Collection
 from functools import cache, lru_cache
 
 import emoji
@@ -101,6 +102,11 @@ def canonical(emoji: str, *, keep_variants: bool = False) -> str | None:
 def all_canonical(*, keep_variants: bool = False) -> list[str]:
     """Every canonical emoji, sorted by code points."""
     return sorted(_folds() if keep_variants else set(_folds().values()))
+
+
+def is_listed(emoji: str, listed: Collection[str]) -> bool:
+    """Whether a list has a canonical emoji; an entry without skin tone and gender stands for all variants."""
+    return emoji in listed or canonical(emoji) in listed
 
 
 def without_tone(canonical: str) -> str:

@@ -6,7 +6,7 @@ import click
 
 from ...datasets.printable import printable
 from ...datasets.store.folder import Folder
-from ..parameters import shards_option, truth_option, vectors_option
+from ..parameters import emojis_of, shards_option, truth_option, vectors_option
 
 
 @click.command()
@@ -26,6 +26,12 @@ from ..parameters import shards_option, truth_option, vectors_option
     "variational, zero-shot and, where the truth is known, independent. tied and variational are trained.",
     show_default="all but tied, variational and zero-shot",
 )
+@click.option(
+    "--sensitive",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of emojis, one a line, as for `emojigan shards build --deny`: RUN/report/harm.html tells what "
+    "the model says of them, per kind of picture, for a reviewer to sign.",
+)
 @shards_option
 @vectors_option
 def evaluate(
@@ -33,6 +39,7 @@ def evaluate(
     truth: Path | None,
     baseline_steps: int | None,
     baselines: tuple[str, ...] | None,
+    sensitive: Path | None,
     shards: Folder | None,
     vectors: Path | None,
 ) -> None:
@@ -47,18 +54,29 @@ def evaluate(
     emojigan evaluate runs/first
     emojigan evaluate demo/run --truth demo/world/truth.json
     emojigan evaluate runs/first --baselines neighbours,variational
+    emojigan evaluate runs/first --sensitive emojis.txt
     """
     from ...datasets.store.atomic import write_atomic
     from ...datasets.worlds.truth import Truth
     from ...trainer.evaluation.baselines.table import USUAL
     from ...trainer.evaluation.evaluate import evaluate as score
+    from ...trainer.evaluation.report.harm import verdict, write_harm
     from ...trainer.evaluation.report.report import format_tables, make_report, write_report
     from ...trainer.forgotten import mark_tags, read_mark
     from ...trainer.run import EVALUATION, REPORT
     from ...trainer.tracking.mlflow_run import log_evaluation
 
     world = Truth.read(truth) if truth else None
-    evaluation = score(run, world, baseline_steps, names=baselines or USUAL, shards=shards, vectors=vectors)
+    emojis = emojis_of(sensitive, "an evaluation", keep_variants=True) if sensitive else ()
+    evaluation = score(
+        run,
+        world,
+        baseline_steps,
+        names=baselines or USUAL,
+        shards=shards,
+        vectors=vectors,
+        sensitive=emojis,
+    )
     report = make_report(evaluation, run)
     page = write_report(report, run / REPORT)
     write_atomic(run / EVALUATION, evaluation.to_json())
@@ -67,6 +85,9 @@ def evaluate(
         click.echo(f"The dataset {evaluation.forgotten.told}; it is judged on what is left.", err=True)
     click.echo(format_tables(report))
     click.echo(f"\nreport: {printable(page)}")
+    if evaluation.harm:
+        of_harm = write_harm(evaluation.harm, report.facts, run / REPORT)
+        click.echo(f"{verdict(evaluation.harm)}\nsensitive emojis: {printable(of_harm)}")
     tags |= evaluation.tags
     log_evaluation(run, evaluation.logged, evaluation.facts.step, tags, run / REPORT, run / EVALUATION)
 

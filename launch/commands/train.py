@@ -10,7 +10,7 @@ from ...trainer.config import DEFAULT, given_keys, recipes, resolve
 from ...trainer.runtime.signals import is_first_rank
 from ...trainer.sizes import choose
 from ..options import config_options
-from ..parameters import FOLDER
+from ..parameters import FOLDER, emojis_of
 
 
 @click.command(context_settings={"show_default": True})
@@ -58,7 +58,7 @@ def train(
     at once. Keys come from the recipe, then the config file, then the options.
     What none of these decides is chosen to suit the device and the dataset: sizes, steps, and whether each
     emoji learns a residual. What was chosen is told, and a run that was begun keeps it. --dry-run shows what
-    every key comes to.
+    every key comes to. What --deny lists is not learned, and the model cannot say it.
 
     \b
     emojigan train shards --vectors vectors.bin --out runs/first
@@ -67,6 +67,11 @@ def train(
     accelerate launch --config_file accelerate_config.yaml --no_python emojigan train shards …
     """
     given = {key: value for key, value in options.items() if value is not None}
+    if "deny" in given:
+        from ...datasets.shards.manifest import read_manifest
+
+        keeps = bool(read_manifest(shards).options.get("keep_variants"))
+        given["deny"] = emojis_of(given["deny"], "a training", keep_variants=keeps)
     config = resolve(recipe, config_file, given)
     sizes, chosen = choose(config, given_keys(recipe, config_file, given), shards, run)
     config = resolve(recipe, config_file, {**given, **sizes})

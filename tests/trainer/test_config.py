@@ -124,6 +124,8 @@ def test_a_saved_config_gives_itself_back(written):
         ("objective: {weights: log}", "objective.weights"),
         ("model: {critic: paper}", "model.critic"),
         ("data: {augment: maybe}", "data.augment"),
+        ("data: {deny: [❤️]}", "data.deny"),  # styled, as no shard has it
+        ("data: {deny: [spam]}", "data.deny"),
         ("run: {world_size: 0}", "run.world_size"),
         ("1: {steps: 3}", "1"),
     ],

@@ -1,16 +1,18 @@
-"""Vectors with which nothing can be learned are refused by name, before the first step."""
+"""What cannot be learned is refused by name, before the first step; what is denied is left out."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from emojigan.datasets.emojis.vectors.word2vec import keyed, load_vectors, save_vectors
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.folder import LocalFolder
 from emojigan.trainer.config import Config
-from emojigan.trainer.inputs import read_inputs
+from emojigan.trainer.inputs import Inputs, read_inputs
+from emojigan.trainer.model.sight import Sight
 
 
 def one(value: float) -> Callable[[np.ndarray], None]:
@@ -64,3 +66,56 @@ def test_vectors_of_any_size_that_float32_can_square_are_taken(
         inputs = read_inputs(Config(), LocalFolder(shards), path)
         assert inputs.vectors.isfinite().all()
         assert inputs.vectors.std() == pytest.approx(1, rel=1e-2)
+
+
+def denying(shards: Path, vectors: Path, *emojis: str) -> Inputs:
+    return read_inputs(Config.model_validate({"data": {"deny": emojis}}), LocalFolder(shards), vectors)
+
+
+def test_a_denied_emoji_is_in_no_vocabulary_and_its_tuples_weigh_nothing(shards: Path, vectors_file: Path):
+    everything, inputs = denying(shards, vectors_file), denying(shards, vectors_file, "😂", "🌊")
+    counts = everything.origin.vocabulary
+    assert inputs.vocabulary == tuple(emoji for emoji in counts if emoji not in "😂🌊")
+    weighs = dict(zip(counts, inputs.tuple_weights.tolist(), strict=True))
+    assert {emoji for emoji, weight in weighs.items() if weight == 0} == {"😂", "🌊"}
+    # All together they weigh as many as before, so that losses stay what they are.
+    assert sum(weighs[emoji] * counts[emoji] for emoji in counts) == pytest.approx(sum(counts.values()))
+    assert inputs.train.sizes == everything.train.sizes  # the order is of the manifest alone
+
+
+def test_in_a_reaction_the_emojis_beside_a_denied_one_stay(shards: Path, vectors_file: Path):
+    inputs = denying(shards, vectors_file, "😂")
+    place = {emoji: number for number, emoji in enumerate(inputs.train.manifest.vocabulary)}
+    sight = Sight(
+        seed=0,
+        augments=False,
+        precision=torch.float32,
+        ids=inputs.ids,
+        tuple_weights=inputs.tuple_weights,
+        latent_dim=4,
+        feature_dim=4,
+        dropout=0,
+    )
+    emoji = torch.tensor([[place["😂"], place["🔥"]], [place["😂"], -1]])
+    seen = sight.see(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), emoji, torch.tensor([0, 0]), latents=1)
+    assert seen.present.tolist() == [[1, 0], [0, 0]]
+    assert inputs.vocabulary[int(seen.emoji[0, 0])] == "🔥"
+    assert seen.weight[0] > 0 == seen.weight[1]
+
+
+def test_tuples_that_are_denied_are_told_apart_from_those_without_vector(
+    shards: Path, vectors_file: Path, tmp_path: Path
+):
+    vectors = load_vectors(vectors_file)
+    rows = [row for row, emoji in enumerate(vectors.emojis) if emoji not in "🐶🌊"]
+    save_vectors(keyed([vectors.emojis[row] for row in rows], vectors.matrix[rows]), tmp_path / "few.bin")
+    inputs = denying(shards, tmp_path / "few.bin", "😂", "🌊")
+    counts = inputs.train.manifest.vocabulary
+    assert inputs.num_without_vector == counts["🐶"]
+    assert inputs.num_denied == counts["😂"] + counts["🌊"]
+
+
+def test_a_list_that_leaves_nothing_to_tell_apart_is_refused(shards: Path, vectors_file: Path):
+    everything = denying(shards, vectors_file).vocabulary
+    with pytest.raises(InputError, match=r"Of 8 emojis with a vector 1 are not denied, .*\. Shorten the"):
+        denying(shards, vectors_file, *everything[1:])

@@ -65,18 +65,21 @@ class Resamples:
             post: of each row, [rows], below the number of posts.
         """
         known = ~np.isnan(values).reshape(len(values), -1).any(axis=1)
-        columns = values[known].reshape(known.sum(), -1)
-        of_post = csr_array(
-            (np.ones(len(columns)), (post[known], np.arange(len(columns)))), (self._posts, len(columns))
-        )
-        rows = self.counts @ of_post.sum(axis=1)  # [draws]
-        with np.errstate(invalid="ignore"):
-            means = (self.counts @ (of_post @ columns)) / rows[:, None]
+        means = self.means(values[known].reshape(known.sum(), -1), post[known])
         if metric.fold is None:
             return means[:, 0]
         # Where errors are added up, what a draw adds by chance is one, too: its mean is taken off.
         found = metric.fold(means)
         return np.maximum(found - np.nanmean(found) + metric.score(values), 0)
+
+    def means(self, values: Floats, post: Ids) -> Floats:
+        """The mean of values [rows, k] of posts [rows] in each draw, [draws, k]; nan where it has no row."""
+        of_post = csr_array(
+            (np.ones(len(values)), (post, np.arange(len(values)))), (self._posts, len(values))
+        )
+        rows = self.counts @ of_post.sum(axis=1)  # [draws]
+        with np.errstate(invalid="ignore"):
+            return (self.counts @ (of_post @ values)) / rows[:, None]
 
     @property
     def _posts(self) -> int:

@@ -76,7 +76,7 @@ def compare_runs(
         if snapshot.facts.vocabulary != snapshots[0].facts.vocabulary:
             raise InputError(
                 f"{run} says other emojis than {runs[0]}: they are not asked the same. Compare runs of "
-                "vectors for the same emojis."
+                "vectors for the same emojis, with the same --deny."
             )
     _, inputs, vector_file = opened[0]
     scene = set_scene(inputs, vector_file, truth)

@@ -6,7 +6,7 @@ baselines ──────────┴─► Candidate: q of tuples, values
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -29,6 +29,7 @@ from .baselines.sampled import FOR_REACTIONS, NUM_LATENTS, by_latent
 from .baselines.table import ALWAYS, BASELINES, USUAL
 from .bootstrap import Comparison, Interval, Resamples, Word, compare
 from .decoding import decodings
+from .harm import Harm, find_harm
 from .metrics.divergences import NUM_SAMPLES, sampling_floor
 from .metrics.frechet import by_chance
 from .metrics.metric import Floats, Metric, scores, values
@@ -79,6 +80,7 @@ class Evaluation:
     split: str  # how the dataset was split, and what that makes of the scores
     about_reactions: str  # what is measured of whole reactions, and what cannot be
     readings: Readings | None
+    harm: Harm | None  # where somebody is concerned about emojis
 
     @property
     def scores(self) -> dict[str, Mapping[str, float]]:
@@ -130,6 +132,7 @@ def evaluate(
     names: Sequence[str] = USUAL,
     shards: Folder | None = None,
     vectors: Path | None = None,
+    sensitive: Collection[str] = (),
 ) -> Evaluation:
     """Score the best snapshot of a run on the test split.
 
@@ -141,6 +144,7 @@ def evaluate(
         names: of what it is compared with; the classifier and the marginal always are.
         shards: where they lie by now; by default where they lay when the run was trained.
         vectors: the same.
+        sensitive: emojis of which it is told what the model says, per kind of picture.
 
     Raises:
         InputError: the run is not trained, or its shards or vectors are no longer those it was trained on.
@@ -168,6 +172,7 @@ def evaluate(
         split=inputs.train.manifest.split_text,
         about_reactions=_about_reactions(snapshot, scene),
         readings=find_readings(snapshot, inputs, scene),
+        harm=find_harm(snapshot, config, inputs, scene, own.q, sensitive) if sensitive else None,
     )
 
 

@@ -159,7 +159,9 @@ def _options(params: Mapping[str, str]) -> str:
         if key not in KEYS and value == str(default[key]):
             continue
         flag = key.replace("_", "-")
-        if isinstance(default[key], bool):
+        if key == "deny":
+            words.append("--deny FILE")  # of the emojis that the parameter names
+        elif isinstance(default[key], bool):
             words.append(f"--{'' if value == 'True' else 'no-'}{flag}")
         else:
             words += [f"--{flag}", shlex.quote(value)]

@@ -169,6 +169,8 @@ def _tell(training: Training, step: int, held_out: HeldOut | None, kept: str) ->
         print(
             f"{inputs.num_without_vector:,} tuples have an emoji without a vector; they count with weight 0."
         )
+    if training.config.data.deny:
+        print(f"{inputs.num_denied:,} tuples have a denied emoji; they count with weight 0.")
     model = training.config.model
     if model.output == "tied" and not (model.emoji_bias or model.emoji_residual) and inputs.num_alike:
         print(

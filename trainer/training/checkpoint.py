@@ -41,7 +41,7 @@ class Identity:
     @classmethod
     def of(cls, config: Config, dataset: str, vectors: str) -> "Identity":
         """The identity of a training."""
-        return cls(config.model_dump(exclude={"run"}), dataset, vectors)
+        return cls(config.model_dump(mode="json", exclude={"run"}), dataset, vectors)
 
 
 class Numbers(Protocol):

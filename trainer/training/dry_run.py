@@ -45,6 +45,7 @@ def describe(config: Config, shards: Folder, vectors: Path) -> str:
     return (
         yaml.safe_dump(config.model_dump(), sort_keys=False)
         + f"\ntuples   {inputs.train.num_tuples:,} to train on, {inputs.num_without_vector:,} without vector"
+        + (f", {inputs.num_denied:,} denied" if config.data.deny else "")
         + f"\nemojis   {len(inputs.vocabulary)}"
         + f"\nsteps    {plan(config, inputs)}"
         + f"\nupdates  {of_step[0]} of the critic and {of_step[1]} of the generator in a step, on "

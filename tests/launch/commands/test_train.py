@@ -18,6 +18,7 @@ from emojigan.datasets.emojis.vectors.word2vec import keyed, load_vectors, save_
 from emojigan.launch.cli import main
 from emojigan.launch.commands.train import train
 from emojigan.trainer.config import DEFAULT, Config, resolve
+from emojigan.trainer.model.snapshot import load_snapshot
 from emojigan.trainer.sizes import CPU_NETWORKS, ON_CPU
 from emojigan.trainer.tracking.mlflow_run import run_id_of
 from emojigan.trainer.training import dry_run
@@ -229,3 +230,47 @@ def test_emojis_that_share_a_vector_are_told_unless_something_tells_them_apart(
     result = invoke(*FEW, "--vectors", str(tmp_path / "alike.bin"), *option)
     assert result.exit_code == 0, result.output
     assert ("2 emojis have the vector of another one" in result.stdout) == (not option)
+
+
+@pytest.fixture
+def deny(tmp_path: Path) -> Callable[..., list[str]]:
+    """Writes a deny list, and gives the option."""
+
+    def write(*lines: str) -> list[str]:
+        (tmp_path / "deny.txt").write_text("\n".join(lines), encoding="utf-8")
+        return ["--deny", str(tmp_path / "deny.txt")]
+
+    return write
+
+
+def test_a_model_cannot_say_what_was_denied_at_training(invoke, deny, tmp_path: Path):
+    result = invoke(*FEW, *deny("😍", "❤️"))
+    assert result.exit_code == 0, result.output
+    assert " tuples have a denied emoji; they count with weight 0.\n" in result.stdout
+    assert "without a vector" not in result.stdout and result.stderr.count("no effect") == 0
+    snapshot = load_snapshot(tmp_path / "run/snapshots/step-00000004")
+    assert "😍" not in snapshot.facts.vocabulary and len(snapshot.facts.vocabulary) == 7
+
+
+def test_a_run_goes_on_with_the_same_deny_list_alone(invoke, deny):
+    assert invoke(*FEW, *deny("😍", "🔥")).exit_code == 0
+    again = invoke(*FEW, *deny("🔥", "# the same", "😍", "🔥"))
+    assert again.exit_code == 0 and "resumed at step 4" in again.stdout, again.output
+    other = invoke(*FEW, *deny("😍"))
+    assert other.exit_code == 2
+    assert "was made with another data.deny (['🔥', '😍'], now ['😍'])." in other.stderr
+    assert invoke(*FEW).exit_code == 2  # with none
+
+
+def test_accounts_and_words_of_a_deny_list_are_told_to_have_no_effect(invoke, deny, tmp_path: Path):
+    result = invoke("--dry-run", *deny("😍", "@ann", "spam", "buy now"))
+    what = f"1 accounts and 2 words of {tmp_path}/deny.txt have no effect on a training; "
+    assert result.stderr == what + "`emojigan shards build --deny` leaves them out.\n"
+    assert planned(result).data.deny == ("😍",)
+
+
+def test_a_deny_list_without_emojis_is_refused(invoke, deny, tmp_path: Path):
+    result = invoke(*FEW, *deny("@ann", "spam"))
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1
+    assert f"{tmp_path}/deny.txt has no emoji, and a training can deny nothing else." in result.stderr
+    assert not (tmp_path / "run").exists()

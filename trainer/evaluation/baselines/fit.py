@@ -82,7 +82,7 @@ def fit(
 ) -> Network:
     """The network with the weights that a run keeps, or trained for `steps` batches and kept there."""
     rates = sorted({LEARNING_RATE, max(LEARNING_RATE, config.optimizer.learning_rate)})
-    settings = config.model_dump(exclude={"run"})
+    settings = config.model_dump(mode="json", exclude={"run"})
     made_from = MadeFrom(settings, inputs.dataset, inputs.vectors_hash, steps, rates)
     folder = run / BASELINES / task.name
     if not (is_whole(folder) and json.loads((folder / RECIPE).read_text()) == asdict(made_from)):

@@ -27,6 +27,7 @@ from ..metrics.table import METRICS
 from ..readings import Readings
 from .chart import line, on_log_axis, places, reliability_points, ticks
 from .figures import Bar, Embedding, Example, apart, fig2, fig3, fig4, largest, tsne
+from .harm import PAGE
 from .tables import ARROWS, TRUTH, format_table, how_to_read, in_sentence, standings, table
 from .training import Curve, read_curves
 
@@ -69,6 +70,7 @@ class Report:
         split: how train and test were parted, and what that makes of the scores.
         about_reactions: what is measured of whole reactions, and what cannot be.
         readings: of some images; None where the model has none.
+        harm: the name of the page about sensitive emojis; empty where there is none.
     """
 
     title: str
@@ -86,6 +88,7 @@ class Report:
     split: str
     about_reactions: str
     readings: Readings | None = None
+    harm: str = ""
 
     @property
     def has_truth(self) -> bool:
@@ -125,6 +128,7 @@ def make_report(evaluation: Evaluation, run: Path) -> Report:
         split=evaluation.split,
         about_reactions=evaluation.about_reactions,
         readings=evaluation.readings,
+        harm=PAGE if evaluation.harm else "",
     )
 
 
@@ -141,8 +145,8 @@ def unsayable_text(scene: Scene, vocabulary: Sequence[str]) -> str:
     if not number:
         return ""
     return (
-        f"; {number:,} of them with an emoji too rare for the vocabulary, or without a vector: no model can "
-        "say it, and `shards stats` counts the rare as outside"
+        f"; {number:,} of them with an emoji too rare for the vocabulary, without a vector or denied: no "
+        "model can say it, and `shards stats` counts the rare as outside"
     )
 
 
