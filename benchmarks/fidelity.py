@@ -29,12 +29,8 @@ from emojigan.launch.cli import main as emojigan
 from emojigan.trainer.evaluation.baselines.baseline import Candidate, Given
 from emojigan.trainer.evaluation.baselines.classifier import train_classifier
 from emojigan.trainer.evaluation.baselines.sampled import NUM_LATENTS
-from emojigan.trainer.evaluation.evaluate import (
-    answers_of,
-    beside,
-    floor_of,
-    judge_all,
-)
+from emojigan.trainer.evaluation.evaluate import answers_of, beside, floor_of
+from emojigan.trainer.evaluation.judge import judge_all
 from emojigan.trainer.evaluation.metrics.scene import Scene, set_scene
 from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.model.snapshot import Snapshot, best_snapshot, load_snapshot

@@ -307,8 +307,8 @@ def test_a_deny_list_without_emojis_is_told_in_one_line(
     deny.write_text("@ann\n", encoding="utf-8")
     photo = str(posts_folder / "images" / "0.png")
     result = CliRunner().invoke(main, ["predict", "models:/tiny/1", photo, "--deny", str(deny)])
-    assert result.exit_code == 0
-    assert result.stderr == f"{deny} has no emoji: nothing is denied.\n"
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {deny} has no emoji")
 
 
 def test_predict_tells_readings_and_what_goes_with_an_emoji(run: Path, posts_folder: Path) -> None:
@@ -460,3 +460,19 @@ def test_a_run_is_worse_beside_one_that_learned_longer_and_level_with_itself(
     assert "difference [+0.000, +0.000]" in emojigan("compare", run, run)
     first, *_ = emojigan("compare", longer, run, "--json").splitlines()
     assert json.loads(first)["label"] == "longer"
+
+
+def test_another_seed_widens_what_is_level_and_is_told(run: Path, shards: Path, vectors_file: Path) -> None:
+    other, page = run.parent / "other-seed", run / "report" / "index.html"
+    emojigan("train", shards, "--vectors", vectors_file, "--out", other, *TINY.split(), "--seed", "1")
+    table = emojigan("evaluate", run, "--seeds", other)
+    assert "of 2 trainings that differ in the seed alone" in table and "±" in table
+    assert "±" in page.read_text("utf-8")
+    kept = json.loads((run / "evaluation.json").read_text())
+    assert kept["seeds"]["nll"][0] == kept["scores"]["EmojiGAN"]["nll"] != kept["seeds"]["nll"][1]
+    for wrong in (run, run.parent / "longer"):
+        result = CliRunner().invoke(main, ["evaluate", str(run), "--seeds", str(wrong)])
+        assert (
+            result.exit_code == 2 and "with another seed: --seeds takes runs of one recipe" in result.stderr
+        )
+    emojigan("evaluate", run)

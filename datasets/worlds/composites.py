@@ -172,4 +172,4 @@ def _ground(rng: np.random.Generator) -> Image.Image:
     left, top = (int(rng.integers(0, length - side, endpoint=True)) for length in photo.size)
     piece = photo.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
     light = rng.uniform(0.6, 1.2)
-    return piece.point(lambda level: min(255, round(light * level)))
+    return piece.point([min(255, round(light * level)) for level in range(256)] * 3)

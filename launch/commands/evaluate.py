@@ -32,6 +32,14 @@ from ..parameters import emojis_of, shards_option, truth_option, vectors_option
     help="File of emojis, one a line, as for `emojigan shards build --deny`: RUN/report/harm.html tells what "
     "the model says of them, per kind of picture, for a reviewer to sign.",
 )
+@click.option(
+    "--seeds",
+    multiple=True,
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="Another run, that differs in the seed alone; may be repeated. How far seeds are apart is told, and "
+    "counts where the run is compared.",
+)
 @shards_option
 @vectors_option
 def evaluate(
@@ -40,6 +48,7 @@ def evaluate(
     baseline_steps: int | None,
     baselines: tuple[str, ...] | None,
     sensitive: Path | None,
+    seeds: tuple[Path, ...],
     shards: Folder | None,
     vectors: Path | None,
 ) -> None:
@@ -55,6 +64,7 @@ def evaluate(
     emojigan evaluate demo/run --truth demo/world/truth.json
     emojigan evaluate runs/first --baselines neighbours,variational
     emojigan evaluate runs/first --sensitive emojis.txt
+    emojigan evaluate runs/seed-0 --seeds runs/seed-1 --seeds runs/seed-2
     """
     from ...datasets.store.atomic import write_atomic
     from ...datasets.worlds.truth import Truth
@@ -76,6 +86,7 @@ def evaluate(
         shards=shards,
         vectors=vectors,
         sensitive=emojis,
+        seeds=seeds,
     )
     report = make_report(evaluation, run)
     page = write_report(report, run / REPORT)

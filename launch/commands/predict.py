@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from ...datasets.printable import printable, printable_json
+from ..parameters import emojis_of
 
 BAR = 40  # characters of a probability of 1
 LEADING = 5  # emojis of a reading, in its line
@@ -64,12 +65,9 @@ def predict(
     emojigan predict models:/emojigan@champion photo.jpg --readings --given 😂
     emojigan predict models:/emojigan/3 *.jpg --json
     """
-    from ...datasets.build.deny import read_deny_list
     from ...trainer.serving.predict import predict as ask
 
-    denied = read_deny_list(deny, keep_variants=True).emojis if deny else ()
-    if deny and not denied:
-        click.echo(printable(f"{deny} has no emoji: nothing is denied."), err=True)
+    denied = emojis_of(deny, "a prediction", keep_variants=True) if deny else ()
     answers, mark = ask(
         model,
         list(photos),

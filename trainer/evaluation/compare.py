@@ -11,27 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ...datasets.errors import InputError
 from ...datasets.store.folder import Folder
 from ...datasets.worlds.truth import Truth
 from ..config import Config
 from ..model.snapshot import Snapshot
 from ..run import read_beginning
-from .bootstrap import DRAWS, Interval
-from .evaluate import (
-    METRIC,
-    Judged,
-    Scored,
-    answers_of,
-    beside_first,
-    best_of,
-    floor_of,
-    reopen,
-    score_all,
-)
-from .metrics.metric import Floats
+from .bootstrap import Interval
+from .evaluate import answers_of, best_of, floor_of, reopen
+from .judge import METRIC, Judged, beside_first, by_seed, score_all
 from .metrics.scene import set_scene
 
 DECIDES = ("reaction_nll", "nll")  # the first that both runs have: a proper score of all that was posted
@@ -100,25 +88,6 @@ def _alike(configs: Sequence[Config], snapshots: Sequence[Snapshot]) -> list[lis
         recipe = config.but_seed(), snapshot.facts.vectors, snapshot.facts.dataset
         found.setdefault(recipe, {}).setdefault(config.optimizer.seed, row)
     return [[*group.values()] for group in found.values() if len(group) > 1]
-
-
-def by_seed(groups: Sequence[Sequence[Scored]]) -> dict[str, Floats]:
-    """How far two trainings are apart by their seeds, by the key of a metric, [draws]; nothing of no group.
-
-    t-distributed, with as many degrees of freedom as there are runs beyond one of each group that has the
-    metric.
-    """
-    rng, found = np.random.default_rng(1), {}
-    for key in dict.fromkeys(key for group in groups for key in group[0].drawn):
-        losses = [
-            np.array([METRIC[key].loss(each.scores[key]) for each in group])
-            for group in groups
-            if all(key in each.drawn for each in group)
-        ]
-        freedom = sum(len(each) - 1 for each in losses)
-        squares = sum(float(np.square(each - each.mean()).sum()) for each in losses)
-        found[key] = np.sqrt(2 * squares / freedom) * rng.standard_t(freedom, DRAWS)
-    return found
 
 
 def _labels(runs: Sequence[Path]) -> list[str]:

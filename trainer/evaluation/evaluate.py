@@ -1,16 +1,16 @@
 """A run on held-out posts, beside baselines and, where it is known, the truth.
 
 run's best snapshot ┐
-baselines ──────────┴─► Candidate: q of tuples, values of reactions ─► values ─┬► scores ────┐
-                                                          posts drawn again ───┴► intervals ─┴► Evaluation
+baselines ──────────┼─► Candidate ─► judge ─► Evaluation
+other seeds ────────┘
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -27,12 +27,13 @@ from .baselines.baseline import Candidate, Given, values_of
 from .baselines.classifier import LABEL, features, train_classifier
 from .baselines.sampled import FOR_REACTIONS, NUM_LATENTS, by_latent
 from .baselines.table import ALWAYS, BASELINES, USUAL
-from .bootstrap import Comparison, Interval, Resamples, Word, compare
+from .bootstrap import Comparison, Interval, Word
 from .decoding import decodings
 from .harm import Harm, find_harm
+from .judge import Judged, Scored, beside_first, by_seed, score_all
 from .metrics.divergences import NUM_SAMPLES, sampling_floor
 from .metrics.frechet import by_chance
-from .metrics.metric import Floats, Metric, scores, values
+from .metrics.metric import scores, values
 from .metrics.reactions import REACTION_METRICS, Answers
 from .metrics.scene import Scene, set_scene, spread
 from .metrics.table import METRICS
@@ -40,28 +41,6 @@ from .readings import Readings, find_readings
 
 TAG = "emojigan.beside_classifier"
 MAX_POINTS = 500  # images on a map: more would hide each other
-METRIC: dict[str, Metric[Any]] = {metric.key: metric for metric in (*METRICS, *REACTION_METRICS)}
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A model, and by the key of a metric its score, and that in each draw of posts, [draws]."""
-
-    label: str
-    explanation: str
-    scores: Mapping[str, float]
-    drawn: Mapping[str, Floats]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A model, and by the key of a metric: its score, how sure that is, and how the run's own model does."""
-
-    label: str
-    explanation: str
-    scores: Mapping[str, float]
-    intervals: Mapping[str, Interval]
-    beside: Mapping[str, Comparison]  # of the run's own model, none
 
 
 @dataclass(frozen=True)
@@ -115,6 +94,7 @@ class Evaluation:
             "intervals": {model.label: _plain(model.intervals) for model in self.models},
             "beside": {model.label: _plain(model.beside) for model in self.models[1:]},
             "floor": self.floor,
+            "seeds": self.models[0].seeds,
             "readings": self.readings.most if self.readings else None,
         }
         return json.dumps(content, indent=1) + "\n"
@@ -133,6 +113,7 @@ def evaluate(
     shards: Folder | None = None,
     vectors: Path | None = None,
     sensitive: Collection[str] = (),
+    seeds: Sequence[Path] = (),
 ) -> Evaluation:
     """Score the best snapshot of a run on the test split.
 
@@ -145,9 +126,12 @@ def evaluate(
         shards: where they lie by now; by default where they lay when the run was trained.
         vectors: the same.
         sensitive: emojis of which it is told what the model says, per kind of picture.
+        seeds: other runs, that differ from this one in the seed alone: how far seeds are apart is told, and
+            counts where the run is compared.
 
     Raises:
-        InputError: the run is not trained, or its shards or vectors are no longer those it was trained on.
+        InputError: the run is not trained, or its shards or vectors are no longer those it was trained on; or
+            another run differs in more than the seed.
     """
     path, snapshot = best_of(run)
     config, inputs, vector_file = reopen(run, snapshot.facts, shards, vectors)
@@ -156,16 +140,21 @@ def evaluate(
     images = scene.held_out.images
     classifier = train_classifier(config, inputs, run, baseline_steps)
     scene = replace(scene, features=features(classifier, images))
+    others = _of_other_seeds(run, config, snapshot, seeds)
     own = answers_of(snapshot, scene)
     given = Given(config, inputs, scene, run, baseline_steps, classifier)
     assert own.q is not None
+    scored = [*score_all(chain([own], decodings(snapshot, given), beside(given, names)), scene)]
+    alike = [scored[0], *score_all((answers_of(each, scene) for each in others), scene)]
+    first, *models = beside_first(scored, by_seed([alike], trainings=1) if others else None)
+    models = [replace(first, seeds=_over(alike) if others else {}), *models]
     return Evaluation(
         config=config,
         snapshot=path.name,
         facts=snapshot.facts,
         forgotten=inputs.forgotten,
         scene=scene,
-        models=tuple(judge_all(chain([own], decodings(snapshot, given), beside(given, names)), scene)),
+        models=tuple(models),
         q=own.q,
         floor=floor_of(scene),
         features=snapshot.features(images[:MAX_POINTS]),
@@ -174,6 +163,33 @@ def evaluate(
         readings=find_readings(snapshot, inputs, scene),
         harm=find_harm(snapshot, config, inputs, scene, own.q, sensitive) if sensitive else None,
     )
+
+
+def _of_other_seeds(run: Path, config: Config, snapshot: Snapshot, seeds: Sequence[Path]) -> list[Snapshot]:
+    """The best snapshots of runs that differ in the seed alone."""
+    seen, found = {config.optimizer.seed}, []
+    for other in seeds:
+        (theirs, *_), (_, another) = read_beginning(other), best_of(other)
+        same = theirs.but_seed() == config.but_seed() and all(
+            getattr(another.facts, fact) == getattr(snapshot.facts, fact) for fact in ("dataset", "vectors")
+        )
+        if not same or theirs.optimizer.seed in seen:
+            raise InputError(
+                f"{other} is not {run} with another seed: --seeds takes runs of one recipe, dataset and "
+                "vector file, each with a seed of its own. `emojigan compare` takes any."
+            )
+        seen.add(theirs.optimizer.seed)
+        found.append(another)
+    return found
+
+
+def _over(alike: Sequence[Scored]) -> dict[str, tuple[float, ...]]:
+    """The scores of several trainings, where all have them."""
+    return {
+        key: tuple(each.scores[key] for each in alike)
+        for key in alike[0].scores
+        if all(key in each.scores for each in alike)
+    }
 
 
 def best_of(run: Path) -> tuple[Path, Snapshot]:
@@ -248,54 +264,6 @@ def floor_of(scene: Scene) -> dict[str, float]:
     found["tv_50"] = float(sampling_floor(scene.truth, NUM_SAMPLES).mean())  # expected, and not of one draw
     known = values_of(_true_moods(scene), scene) if scene.reactions else None
     return found | (scores(REACTION_METRICS, known) if known else {})
-
-
-def judge_all(candidates: Iterable[Candidate], scene: Scene) -> list[Judged]:
-    """Score each, and compare the first with the others in the same draws of posts."""
-    return beside_first([*score_all(candidates, scene)])
-
-
-def score_all(candidates: Iterable[Candidate], scene: Scene) -> Iterator[Scored]:
-    """Score each, and once more in each draw of posts, the same for all."""
-    resamples = Resamples.of(int(scene.post.max()) + 1)
-    post = {
-        "tuple": scene.post[scene.held_out.image],
-        "reaction": scene.post[scene.posted.image],
-        "image": scene.post,
-    }
-    for candidate in candidates:
-        found = {} if candidate.q is None else values(METRICS, scene.said(candidate.q))
-        found |= candidate.reactions or {}
-        told = scores(METRIC.values(), found)
-        drawn = {
-            key: resamples.scores(METRIC[key], found[key], post[METRIC[key].rows])
-            for key in told
-            if METRIC[key].rows != "all"
-        }
-        yield Scored(candidate.label, candidate.explanation, told, drawn)
-
-
-def beside_first(scored: Sequence[Scored], chance: Mapping[str, Floats] | None = None) -> list[Judged]:
-    """How the first is beside each other one.
-
-    Args:
-        chance: by the key of a metric, what a difference may be by chance beside that of the posts, [draws].
-    """
-    own, chance = scored[0], chance or {}
-    return [
-        Judged(
-            each.label,
-            each.explanation,
-            each.scores,
-            intervals={key: Interval.of(drawn) for key, drawn in each.drawn.items()},
-            beside={
-                key: compare(METRIC[key], own.drawn[key], drawn, chance.get(key, 0.0))
-                for key, drawn in each.drawn.items()
-                if key in own.drawn and each is not own
-            },
-        )
-        for each in scored
-    ]
 
 
 def _about_reactions(snapshot: Snapshot, scene: Scene) -> str:

@@ -14,8 +14,8 @@ from emojigan.trainer.config import Config, resolve
 from emojigan.trainer.evaluation import compare
 from emojigan.trainer.evaluation.baselines.baseline import Candidate, chunked, values_of
 from emojigan.trainer.evaluation.bootstrap import DRAWS, Resamples
-from emojigan.trainer.evaluation.compare import Compared, by_seed, compare_runs, verdicts
-from emojigan.trainer.evaluation.evaluate import METRIC, Scored, beside_first, judge_all
+from emojigan.trainer.evaluation.compare import Compared, compare_runs, verdicts
+from emojigan.trainer.evaluation.judge import METRIC, Scored, beside_first, by_seed, judge_all
 from emojigan.trainer.evaluation.listing import Listed, format_runs, list_runs
 from emojigan.trainer.evaluation.metrics.metric import Floats
 from emojigan.trainer.evaluation.metrics.scene import Scene, set_scene, spread
@@ -65,6 +65,13 @@ def test_seeds_of_a_recipe_are_level_and_recipes_that_differ_by_more_are_not():
     assert words["same"].count("level") >= 0.9 * 120
     assert words["without"].count("level") < 0.7 * 120  # by posts alone they differ, and rightly
     assert words["other"] == ["better"] * 180
+
+
+def test_beside_what_has_no_seeds_a_difference_is_off_by_those_of_one_training():
+    rng = np.random.default_rng(1)
+    group = seeds(rng, 0.0, rng.exponential(size=300))
+    one, both = by_seed([group], trainings=1)["nll"], by_seed([group])["nll"]
+    np.testing.assert_allclose(both, np.sqrt(2) * one)
 
 
 def test_only_several_seeds_of_one_recipe_vectors_and_dataset_tell_of_seeds():

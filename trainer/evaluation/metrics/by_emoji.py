@@ -39,8 +39,8 @@ def by_emoji(said: Said) -> list[OfEmoji]:
         shares = np.where(said.shares > 0, said.shares, np.nan)
         gain = np.bincount(said.observed, spoken, size) / tuples - np.log(shares)
     error = np.abs(told - tuples / tuples.sum()) if said.truth is None else lacks + exceeds
-    columns = (tuples, told, true, lacks, exceeds, gain)
+    columns = np.stack([told, true, lacks, exceeds, gain], axis=1).tolist()
     return [
-        OfEmoji(emoji, *(column[emoji].item() for column in columns))
+        OfEmoji(emoji, int(tuples[emoji]), *columns[emoji])
         for emoji in np.argsort(-error, kind="stable").tolist()
     ]

@@ -14,8 +14,8 @@ LEAST = 0.0001  # where a logarithmic axis of probabilities begins; it ends at 1
 
 def ticks(highest: float) -> list[float]:
     """Round numbers from 0 to beyond the highest: an axis from the first to the last."""
-    found = MaxNLocator(4, min_n_ticks=3).tick_values(0, highest).tolist()
-    return [round(each, 10) for each in found if each >= 0]
+    found = MaxNLocator(4, min_n_ticks=3).tick_values(0, highest)
+    return [round(float(each), 10) for each in found if each >= 0]
 
 
 def on_log_axis(probability: float) -> float:

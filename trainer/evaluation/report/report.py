@@ -16,7 +16,8 @@ import yaml
 from ....datasets.pages.page import render
 from ....datasets.store.atomic import replacing, write_atomic
 from ...run import METRICS_FILE
-from ..evaluate import Evaluation, Judged
+from ..evaluate import Evaluation
+from ..judge import Judged
 from ..metrics.by_emoji import OfEmoji, by_emoji
 from ..metrics.calibration import Reliability, reliability
 from ..metrics.divergences import total_variation
@@ -28,7 +29,7 @@ from ..readings import Readings
 from .chart import line, on_log_axis, places, reliability_points, ticks
 from .figures import Bar, Embedding, Example, apart, fig2, fig3, fig4, largest, tsne
 from .harm import PAGE
-from .tables import ARROWS, TRUTH, format_table, how_to_read, in_sentence, standings, table
+from .tables import ARROWS, TRUTH, format_table, how_to_read, in_sentence, of_trainings, standings, table
 from .training import Curve, read_curves
 
 DPI = 150  # of the PNGs
@@ -36,7 +37,6 @@ NUM_BARS = 30  # emojis of the paper's Fig. 3
 NUM_EXAMPLES = 8
 TOP = 10  # emojis of an example,
 MISSED, MODE = 3, 0.05  # and of those that it has not, so many at most of which people write so much
-ONE = " All is of this one training."
 TICKS = (0.0001, 0.001, 0.01, 0.1, 1)  # of the axes of the reliability curve
 NUM_WORST = 6  # pictures
 NUM_ERRORS = 20  # emojis
@@ -193,7 +193,8 @@ def _worst(q: np.ndarray, scene: Scene) -> tuple[Example, ...]:
         order = order[np.sort(np.unique(scene.groups[first][order], return_index=True)[1])]
     found = []
     for image in order[:NUM_WORST].tolist():
-        example = _example(q[first[image]], first[image], scene)
+        row = int(first[image])
+        example = _example(q[row], row, scene)
         found.append(replace(example, caption=f"{example.caption}: {told} {off[image]:.2f}"))
     return tuple(found)
 
@@ -227,7 +228,11 @@ def format_tables(report: Report) -> str:
     reactions = table(REACTION_METRICS, report.models, report.floor)
     if reactions.rows:
         parts.append(format_table(reactions))
-    return "\n\n".join([*parts, how_to_read(report.models) + ONE, report.about_reactions])
+    return "\n\n".join([*parts, _how_to_read(report), report.about_reactions])
+
+
+def _how_to_read(report: Report) -> str:
+    return f"{how_to_read(report.models)} {of_trainings(report.models)}"
 
 
 def verdict(report: Report) -> str:
@@ -263,7 +268,7 @@ def _render(report: Report) -> str:
         report=report,
         scores=table(METRICS, report.models, report.floor),
         reactions=table(REACTION_METRICS, report.models, report.floor),
-        how_to_read=how_to_read(report.models) + ONE,
+        how_to_read=_how_to_read(report),
         verdict=verdict(report),
         standings=standings(report.models),
         arrows=ARROWS,

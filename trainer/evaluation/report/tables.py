@@ -8,8 +8,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..bootstrap import Interval
-from ..evaluate import Judged
+from ..judge import Judged
 from ..metrics.metric import Metric
 from ..metrics.reactions import REACTION_METRICS
 from ..metrics.table import METRICS
@@ -25,6 +27,7 @@ class Cell:
     value: str
     interval: str
     word: str
+    seeds: str  # mean and standard deviation over trainings; empty where there is one
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,12 @@ def _cell(metric: Metric, model: Judged) -> Cell:
         _number(model.scores.get(metric.key, math.nan)),
         _interval(interval) if interval else "",
         beside.word if beside else "",
+        _spread(model.seeds[metric.key]) if metric.key in model.seeds else "",
     )
+
+
+def _spread(scores: Sequence[float]) -> str:
+    return f"{_number(float(np.mean(scores)))} ± {_number(float(np.std(scores, ddof=1)))}"
 
 
 def _interval(interval: Interval) -> str:
@@ -74,14 +82,16 @@ def _interval(interval: Interval) -> str:
 def format_table(table: Table) -> str:
     """A table as aligned text: ↓, ↑ and →1 say which way is better."""
     first, *others = (model.label for model in table.models)
-    lines = [["", first, "", *others, table.floor]]
+    lines = [["", first, "", "", *others, table.floor]]
     for row in table.rows:
         own, *cells = row.cells
         values = [f"{cell.value} {cell.word}".rstrip() for cell in cells]
         label = f"{row.metric.label} {ARROWS[row.metric.better]}"
-        lines.append([label, own.value, own.interval, *values, row.floor])
-    if not table.floor:
-        lines = [line[:-1] for line in lines]
+        lines.append([label, own.value, own.interval, own.seeds, *values, row.floor])
+    unused = [3] * (not any(row.cells[0].seeds for row in table.rows)) + [-1] * (not table.floor)
+    for line in lines:
+        for column in sorted(unused):
+            del line[column]
     label, *widths = (max(map(len, column)) for column in zip(*lines, strict=True))
     return "\n".join(
         "  ".join([first.ljust(label), *map(str.rjust, values, widths)]).rstrip() for first, *values in lines
@@ -98,6 +108,17 @@ def how_to_read(models: Sequence[Judged]) -> str:
             "95 % interval of their difference leaves 0 out, else level."
         )
     return told
+
+
+def of_trainings(models: Sequence[Judged]) -> str:
+    """Of how many trainings the scores of the first model are."""
+    number = max(map(len, models[0].seeds.values()), default=1)
+    if number == 1:
+        return "All is of this one training."
+    return (
+        f"With ±: mean and standard deviation of {number} trainings that differ in the seed alone. How far "
+        "they are apart counts in the words, too."
+    )
 
 
 def standings(models: Sequence[Judged]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from emojigan.datasets.stream.held_out import HeldOut
 from emojigan.trainer.evaluation.bootstrap import Comparison, Interval, Word
-from emojigan.trainer.evaluation.evaluate import Judged
+from emojigan.trainer.evaluation.judge import Judged
 from emojigan.trainer.evaluation.metrics.by_emoji import OfEmoji
 from emojigan.trainer.evaluation.metrics.calibration import Reliability
 from emojigan.trainer.evaluation.metrics.reactions import REACTION_METRICS
@@ -325,6 +325,17 @@ def test_the_table_of_the_terminal_is_aligned():
     ]
     assert "Truth" not in format_table(table(METRICS, models, {}))
     assert "-0.000" not in format_table(table(METRICS, [judged("EmojiGAN", {"tv": -1e-9})], {}))
+
+
+def test_of_several_trainings_mean_and_deviation_are_told(tmp_path: Path):
+    first, *others = report().models
+    of_three = replace(first, seeds=dict.fromkeys(first.scores, (0.1, 0.2, 0.3)))
+    shown = replace(report(), models=(of_three, *others))
+    line = format_tables(shown).splitlines()[1]
+    assert "0.200 ± 0.100" in line
+    assert "mean and standard deviation of 3 trainings" in format_tables(shown)
+    assert "0.200 ± 0.100" in write_report(shown, tmp_path).read_text("utf-8")
+    assert "±" not in format_tables(report())
 
 
 def test_the_tuples_that_no_model_can_get_right_are_told():
