@@ -1,5 +1,6 @@
 """From shards to an answer, with the real components: training, evaluation, MLflow registry, prediction."""
 
+import html
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
@@ -460,6 +462,14 @@ def test_a_run_is_worse_beside_one_that_learned_longer_and_level_with_itself(
     assert "difference [+0.000, +0.000]" in emojigan("compare", run, run)
     first, *_ = emojigan("compare", longer, run, "--json").splitlines()
     assert json.loads(first)["label"] == "longer"
+
+
+def test_the_report_tells_how_to_come_there_again(run: Path) -> None:
+    page = html.unescape((run / "report" / "index.html").read_text("utf-8"))
+    again = f"--config {run / 'config.yaml'} --out NEW"
+    for told in (again, f"torch {version('torch')}", "<dt>seed</dt><dd>0</dd>"):
+        assert told in page
+    assert "How did its training go?" in page and "Emojis that it errs most on" in page
 
 
 def test_another_seed_widens_what_is_level_and_is_told(run: Path, shards: Path, vectors_file: Path) -> None:

@@ -2,7 +2,8 @@
 
 runs/first/
   config.yaml                  the resolved configuration
-  inputs.json                  where the shards and the vectors lie, and what the dataset was in the beginning
+  inputs.json                  where the shards and the vectors lie, what the dataset was in the beginning,
+                               and how the training was started
   forgotten.json               there where it was trained with posts that are forgotten now: forgotten.py
   metrics.jsonl                a line of numbers now and then: tracking/; training/speed.py explains speed
   mlflow_run_id                the same run in MLflow, and mlflow_key by which it is found there
@@ -20,6 +21,7 @@ runs/first/
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -105,11 +107,17 @@ def steps_in(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_dir() and not path.is_symlink())
 
 
-def write_beginning(run: Path, config: Config, shards: Folder, vectors: Path, origin: Origin) -> None:
-    """Note in a run's folder what it is made from."""
+def write_beginning(
+    run: Path, config: Config, shards: Folder, vectors: Path, origin: Origin, start: Mapping[str, str]
+) -> None:
+    """Note in a run's folder what it is made from.
+
+    Args:
+        start: of the training, such as its command and the revision of the code.
+    """
     write_atomic(run / CONFIG, yaml.safe_dump(config.model_dump(), sort_keys=False))
     places = {"shards": str(shards.absolute()), "vectors": str(vectors.resolve())}
-    content = {**places, "origin": asdict(origin)}
+    content = {**places, "origin": asdict(origin), "start": dict(start)}
     write_atomic(run / INPUTS, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
@@ -141,6 +149,12 @@ def read_origin(run: Path) -> Origin | None:
         return Origin(dict(content["vocabulary"]), int(content["images"]), datasets)
     except (ValueError, TypeError, KeyError) as error:
         raise _damaged(run) from error
+
+
+def read_start(run: Path) -> dict[str, str]:
+    """How the last training of a run was started; empty for a run of a version that did not note it."""
+    start = _read_inputs(run).get("start", {})
+    return {str(key): str(value) for key, value in start.items()} if isinstance(start, dict) else {}
 
 
 def _read_inputs(run: Path) -> dict:

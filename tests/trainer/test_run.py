@@ -14,32 +14,34 @@ from emojigan.trainer.run import (
     Origin,
     read_beginning,
     read_origin,
+    read_start,
     remove_later_snapshots,
     step_name,
     steps_in,
     write_beginning,
 )
 
+START = {"command": "emojigan train"}
 ORIGIN = Origin({"🔥": 3, "😍": 2}, 4, ((0, "a" * 64),))
 
 
 @pytest.mark.parametrize("shards", ["s3://bucket/shards", "/data/shards"])
 def test_what_a_run_is_made_from_is_read_as_it_was_written(tmp_path: Path, shards: str):
     config = Config.model_validate({"optimizer": {"steps": 7}})
-    write_beginning(tmp_path, config, open_folder(shards), Path("/data/vectors.bin"), ORIGIN)
-    assert read_origin(tmp_path) == ORIGIN
+    write_beginning(tmp_path, config, open_folder(shards), Path("/data/vectors.bin"), ORIGIN, START)
+    assert (read_origin(tmp_path), read_start(tmp_path)) == (ORIGIN, START)
     assert read_beginning(tmp_path) == (config, open_folder(shards), Path("/data/vectors.bin"))
 
 
 def test_relative_inputs_are_found_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    write_beginning(tmp_path, Config(), LocalFolder(Path("shards")), Path("vectors.bin"), ORIGIN)
+    write_beginning(tmp_path, Config(), LocalFolder(Path("shards")), Path("vectors.bin"), ORIGIN, START)
     monkeypatch.chdir("/")
     assert read_beginning(tmp_path)[1:] == (LocalFolder(tmp_path / "shards"), tmp_path / "vectors.bin")
 
 
 def test_a_key_of_another_version_is_named(tmp_path: Path):
-    write_beginning(tmp_path, Config(), LocalFolder(tmp_path), tmp_path, ORIGIN)
+    write_beginning(tmp_path, Config(), LocalFolder(tmp_path), tmp_path, ORIGIN, START)
     file = tmp_path / CONFIG
     file.write_text(file.read_text().replace("max_quarantined", "max_lost"))
     with pytest.raises(InputError, match=r"config.yaml: run.max_lost: unknown key\.$"):
@@ -53,7 +55,7 @@ def test_names_of_steps_sort_as_steps_do():
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", None])
 def test_inputs_that_are_damaged_or_missing_are_told(tmp_path: Path, content: str | None):
-    write_beginning(tmp_path, Config(), LocalFolder(tmp_path), tmp_path, ORIGIN)
+    write_beginning(tmp_path, Config(), LocalFolder(tmp_path), tmp_path, ORIGIN, START)
     (tmp_path / INPUTS).write_text(content) if content else (tmp_path / INPUTS).unlink()
     with pytest.raises(InputError, match=r"inputs.json is missing or damaged"):
         read_beginning(tmp_path)

@@ -7,7 +7,9 @@ import shlex
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,16 +59,26 @@ class About:
         return json.dumps({"uri": printable(self.shards)})
 
 
+def how_started() -> dict[str, str]:
+    """The command of this process, and the versions that it runs, as far as they are known."""
+    started = {"command": printable(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))}
+    started |= {"revision": revision} if (revision := _revision()) else {}
+    for name in ("emojigan", "torch", "numpy"):
+        with suppress(PackageNotFoundError):  # it may lie on the path without being installed
+            started[name] = version(name)
+    return started
+
+
 def of_this_start() -> dict[str, str]:
     """Tags of who started this process, where and how, and of the code's revision where it is known."""
-    command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    started = how_started()
     tags = {
         "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": printable(shlex.join(command)),
+        "mlflow.source.name": started["command"],
         "mlflow.user": _user(),
         "host": socket.gethostname(),
     }
-    return tags | ({"mlflow.source.git.commit": revision} if (revision := _revision()) else {})
+    return tags | ({"mlflow.source.git.commit": started["revision"]} if "revision" in started else {})
 
 
 def _user() -> str:

@@ -38,7 +38,7 @@ from ..run import (
 from ..runtime.device_cache import device_cache
 from ..runtime.ranks import check_same_start, precision_name
 from ..runtime.signals import stop_by_agreement
-from ..tracking.about import About
+from ..tracking.about import About, how_started
 from ..validation import read_val
 from ..watch import Watch
 from .checkpoint import Identity, TrainState, load_checkpoint, warm_start
@@ -90,7 +90,8 @@ def begin(accelerator: Accelerator, config: Config, shards: Folder, vectors: Pat
     accelerator.wait_for_everyone()
     tags: dict[str, str] = {}
     if accelerator.is_main_process:
-        write_beginning(run, config, shards, vectors, inputs.origin.going_on(step, inputs.dataset))
+        origin = inputs.origin.going_on(step, inputs.dataset)
+        write_beginning(run, config, shards, vectors, origin, how_started())
         tags = mark_tags(mark_run(run, inputs.forgotten, begins=step == 0))
         remove_later_snapshots(run, step)
         _tell(training, step, held_out, kept)

@@ -6,6 +6,7 @@ Evaluation ─► make_report ─► Report (scores, Embedding, Bars, Examples, 
                                 └─► format_tables ─► text
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,8 @@ import yaml
 
 from ....datasets.pages.page import render
 from ....datasets.store.atomic import replacing, write_atomic
-from ...run import METRICS_FILE
+from ...run import CONFIG, METRICS_FILE, read_beginning, read_start
+from ...tracking.about import how_started
 from ..evaluate import Evaluation
 from ..judge import Judged
 from ..metrics.by_emoji import OfEmoji, by_emoji
@@ -98,7 +100,7 @@ class Report:
 
 def make_report(evaluation: Evaluation, run: Path) -> Report:
     """What to show of the evaluation of a run."""
-    scene, facts = evaluation.scene, evaluation.facts
+    scene = evaluation.scene
     return Report(
         title="EmojiGAN: what would people react with?",
         models=evaluation.models,
@@ -109,20 +111,7 @@ def make_report(evaluation: Evaluation, run: Path) -> Report:
         worst=_worst(evaluation.q, scene),
         errors=_errors(evaluation.q, scene),
         curves=read_curves(run / METRICS_FILE),
-        facts={
-            "run": run.name,
-            "snapshot": f"step {facts.step:,}, "
-            + ("the best on the val split" if facts.scores else "the last: the val split is forgotten"),
-            "held out": held_out_text(scene) + unsayable_text(scene, facts.vocabulary),
-            "dataset": facts.dataset
-            + (
-                f"; it {evaluation.forgotten.told}, and what is left is shown" if evaluation.forgotten else ""
-            ),
-            "vectors": facts.vectors,
-            "config": yaml.safe_dump(
-                evaluation.config.model_dump(), default_flow_style=True, width=1000
-            ).strip(),
-        },
+        facts=_facts(evaluation, run),
         reliability=reliability(evaluation.q, scene.observed),
         held_out=held_out_text(scene),
         split=evaluation.split,
@@ -130,6 +119,31 @@ def make_report(evaluation: Evaluation, run: Path) -> Report:
         readings=evaluation.readings,
         harm=PAGE if evaluation.harm else "",
     )
+
+
+def _facts(evaluation: Evaluation, run: Path) -> dict[str, str]:
+    """What was judged, and how to come here again."""
+    scene, facts, (_, shards, vectors) = evaluation.scene, evaluation.facts, read_beginning(run)
+    best = "the best on the val split" if facts.scores else "the last: the val split is forgotten"
+    told = f"; it {evaluation.forgotten.told}, and what is left is shown" if evaluation.forgotten else ""
+    again = ["emojigan", "train", shards, "--vectors", vectors, "--config", run / CONFIG, "--out", "NEW"]
+    return {
+        "run": run.name,
+        "snapshot": f"step {facts.step:,}, {best}",
+        "held out": held_out_text(scene) + unsayable_text(scene, facts.vocabulary),
+        "dataset": facts.dataset + told,
+        "vectors": facts.vectors,
+        "seed": str(evaluation.config.optimizer.seed),
+        "trained": _told(read_start(run)),
+        "judged": _told(how_started()),
+        "to train it again": shlex.join(map(str, again)),
+        "config": yaml.safe_dump(evaluation.config.model_dump(), default_flow_style=True, width=1000).strip(),
+    }
+
+
+def _told(start: Mapping[str, str]) -> str:
+    versions = ", ".join(f"{name} {value}" for name, value in start.items() if name != "command")
+    return f"{start['command']} ({versions})" if "command" in start else "by a version that did not note how"
 
 
 def held_out_text(scene: Scene) -> str:
