@@ -107,7 +107,7 @@ def steps_in(folder: Path) -> list[Path]:
 
 def write_beginning(run: Path, config: Config, shards: Folder, vectors: Path, origin: Origin) -> None:
     """Note in a run's folder what it is made from."""
-    write_atomic(run / CONFIG, yaml.safe_dump(config.model_dump(), sort_keys=False))
+    write_atomic(run / CONFIG, yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True))
     places = {"shards": str(shards.absolute()), "vectors": str(vectors.resolve())}
     content = {**places, "origin": asdict(origin)}
     write_atomic(run / INPUTS, json.dumps(content, ensure_ascii=False, indent=1) + "\n")

@@ -120,7 +120,7 @@ def make_report(evaluation: Evaluation, run: Path) -> Report:
             ),
             "vectors": facts.vectors,
             "config": yaml.safe_dump(
-                evaluation.config.model_dump(), default_flow_style=True, width=1000
+                evaluation.config.model_dump(), default_flow_style=True, width=1000, allow_unicode=True
             ).strip(),
         },
         reliability=reliability(evaluation.q, scene.observed),
