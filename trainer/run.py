@@ -115,7 +115,7 @@ def write_beginning(
     Args:
         start: of the training, such as its command and the revision of the code.
     """
-    write_atomic(run / CONFIG, yaml.safe_dump(config.model_dump(), sort_keys=False))
+    write_atomic(run / CONFIG, yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True))
     places = {"shards": str(shards.absolute()), "vectors": str(vectors.resolve())}
     content = {**places, "origin": asdict(origin), "start": dict(start)}
     write_atomic(run / INPUTS, json.dumps(content, ensure_ascii=False, indent=1) + "\n")

@@ -70,7 +70,7 @@ def evaluate(
     from ...datasets.worlds.truth import Truth
     from ...trainer.evaluation.baselines.table import USUAL
     from ...trainer.evaluation.evaluate import evaluate as score
-    from ...trainer.evaluation.report.harm import verdict, write_harm
+    from ...trainer.evaluation.report.harm import PAGE, verdict, write_harm
     from ...trainer.evaluation.report.report import format_tables, make_report, write_report
     from ...trainer.forgotten import mark_tags, read_mark
     from ...trainer.run import EVALUATION, REPORT
@@ -96,6 +96,7 @@ def evaluate(
         click.echo(f"The dataset {evaluation.forgotten.told}; it is judged on what is left.", err=True)
     click.echo(format_tables(report))
     click.echo(f"\nreport: {printable(page)}")
+    (run / REPORT / PAGE).unlink(missing_ok=True)  # it may show pictures of people who are forgotten
     if evaluation.harm:
         of_harm = write_harm(evaluation.harm, report.facts, run / REPORT)
         click.echo(f"{verdict(evaluation.harm)}\nsensitive emojis: {printable(of_harm)}")

@@ -43,7 +43,7 @@ def describe(config: Config, shards: Folder, vectors: Path) -> str:
         config.generator_updates,
     )
     return (
-        yaml.safe_dump(config.model_dump(), sort_keys=False)
+        yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
         + f"\ntuples   {inputs.train.num_tuples:,} to train on, {inputs.num_without_vector:,} without vector"
         + (f", {inputs.num_denied:,} denied" if config.data.deny else "")
         + f"\nemojis   {len(inputs.vocabulary)}"

@@ -272,5 +272,5 @@ def test_accounts_and_words_of_a_deny_list_are_told_to_have_no_effect(invoke, de
 def test_a_deny_list_without_emojis_is_refused(invoke, deny, tmp_path: Path):
     result = invoke(*FEW, *deny("@ann", "spam"))
     assert result.exit_code == 2 and result.stderr.count("\n") == 1
-    assert f"{tmp_path}/deny.txt has no emoji, and a training can deny nothing else." in result.stderr
+    assert f"{tmp_path}/deny.txt has no emoji, and nothing else has an effect on a training." in result.stderr
     assert not (tmp_path / "run").exists()

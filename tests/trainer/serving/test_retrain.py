@@ -23,3 +23,8 @@ def test_the_options_of_a_run_make_its_config_again(recipe: str, residual: bool)
     assert given["emoji_residual"] == residual  # said, whatever it is: the dataset could choose another
     again = resolve(PLAIN, None, given)
     assert again.model_copy(update={"run": RunConfig()}) == config.model_copy(update={"run": RunConfig()})
+
+
+def test_what_a_run_denied_is_to_be_denied_again():
+    config = resolve("reactions", None, {"deny": ("🔫",)})
+    assert "--deny FILE" in _options({key: str(value) for key, value in config.flat().items()})

@@ -137,7 +137,9 @@ def _facts(evaluation: Evaluation, run: Path) -> dict[str, str]:
         "trained": _told(read_start(run)),
         "judged": _told(how_started()),
         "to train it again": shlex.join(map(str, again)),
-        "config": yaml.safe_dump(evaluation.config.model_dump(), default_flow_style=True, width=1000).strip(),
+        "config": yaml.safe_dump(
+            evaluation.config.model_dump(), default_flow_style=True, width=1000, allow_unicode=True
+        ).strip(),
     }
 
 
