@@ -239,12 +239,13 @@ def _example(q: np.ndarray, row: int, scene: Scene) -> Example:
 
 
 def format_tables(report: Report) -> str:
-    """The tables of tuples and of reactions as aligned text, and how to read them."""
+    """The tables of tuples and of reactions as aligned text, how to read them, and what they come to."""
     parts = [format_table(table(METRICS, report.models, report.floor))]
     reactions = table(REACTION_METRICS, report.models, report.floor)
     if reactions.rows:
         parts.append(format_table(reactions))
-    return "\n\n".join([*parts, _how_to_read(report), report.about_reactions])
+    told = "\n".join(standings(report.models))
+    return "\n\n".join([*parts, _how_to_read(report), report.about_reactions, *([told] if told else [])])
 
 
 def _how_to_read(report: Report) -> str:
