@@ -1,8 +1,8 @@
 """What is said of an image, and how sure that is.
 
-    q(emoji | image, z) of 64 latents ─► p with its interval ─┬─► the likeliest emoji parts from the others
-            ▲                                                 │
-            └── as many again, up to 4,096 ◄── not yet ───────┘
+    q(emoji | image, z) of 256 latents ─► p with its interval ─┬─► the likeliest emoji parts from the others
+            ▲                                                  │
+            └── as many again, up to 4,096 ◄── not yet ────────┘
 
 It is about what the model says; how well that fits people is told by its evaluation.
 """
@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-ROUNDS = (64, 128, 256, 512, 1024, 2048, 4096)  # latents after which it is looked whether they part
+ROUNDS = (256, 512, 1024, 2048, 4096)  # latents after which it is looked whether they part
 MISSED = 0.05  # of the intervals, at most
 BESIDE = 16  # draws of single emojis: with fewer, intervals of generators that shout missed more than that
 
