@@ -3,8 +3,9 @@
 snapshot, sensitive emojis ─► find_harm ─► Harm: concerns × kinds ─► Shares
                                   └─► weigh: the same of any q
 
-A kind of picture is a group where the truth of a world is known, else a cluster of like images. All shares
-are of the same held-out tuples: what people posted and what the model says can be held side by side.
+A kind of picture is a group where the truth of a world is known and has not too many, else a cluster of like
+images. All shares are of the same held-out tuples: what people posted and what the model says can be held side by
+side.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -27,6 +28,7 @@ from .metrics.scene import Scene, spread
 RARE = 0.05  # of the training's tuples are of the emojis that are called rare, at most
 K = 10.0  # of the exponential scheme that is told of
 PICTURES = 3  # of a kind
+MOST_KINDS = 40  # that a reviewer can look through
 TOGETHER, RARE_ONES = "Sensitive emojis together", "Rare emojis together"
 
 
@@ -218,7 +220,8 @@ def _name(scheme: str, k: float) -> str:
 
 def _rows_of_kinds(scene: Scene) -> list[Ids]:
     """The tuples of each kind of picture."""
-    kind = scene.clusters if scene.groups is None else scene.groups
+    groups = scene.groups if scene.groups is not None and len(np.unique(scene.groups)) <= MOST_KINDS else None
+    kind = scene.clusters if groups is None else groups
     assert kind is not None
     return [np.flatnonzero(kind == each) for each in np.unique(kind)]
 

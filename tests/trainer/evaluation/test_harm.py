@@ -1,13 +1,14 @@
 """What is told of sensitive emojis: shares of like pictures, and whether posts tell them apart."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from emojigan.datasets.stream.held_out import HeldOut
-from emojigan.trainer.evaluation.harm import RARE_ONES, TOGETHER, Concern, concerns_of, weigh
+from emojigan.trainer.evaluation.harm import MOST_KINDS, RARE_ONES, TOGETHER, Concern, concerns_of, weigh
 from emojigan.trainer.evaluation.metrics.scene import Scene
 
 SUPPORT = tuple("😍😂🔫💀")
@@ -53,6 +54,14 @@ def test_shares_are_means_over_the_tuples_of_each_kind():
     assert (first.says, first.raw) == pytest.approx((0.3, 0.3))
     assert (second.count, second.posted) == (0, 0)
     assert (second.says, second.raw) == pytest.approx((0.05, 0))
+
+
+def test_a_world_of_too_many_kinds_of_pictures_is_told_by_clusters_of_like_ones():
+    number = MOST_KINDS + 1
+    scene = replace(scene_of(range(number), [0] * number), features=np.zeros((number, 2)))
+    assert len(of_gun(scene, says(0.1, number)).shares) == 1
+    scene = replace(scene_of(range(MOST_KINDS), [0] * MOST_KINDS), features=np.zeros((MOST_KINDS, 2)))
+    assert len(of_gun(scene, says(0.1, MOST_KINDS)).shares) == MOST_KINDS
 
 
 def test_a_training_with_weights_is_expected_to_say_each_emoji_times_its_weight():
