@@ -4,8 +4,8 @@ snapshot, sensitive emojis ─► find_harm ─► Harm: concerns × kinds ─�
                                   └─► weigh: the same of any q
 
 A kind of picture is a group where the truth of a world is known and has not too many, else a cluster of
-like images. All shares are of the same held-out tuples: what people posted and what the model says can be held
-side by side.
+like images. All shares are of the same held-out tuples: what people posted and what the model says can be
+held side by side.
 """
 
 from collections.abc import Collection, Iterator, Mapping
