@@ -71,3 +71,13 @@ class Browser:
         )
         page.close()
         return seen
+
+
+def assert_is_shown_whole(path: Path) -> None:
+    """A page asks for nothing, fails at nothing and is cut nowhere, at both widths, by day and by night."""
+    with browser() as chromium:
+        seen = [chromium.look(path, width, dark=dark) for width in WIDTHS for dark in (False, True)]
+    for each, width in zip(seen, (width for width in WIDTHS for _ in range(2)), strict=True):
+        assert each.requests == each.errors == each.cut == []
+        assert each.width == width and set(each.tables) <= {0}
+    assert seen[0].background != seen[1].background

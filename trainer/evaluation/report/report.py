@@ -8,7 +8,7 @@ Evaluation ─► make_report ─► Report (scores, Embedding, Bars, Examples, 
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +20,13 @@ from ...run import CONFIG, METRICS_FILE, read_beginning, read_start
 from ...tracking.about import how_started
 from ..evaluate import Evaluation
 from ..judge import Judged
-from ..metrics.by_emoji import OfEmoji, by_emoji
 from ..metrics.calibration import Reliability, reliability
-from ..metrics.divergences import total_variation
-from ..metrics.proper_scores import negative_log_likelihood
 from ..metrics.reactions import REACTION_METRICS
-from ..metrics.scene import Scene, tuples_of_some
+from ..metrics.scene import Scene
 from ..metrics.table import METRICS
 from ..readings import Readings
 from .chart import line, on_log_axis, places, reliability_points, ticks
+from .examples import EmojiError, errors, some, worst
 from .figures import Bar, Embedding, Example, apart, fig2, fig3, fig4, largest, tsne
 from .harm import PAGE
 from .tables import ARROWS, TRUTH, format_table, how_to_read, in_sentence, of_trainings, standings, table
@@ -36,20 +34,7 @@ from .training import Curve, read_curves
 
 DPI = 150  # of the PNGs
 NUM_BARS = 30  # emojis of the paper's Fig. 3
-NUM_EXAMPLES = 8
-TOP = 10  # emojis of an example,
-MISSED, MODE = 3, 0.05  # and of those that it has not, so many at most of which people write so much
 TICKS = (0.0001, 0.001, 0.01, 0.1, 1)  # of the axes of the reliability curve
-NUM_WORST = 6  # pictures
-NUM_ERRORS = 20  # emojis
-
-
-@dataclass(frozen=True)
-class EmojiError:
-    """An emoji, and how the first model does on it."""
-
-    emoji: str
-    found: OfEmoji
 
 
 @dataclass(frozen=True)
@@ -107,9 +92,9 @@ def make_report(evaluation: Evaluation, run: Path) -> Report:
         floor=evaluation.floor,
         embedding=_embedding(evaluation),
         histogram=_histogram(evaluation.q, scene),
-        examples=_examples(evaluation.q, scene),
-        worst=_worst(evaluation.q, scene),
-        errors=_errors(evaluation.q, scene),
+        examples=some(evaluation.q, scene),
+        worst=worst(evaluation.q, scene),
+        errors=errors(evaluation.q, scene),
         curves=read_curves(run / METRICS_FILE),
         facts=_facts(evaluation, run),
         reliability=reliability(evaluation.q, scene.observed),
@@ -186,56 +171,6 @@ def _histogram(q: np.ndarray, scene: Scene) -> tuple[Bar, ...]:
     fitted = q.mean(axis=0)
     most_used = np.argsort(-true, kind="stable")[:NUM_BARS].tolist()
     return tuple(Bar(scene.support[e], float(fitted[e]), float(true[e])) for e in most_used)
-
-
-def _examples(q: np.ndarray, scene: Scene) -> tuple[Example, ...]:
-    """Fig. 4: the likeliest emojis of some images."""
-    return tuple(_example(q[row], row, scene) for row in tuples_of_some(scene, NUM_EXAMPLES).tolist())
-
-
-def _worst(q: np.ndarray, scene: Scene) -> tuple[Example, ...]:
-    """The images that the model knows least of; of those that show the same only one, where that is known.
-
-    By the total variation from the truth, or where that is not known by the surprise at what was posted.
-    """
-    first = scene.first_tuple
-    if scene.truth is not None:
-        off, told = total_variation(q[first], scene.truth[first]), "total variation"
-    else:
-        surprise, image = negative_log_likelihood(q, scene.observed), scene.held_out.image
-        off, told = np.bincount(image, surprise) / np.bincount(image), "surprise in nats"
-    order = np.argsort(-off, kind="stable")
-    if scene.groups is not None:
-        order = order[np.sort(np.unique(scene.groups[first][order], return_index=True)[1])]
-    found = []
-    for image in order[:NUM_WORST].tolist():
-        row = int(first[image])
-        example = _example(q[row], row, scene)
-        found.append(replace(example, caption=f"{example.caption}: {told} {off[image]:.2f}"))
-    return tuple(found)
-
-
-def _errors(q: np.ndarray, scene: Scene) -> tuple[EmojiError, ...]:
-    """The emojis that the model errs most on."""
-    return tuple(EmojiError(scene.support[each.emoji], each) for each in by_emoji(scene.said(q))[:NUM_ERRORS])
-
-
-def _example(q: np.ndarray, row: int, scene: Scene) -> Example:
-    image = scene.held_out.image[row]
-    truth = None if scene.truth is None else scene.truth[row]
-    posted = np.flatnonzero(scene.held_out.image == image)
-    likeliest = np.argsort(-q, kind="stable")[:TOP].tolist()
-    if truth is not None:
-        missed = [e for e in np.argsort(-truth, kind="stable").tolist() if e not in likeliest]
-        likeliest += [e for e in missed[:MISSED] if truth[e] >= MODE]
-    return Example(
-        image=scene.held_out.images[image].permute(1, 2, 0).numpy(),
-        caption=f"post {scene.held_out.posts[image]}",
-        observed=tuple(scene.held_out.emojis[n] for n in posted),
-        bars=tuple(
-            Bar(scene.support[e], float(q[e]), None if truth is None else float(truth[e])) for e in likeliest
-        ),
-    )
 
 
 def format_tables(report: Report) -> str:

@@ -22,12 +22,10 @@ from emojigan.trainer.evaluation.metrics.calibration import Reliability
 from emojigan.trainer.evaluation.metrics.reactions import REACTION_METRICS
 from emojigan.trainer.evaluation.metrics.scene import Scene
 from emojigan.trainer.evaluation.metrics.table import METRICS
+from emojigan.trainer.evaluation.report.examples import EmojiError, some, worst
 from emojigan.trainer.evaluation.report.figures import Bar, Embedding, Example, largest
 from emojigan.trainer.evaluation.report.report import (
-    EmojiError,
     Report,
-    _examples,
-    _worst,
     format_tables,
     held_out_text,
     unsayable_text,
@@ -37,7 +35,7 @@ from emojigan.trainer.evaluation.report.report import (
 from emojigan.trainer.evaluation.report.tables import format_table, standings, table
 from emojigan.trainer.evaluation.report.training import MOST, Curve, read_curves
 
-from ....browser import NEEDS_CHROMIUM, WIDTHS, browser
+from ....browser import NEEDS_CHROMIUM, assert_is_shown_whole
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}&amp;"
 
@@ -368,7 +366,7 @@ def scene_of(truth: np.ndarray | None, observed: list[int], groups: list[int]) -
 def test_the_worst_images_are_those_that_are_farthest_off_one_of_each_kind():
     truth = np.array([[1.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
     q = np.array([[0.9, 0.1, 0], [0.3, 0.7, 0], [0.5, 0.5, 0], [0.4, 0.2, 0.4]])
-    found = _worst(q, scene_of(truth, [0, 0, 1, 2], [7, 7, 8, 9]))
+    found = worst(q, scene_of(truth, [0, 0, 1, 2], [7, 7, 8, 9]))
     assert [each.caption for each in found] == [
         "post 1: total variation 0.70",
         "post 3: total variation 0.60",
@@ -385,7 +383,7 @@ def test_an_example_shows_what_people_write_that_the_model_has_not_among_its_lik
     held_out = HeldOut(images, ("a",), np.array([0]), ("😍",), np.array([0]))
     nothing = np.zeros(13)
     scene = Scene(held_out, emojis, np.array([0]), np.zeros((13, 2)), nothing, truth, np.array([0]))
-    (example,) = _examples(q, scene)
+    (example,) = some(q, scene)
     assert [bar.emoji for bar in example.bars] == [*emojis[2:12], "😍"]  # 😂 is too rare to be missed
     assert example.bars[-1] == Bar("😍", 0.0, 0.5)
     assert largest([example]) == 0.5
@@ -393,10 +391,4 @@ def test_an_example_shows_what_people_write_that_the_model_has_not_among_its_lik
 
 @NEEDS_CHROMIUM
 def test_a_browser_shows_the_whole_page_at_both_widths_by_day_and_by_night(tmp_path: Path):
-    path = write_report(with_reactions(report()), tmp_path)
-    with browser() as chromium:
-        seen = [chromium.look(path, width, dark=dark) for width in WIDTHS for dark in (False, True)]
-    for each, width in zip(seen, (width for width in WIDTHS for _ in range(2)), strict=True):
-        assert each.requests == each.errors == each.cut == []
-        assert each.width == width and set(each.tables) == {0}
-    assert seen[0].background != seen[1].background
+    assert_is_shown_whole(write_report(with_reactions(report()), tmp_path))
