@@ -30,7 +30,7 @@ from emojigan.trainer.evaluation.baselines.baseline import Candidate, Given
 from emojigan.trainer.evaluation.baselines.classifier import train_classifier
 from emojigan.trainer.evaluation.baselines.sampled import NUM_LATENTS
 from emojigan.trainer.evaluation.evaluate import answers_of, beside, floor_of
-from emojigan.trainer.evaluation.judge import judge_all
+from emojigan.trainer.evaluation.judge import beside_first, score_all
 from emojigan.trainer.evaluation.metrics.scene import Scene, set_scene
 from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.model.snapshot import Snapshot, best_snapshot, load_snapshot
@@ -101,7 +101,7 @@ def main() -> None:
         own = folder / f"classifier-{steps}"
         classifier = train_classifier(config, inputs, own, steps)
         made = [*beside(Given(config, inputs, scene, own, steps, classifier))]
-        for candidate, judged in zip(made, judge_all(made, scene), strict=True):
+        for candidate, judged in zip(made, score_all(made, scene), strict=True):
             tell(f"{candidate.label}, {steps} batches", judged.scores)
         compared += made
     for (name, run, _), took in zip(runs, seconds, strict=True):
@@ -115,7 +115,7 @@ def of_run(name: str, run: Path, compared: list[Candidate], scene: Scene, second
     path = best_snapshot(steps_in(run / SNAPSHOTS))
     assert path is not None
     snapshot = load_snapshot(path, "cuda" if torch.cuda.is_available() else "cpu")
-    own, *others = judge_all([answers_of(snapshot, scene), *compared], scene)
+    own, *others = beside_first([*score_all([answers_of(snapshot, scene), *compared], scene)])
     found = [{other.label: {key: asdict(each) for key, each in other.beside.items()}} for other in others]
     tell(name, own.scores, seconds=round(seconds, 1), step=snapshot.facts.step, beside=found)
 

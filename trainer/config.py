@@ -265,7 +265,8 @@ class Config(Section):
 
     def but_seed(self) -> str:
         """All that a training depends on but its seed: two that have the same are of one recipe."""
-        return self.model_dump_json(exclude={"run": True, "optimizer": {"seed"}})
+        others = {*RunConfig.model_fields} - {"init_from"}  # from where weights come is no matter of running
+        return self.model_dump_json(exclude={"run": others, "optimizer": {"seed"}})
 
     @model_validator(mode="after")
     def _check(self) -> "Config":

@@ -8,7 +8,7 @@ dataset had when the run began: an emoji that went with a forgotten account is o
 has no tuples.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..datasets.emojis.text import is_listed
+from ..datasets.emojis.text import canonical, is_listed
 from ..datasets.emojis.vectors.word2vec import load_vectors, match
 from ..datasets.emojis.weights import effective_sample_size, weights
 from ..datasets.errors import InputError
@@ -131,6 +131,7 @@ def read_inputs(config: Config, shards: Folder, vector_file: Path, origin: Origi
     emoji_vectors = load_vectors(vector_file)
     matrix, missing = match(emoji_vectors, list(origin.vocabulary))
     unknown, deny = set(missing), config.data.deny
+    _refuse_variants(manifest, deny)
     counts = np.array(list(origin.vocabulary.values()), np.int64)
     has_vector = np.array([emoji not in unknown for emoji in origin.vocabulary])
     known = has_vector & [not is_listed(emoji, deny) for emoji in origin.vocabulary]
@@ -157,6 +158,15 @@ def read_inputs(config: Config, shards: Folder, vector_file: Path, origin: Origi
         origin=origin,
         vectors_hash=emoji_vectors.sha256,
     )
+
+
+def _refuse_variants(manifest: Manifest, deny: Sequence[str]) -> None:
+    """Refuse to deny variants of shards that have none: nothing would be denied."""
+    variants = [emoji for emoji in deny if canonical(emoji) != emoji]
+    if variants and not manifest.options.get("keep_variants"):
+        raise InputError(
+            f"deny: the shards have no variants such as {variants[0]}. Deny {canonical(variants[0])}."
+        )
 
 
 def _refuse_too_few(

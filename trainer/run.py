@@ -14,13 +14,14 @@ runs/first/
   .token                       there while the ranks of a start see whether all have this folder
   baselines/classifier/        what was trained to be compared with it: evaluation/baselines/
   evaluation.json              the scores of a snapshot on the test split
-  report/index.html            the same for people
+  report/index.html            the same for people, and its figures as fig2.png to fig4.png
   report/harm.html             what it says of sensitive emojis, for a reviewer to sign: evaluation/harm.py
 """
 
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,7 +33,7 @@ from ..datasets.shards.manifest import Manifest
 from ..datasets.store.atomic import remove_folder, telling_where, write_atomic
 from ..datasets.store.folder import Folder, open_folder
 from ..datasets.store.trouble import MISSING
-from .config import Config, read_config
+from .config import PLAIN, Config, read_config
 
 CONFIG = "config.yaml"
 INPUTS = "inputs.json"
@@ -47,6 +48,7 @@ BASELINES = "baselines"
 EVALUATION = "evaluation.json"
 REPORT = "report"
 REPORT_PAGE = "report/index.html"
+HARM_PAGE = "report/harm.html"
 STEP_NAME = re.compile("step-[0-9]{8}")
 
 
@@ -170,6 +172,12 @@ def _read_inputs(run: Path) -> dict:
 
 def _damaged(run: Path) -> InputError:
     return InputError(f"{run / INPUTS} is missing or damaged: run the `emojigan train` of this run again.")
+
+
+def to_train_again(run: Path, shards: str, vectors: Path, out: str) -> str:
+    """The command that trains a run again, whatever the defaults are by now."""
+    words = [shards, "--vectors", vectors, "--recipe", PLAIN, "--config", run / CONFIG, "--out", out]
+    return f"emojigan train {shlex.join(map(str, words))}"
 
 
 def remove_later_snapshots(run: Path, step: int) -> None:

@@ -9,7 +9,7 @@ what is in it: there are about as many truths as pictures, and a model must find
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, partial
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 
 import numpy as np
 from PIL import Image
@@ -57,7 +57,7 @@ def composites_world(options: CompositesOptions) -> World:
     names = _vocabulary(options)
     things = {name: _reactions(options.seed, number, names) for number, name in enumerate(names)}
     return World(
-        options={"kind": "composites", **asdict(options)},
+        options={"kind": "composites", **asdict(options), "font": _of_font(names)},
         posts=_Posts(options, things),
         shoot=partial(draw_picture, options.seed),
         emojis=tuple(names),
@@ -95,6 +95,11 @@ def _vocabulary(options: CompositesOptions) -> list[str]:
     rng = np.random.default_rng([options.seed, 1])
     others = [emoji for emoji in rng.permutation(np.array(known)).tolist() if emoji not in feelings]
     return rng.permutation(np.array([*feelings, *others[: options.vocabulary - len(feelings)]])).tolist()
+
+
+def _of_font(names: list[str]) -> str:
+    """What tells fonts apart that draw other emojis: with them the same options make another world."""
+    return sha256(" ".join(names).encode()).hexdigest()[:12]
 
 
 def _feelings() -> dict[str, None]:
@@ -150,7 +155,7 @@ def draw_picture(seed: int, post: WorldPost) -> Image.Image:
     for name, sides in zip(post.group.split(), SIDES, strict=False):
         pixels = glyph(name)
         if pixels is None:
-            raise InputError(f"The font here does not draw {name}: make the world where it began.")
+            raise InputError(f"The font here no longer draws {name}.")
         side = round(rng.uniform(*sides) * SIZE)
         drawn = Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS)
         drawn = drawn.rotate(rng.uniform(-TURN, TURN), Image.Resampling.BICUBIC)

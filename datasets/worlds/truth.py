@@ -47,7 +47,11 @@ class Truth:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if "things" in content:
-                return cls._of_things(content["posts"], _from_json(content["things"]))
+                things = _from_json(content["things"])
+                pictured = {name for group in content["posts"].values() for name in group.split()}
+                if not pictured <= things.keys():
+                    raise InputError("a picture has a thing that is not known")
+                return cls._of_things(content["posts"], things)
             reactions, held_out = _from_json(content.get("reactions", {})), content.get("held_out", ())
             return cls(content["posts"], content["photographs"], reactions, tuple(held_out))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:

@@ -38,7 +38,7 @@ from ..parameters import emojis_of, shards_option, truth_option, vectors_option
     metavar="RUN",
     type=click.Path(path_type=Path),
     help="Another run, that differs in the seed alone; may be repeated. How far seeds are apart is told, and "
-    "counts where the run is compared.",
+    "counts where the run is compared. Give two at least: of one, little can be told.",
 )
 @shards_option
 @vectors_option
@@ -70,10 +70,10 @@ def evaluate(
     from ...datasets.worlds.truth import Truth
     from ...trainer.evaluation.baselines.table import USUAL
     from ...trainer.evaluation.evaluate import evaluate as score
-    from ...trainer.evaluation.report.harm import PAGE, verdict, write_harm
+    from ...trainer.evaluation.report.harm import verdict, write_harm
     from ...trainer.evaluation.report.report import format_tables, make_report, write_report
     from ...trainer.forgotten import mark_tags, read_mark
-    from ...trainer.run import EVALUATION, REPORT
+    from ...trainer.run import EVALUATION, HARM_PAGE, REPORT
     from ...trainer.tracking.mlflow_run import log_evaluation
 
     world = Truth.read(truth) if truth else None
@@ -96,9 +96,13 @@ def evaluate(
         click.echo(f"The dataset {evaluation.forgotten.told}; it is judged on what is left.", err=True)
     click.echo(format_tables(report))
     click.echo(f"\nreport: {printable(page)}")
-    (run / REPORT / PAGE).unlink(missing_ok=True)  # it may show pictures of people who are forgotten
+    if (run / HARM_PAGE).exists() and not evaluation.harm:
+        (run / HARM_PAGE).unlink()  # it may show pictures of people who are forgotten
+        click.echo(
+            f"removed {printable(run / HARM_PAGE)}, of an earlier evaluation: --sensitive makes it again"
+        )
     if evaluation.harm:
-        of_harm = write_harm(evaluation.harm, report.facts, run / REPORT)
+        of_harm = write_harm(evaluation.harm, report.facts, run)
         click.echo(f"{verdict(evaluation.harm)}\nsensitive emojis: {printable(of_harm)}")
     tags |= evaluation.tags
     log_evaluation(run, evaluation.logged, evaluation.facts.step, tags, run / REPORT, run / EVALUATION)

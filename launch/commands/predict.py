@@ -58,7 +58,7 @@ def predict(
 ) -> None:
     """Ask MODEL what people would react with to PHOTOS.
 
-    Behind each probability is the 95 % interval of what all latents would say.
+    Behind each probability of a photo's emojis is the 95 % interval of what all latents would say.
 
     \b
     emojigan predict models:/emojigan@champion photo.jpg

@@ -31,8 +31,8 @@ def world() -> None:
     default="photographs",
     show_default=True,
     help="Photographs as people post them; drawings of 64 pixels; or emojis on photographs, one to three in "
-    "a picture. Under all, people write in moods. The options below are of shapes; --vocabulary of "
-    "composites, too.",
+    "a picture of 128 pixels. Under all, people write in moods. --classes and what follows are of shapes, "
+    "--vocabulary of composites, too.",
 )
 @click.option("--posts", type=click.IntRange(min=1), default=3000, show_default=True, help="How many posts.")
 @click.option(

@@ -83,6 +83,11 @@ def test_a_denied_emoji_is_in_no_vocabulary_and_its_tuples_weigh_nothing(shards:
     assert inputs.train.sizes == everything.train.sizes  # the order is of the manifest alone
 
 
+def test_variants_cannot_be_denied_of_shards_that_have_none(shards: Path, vectors_file: Path):
+    with pytest.raises(InputError, match=r"no variants such as 👍🏽\. Deny 👍"):
+        denying(shards, vectors_file, "👍🏽")
+
+
 def test_in_a_reaction_the_emojis_beside_a_denied_one_stay(shards: Path, vectors_file: Path):
     inputs = denying(shards, vectors_file, "😂")
     place = {emoji: number for number, emoji in enumerate(inputs.train.manifest.vocabulary)}

@@ -1,12 +1,13 @@
 """A run's folder says what it is made from, and what is wrong with it is told in one line."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.folder import LocalFolder, open_folder
-from emojigan.trainer.config import Config
+from emojigan.trainer.config import PLAIN, Config
 from emojigan.trainer.run import (
     CONFIG,
     INPUTS,
@@ -18,6 +19,7 @@ from emojigan.trainer.run import (
     remove_later_snapshots,
     step_name,
     steps_in,
+    to_train_again,
     write_beginning,
 )
 
@@ -31,6 +33,22 @@ def test_what_a_run_is_made_from_is_read_as_it_was_written(tmp_path: Path, shard
     write_beginning(tmp_path, config, open_folder(shards), Path("/data/vectors.bin"), ORIGIN, START)
     assert (read_origin(tmp_path), read_start(tmp_path)) == (ORIGIN, START)
     assert read_beginning(tmp_path) == (config, open_folder(shards), Path("/data/vectors.bin"))
+
+
+def test_a_run_that_did_not_note_how_it_was_started_has_no_start(tmp_path: Path):
+    write_beginning(tmp_path, Config(), LocalFolder(tmp_path), tmp_path, ORIGIN, START)
+    content = json.loads((tmp_path / INPUTS).read_text())
+    del content["start"]
+    (tmp_path / INPUTS).write_text(json.dumps(content))
+    assert read_start(tmp_path) == {}
+
+
+def test_a_run_is_trained_again_by_its_config_whatever_the_defaults_are(tmp_path: Path):
+    again = to_train_again(tmp_path / "a run", "s3://b/shards", Path("v.bin"), "NEW")
+    assert again == (
+        f"emojigan train s3://b/shards --vectors v.bin --recipe {PLAIN} "
+        f"--config '{tmp_path}/a run/config.yaml' --out NEW"
+    )
 
 
 def test_relative_inputs_are_found_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

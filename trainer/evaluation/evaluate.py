@@ -135,12 +135,12 @@ def evaluate(
     """
     path, snapshot = best_of(run)
     config, inputs, vector_file = reopen(run, snapshot.facts, shards, vectors)
+    others = _of_other_seeds(run, config, snapshot, seeds)
     mark_run(run, inputs.forgotten)
     scene = set_scene(inputs, vector_file, truth)
     images = scene.held_out.images
     classifier = train_classifier(config, inputs, run, baseline_steps)
     scene = replace(scene, features=features(classifier, images))
-    others = _of_other_seeds(run, config, snapshot, seeds)
     own = answers_of(snapshot, scene)
     given = Given(config, inputs, scene, run, baseline_steps, classifier)
     assert own.q is not None

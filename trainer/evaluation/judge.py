@@ -43,11 +43,6 @@ class Judged:
     seeds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # scores of as many trainings
 
 
-def judge_all(candidates: Iterable[Candidate], scene: Scene) -> list[Judged]:
-    """Score each, and compare the first with the others in the same draws of posts."""
-    return beside_first([*score_all(candidates, scene)])
-
-
 def score_all(candidates: Iterable[Candidate], scene: Scene) -> Iterator[Scored]:
     """Score each, and once more in each draw of posts, the same for all."""
     resamples = Resamples.of(int(scene.post.max()) + 1)
@@ -108,6 +103,8 @@ def by_seed(groups: Sequence[Sequence[Scored]], trainings: int = 2) -> dict[str,
             for group in groups
             if all(key in each.drawn for each in group)
         ]
+        if not losses:
+            continue
         freedom = sum(len(each) - 1 for each in losses)
         squares = sum(float(np.square(each - each.mean()).sum()) for each in losses)
         found[key] = np.sqrt(trainings * squares / freedom) * rng.standard_t(freedom, DRAWS)

@@ -19,7 +19,17 @@ from ...datasets.store.atomic import is_whole
 from ..config import PLAIN, Config, RunConfig
 from ..forgotten import Mark, mark_run, mark_tags, read_tag
 from ..model.snapshot import read_facts
-from ..run import CONFIG, INPUTS, REPORT_PAGE, SNAPSHOTS, read_beginning, read_origin, steps_in
+from ..run import (
+    CONFIG,
+    HARM_PAGE,
+    INPUTS,
+    REPORT_PAGE,
+    SNAPSHOTS,
+    read_beginning,
+    read_origin,
+    steps_in,
+    to_train_again,
+)
 from ..sizes import KEYS
 from ..tracking.server import mlflow_client
 
@@ -91,11 +101,10 @@ def in_folder(run: Path, losses: Mapping[str, Loss], shards: str, *, dry_run: bo
     if not dry_run:
         mark_run(run, loss.all)
     _, _, vectors = read_beginning(run)
-    words = [shards, "--vectors", str(vectors), "--recipe", PLAIN, "--config", str(run / CONFIG)]
-    words += ["--out", f"{run}-retrained"]
-    report = str(run / REPORT_PAGE) if (run / REPORT_PAGE).exists() else None
+    pages = [str(run / page) for page in (REPORT_PAGE, HARM_PAGE) if (run / page).exists()]
     evaluate = f"emojigan evaluate {shlex.quote(str(run))}"
-    return Trained(str(run), loss.theirs, f"emojigan train {shlex.join(words)}", report, evaluate)
+    again = to_train_again(run, shards, vectors, f"{run}-retrained")
+    return Trained(str(run), loss.theirs, again, " and ".join(pages) or None, evaluate)
 
 
 def _dataset_of(run: Path) -> str | None:

@@ -1,6 +1,7 @@
 """What MLflow is told of a run beside its metrics: what it is, what it trains on, who started it."""
 
 import getpass
+import hashlib
 import json
 import os
 import shlex
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # they have torch with them, which a courier needs not wait f
     from ..inputs import Inputs
 
 GIT_WITHIN = 5  # seconds
+LONGEST = 500  # characters of a parameter
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class About:
     ) -> "About":
         """That of a training."""
         return cls(
-            params={key: str(value) for key, value in config.flat().items()},
+            params={key: _param(value) for key, value in config.flat().items()},
             tags={"dataset": inputs.origin.dataset, "vectors": inputs.vectors_hash, **tags},
             description=f"p(emoji | image) for {len(inputs.vocabulary)} emojis. {plan}",
             shards=str(shards),
@@ -57,6 +59,12 @@ class About:
     def source(self) -> str:
         """Where the dataset lies, as MLflow's page shows it."""
         return json.dumps({"uri": printable(self.shards)})
+
+
+def _param(value: object) -> str:
+    """As MLflow keeps it: it would cut a long one, and the run would seem to be of another config."""
+    told = str(value)
+    return told if len(told) <= LONGEST else f"sha256:{hashlib.sha256(told.encode()).hexdigest()}"
 
 
 def how_started() -> dict[str, str]:

@@ -11,6 +11,7 @@ from scipy.stats import chi2
 from emojigan.datasets.emojis import glyphs
 from emojigan.datasets.emojis.text import extract
 from emojigan.datasets.errors import InputError
+from emojigan.datasets.worlds import composites
 from emojigan.datasets.worlds.composites import (
     SIZE,
     CompositesOptions,
@@ -126,3 +127,20 @@ def test_without_a_font_it_says_which_one_to_install(monkeypatch: pytest.MonkeyP
     finally:
         for cached in caches:
             cached.cache_clear()
+
+
+@NEEDS_FONT
+def test_a_font_that_draws_other_emojis_makes_another_world(monkeypatch: pytest.MonkeyPatch):
+    here = composites_world(OPTIONS).options
+    fewer = drawable()[:-5]
+    monkeypatch.setattr(composites, "drawable", lambda: fewer)
+    assert composites_world(OPTIONS).options != here
+
+
+@NEEDS_FONT
+def test_a_truth_with_a_thing_that_is_not_known_is_refused(tmp_path: Path):
+    world = composites_world(replace(OPTIONS, posts=3))
+    truth = Truth.of(world, [*world.posts])
+    replace(truth, groups={"a": "🐶 nothing"}).write(tmp_path / TRUTH, world)
+    with pytest.raises(InputError, match="is not the truth of a world"):
+        Truth.read(tmp_path / TRUTH)

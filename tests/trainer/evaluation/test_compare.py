@@ -15,7 +15,7 @@ from emojigan.trainer.evaluation import compare
 from emojigan.trainer.evaluation.baselines.baseline import Candidate, chunked, values_of
 from emojigan.trainer.evaluation.bootstrap import DRAWS, Resamples
 from emojigan.trainer.evaluation.compare import Compared, compare_runs, verdicts
-from emojigan.trainer.evaluation.judge import METRIC, Scored, beside_first, by_seed, judge_all
+from emojigan.trainer.evaluation.judge import METRIC, Scored, beside_first, by_seed, score_all
 from emojigan.trainer.evaluation.listing import Listed, format_runs, list_runs
 from emojigan.trainer.evaluation.metrics.metric import Floats
 from emojigan.trainer.evaluation.metrics.scene import Scene, set_scene, spread
@@ -39,7 +39,7 @@ def model(label: str, scene: Scene, seed: int, off: float) -> Candidate:
 
 
 def compared(scene: Scene, *models: Candidate) -> Compared:
-    return Compared(tuple(judge_all(models, scene)), {}, "by account")
+    return Compared(tuple(beside_first([*score_all(models, scene)])), {}, "by account")
 
 
 def seeds(rng: np.random.Generator, mean: float, posts: np.ndarray) -> list[Scored]:
@@ -98,6 +98,13 @@ def test_what_only_some_runs_have_is_told_by_those():
         found = by_seed(groups)
         assert found.keys() == {"nll", "reaction_nll"}
         assert np.median(np.abs(found["reaction_nll"])) > np.median(np.abs(found["nll"])) > 0
+    assert by_seed([[tied[0], free[0]]]).keys() == {"nll"}
+
+
+def test_a_training_that_began_with_the_weights_of_another_is_of_another_recipe():
+    cold, warm = (Config.model_validate({"run": {"init_from": path}}) for path in (None, "runs/first"))
+    assert cold.but_seed() != warm.but_seed()
+    assert cold.but_seed() == Config.model_validate({"optimizer": {"seed": 7}}).but_seed()
 
 
 def test_with_weights_single_emojis_decide(scene: Scene):

@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from emojigan.datasets.errors import InputError
 from emojigan.trainer.tracking import delivery
 from emojigan.trainer.tracking import tracker as module
-from emojigan.trainer.tracking.about import About, of_this_start
+from emojigan.trainer.tracking.about import About, _param, of_this_start
 from emojigan.trainer.tracking.delivery import Delivery
 from emojigan.trainer.tracking.mlflow_run import log_evaluation, run_id_of
 from emojigan.trainer.tracking.server import mlflow_client
@@ -304,6 +304,12 @@ def test_code_that_is_no_part_of_the_checkout_around_it_has_no_revision(
     (tmp_path / "about.py").touch()
     monkeypatch.setattr("emojigan.trainer.tracking.about.__file__", str(tmp_path / "about.py"))
     assert "mlflow.source.git.commit" not in of_this_start()
+
+
+def test_a_parameter_that_mlflow_would_cut_is_told_by_its_hash():
+    assert _param(["😂"] * 3) == "['😂', '😂', '😂']"
+    one, other = (_param([*["😂"] * 3000, last]) for last in "🔥🌊")
+    assert len(one) == len(other) == len("sha256:") + 64 and one != other
 
 
 def git(folder: Path, *words: str) -> str:

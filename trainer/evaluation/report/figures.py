@@ -74,11 +74,13 @@ def tsne(features: NDArray[np.floating]) -> NDArray[np.float64]:
     """Features [n, d] on a plane, [n, 2] (van der Maaten & Hinton 2008), by way of 50 principal components.
 
     Raises:
-        ValueError: there are fewer than 2 or more than MAX_POINTS of them.
+        ValueError: there are none, or more than MAX_POINTS.
     """
     n = len(features)
-    if not 2 <= n <= MAX_POINTS:
-        raise ValueError(f"t-SNE is drawn of 2 to {MAX_POINTS} images, not {n}")
+    if not 1 <= n <= MAX_POINTS:
+        raise ValueError(f"t-SNE is drawn of 1 to {MAX_POINTS} images, not {n}")
+    if n == 1:
+        return np.zeros((1, 2))
     left, spread, _ = np.linalg.svd(features - features.mean(0, dtype=np.float64), full_matrices=False)
     components = (left * spread)[:, :50]
     start = 1e-4 * components[:, :2] / max(components[:, 0].std(), 1e-12)  # of equal features the spread is 0

@@ -9,18 +9,17 @@ from pathlib import Path
 from ....datasets.emojis.text import display
 from ....datasets.pages.page import render
 from ....datasets.store.atomic import write_atomic
+from ...run import HARM_PAGE
 from ..harm import RARE, RARE_ONES, Concern, Harm
 
-PAGE = "harm.html"
 
-
-def write_harm(harm: Harm, facts: Mapping[str, str], folder: Path) -> Path:
-    """Write harm.html, which needs no other file and no network. -> the page
+def write_harm(harm: Harm, facts: Mapping[str, str], run: Path) -> Path:
+    """Write harm.html of a run, which needs no other file and no network. -> the page
 
     Args:
         facts: of the run, as its report shows them: they tell what is signed.
     """
-    page = folder / PAGE
+    page = run / HARM_PAGE
     write_atomic(
         page,
         render(
@@ -49,7 +48,11 @@ def verdict(harm: Harm) -> str:
 
 def _most(concern: Concern) -> str:
     """Where the model says it most beyond what people post."""
-    kind, share = max(enumerate(concern.shares), key=lambda each: each[1].says - each[1].posted)
+    kind, share = max(
+        enumerate(concern.shares), key=lambda each: (each[1].word == "more", each[1].says - each[1].posted)
+    )
+    if share.says <= share.posted:
+        return "It says them nowhere above people."
     low, high = (f"{100 * end:+.2f}" for end in (share.excess.low, share.excess.high))
     return (
         f"Furthest above people it is on kind {kind + 1}: it says {100 * share.says:.2f} % where they post "

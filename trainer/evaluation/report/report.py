@@ -6,7 +6,6 @@ Evaluation ─► make_report ─► Report (scores, Embedding, Bars, Examples, 
                                 └─► format_tables ─► text
 """
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import yaml
 
 from ....datasets.pages.page import render
 from ....datasets.store.atomic import replacing, write_atomic
-from ...run import CONFIG, METRICS_FILE, read_beginning, read_start
+from ...run import HARM_PAGE, METRICS_FILE, read_beginning, read_start, to_train_again
 from ...tracking.about import how_started
 from ..evaluate import Evaluation
 from ..judge import Judged
@@ -28,7 +27,6 @@ from ..readings import Readings
 from .chart import line, on_log_axis, places, reliability_points, ticks
 from .examples import EmojiError, errors, some, worst
 from .figures import Bar, Embedding, Example, apart, fig2, fig3, fig4, largest, tsne
-from .harm import PAGE
 from .tables import ARROWS, TRUTH, format_table, how_to_read, in_sentence, of_trainings, standings, table
 from .training import Curve, read_curves
 
@@ -102,7 +100,7 @@ def make_report(evaluation: Evaluation, run: Path) -> Report:
         split=evaluation.split,
         about_reactions=evaluation.about_reactions,
         readings=evaluation.readings,
-        harm=PAGE if evaluation.harm else "",
+        harm=Path(HARM_PAGE).name if evaluation.harm else "",
     )
 
 
@@ -111,7 +109,6 @@ def _facts(evaluation: Evaluation, run: Path) -> dict[str, str]:
     scene, facts, (_, shards, vectors) = evaluation.scene, evaluation.facts, read_beginning(run)
     best = "the best on the val split" if facts.scores else "the last: the val split is forgotten"
     told = f"; it {evaluation.forgotten.told}, and what is left is shown" if evaluation.forgotten else ""
-    again = ["emojigan", "train", shards, "--vectors", vectors, "--config", run / CONFIG, "--out", "NEW"]
     return {
         "run": run.name,
         "snapshot": f"step {facts.step:,}, {best}",
@@ -119,9 +116,9 @@ def _facts(evaluation: Evaluation, run: Path) -> dict[str, str]:
         "dataset": facts.dataset + told,
         "vectors": facts.vectors,
         "seed": str(evaluation.config.optimizer.seed),
-        "trained": _told(read_start(run)),
+        "last started": _told(read_start(run)),
         "judged": _told(how_started()),
-        "to train it again": shlex.join(map(str, again)),
+        "to train it again": to_train_again(run, str(shards), vectors, "NEW"),
         "config": yaml.safe_dump(
             evaluation.config.model_dump(), default_flow_style=True, width=1000, allow_unicode=True
         ).strip(),
@@ -232,5 +229,5 @@ def _render(report: Report) -> str:
         axis=ticks(max(max(bar.fitted, bar.true or 0) for bar in report.histogram)),
         lines=[line(each.step, each.value) for each in report.curves],
         readings=report.readings,
-        largest=largest(report.examples),
+        largest=largest((*report.examples, *report.worst)),
     )

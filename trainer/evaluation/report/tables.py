@@ -115,9 +115,10 @@ def of_trainings(models: Sequence[Judged]) -> str:
     number = max(map(len, models[0].seeds.values()), default=1)
     if number == 1:
         return "All is of this one training."
+    few = " Two tell little of that: with three much more is told apart." if number == 2 else ""
     return (
         f"With ±: mean and standard deviation of {number} trainings that differ in the seed alone. How far "
-        "they are apart counts in the words, too."
+        f"they are apart counts in the words, too.{few}"
     )
 
 

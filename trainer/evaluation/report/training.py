@@ -15,7 +15,7 @@ SHOWN = {
         "NLL on val",
         "surprise at posts that it does not learn from; the lowest is taken",
     ),
-    "train/nll": ("NLL in training", "of what it learns from; far below val, pictures are known by heart"),
+    "train/nll": ("NLL in training", "surprise at what it learns from: at whole reactions, or at tuples"),
     "train/wasserstein": ("Critic's margin", "how much more the critic gives to posts than to the generator"),
     "train/emojis_said": (
         "Emojis said",

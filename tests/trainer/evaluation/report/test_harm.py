@@ -53,6 +53,19 @@ def test_the_verdict_counts_kinds_and_names_the_worst():
     )
 
 
+def test_where_the_model_says_nothing_above_people_no_kind_is_named():
+    below = replace(harm().concerns[0], shares=(shares(0.3, 0.2, -0.2, 0.1),))
+    told = verdict(replace(harm(), concerns=(below,), kinds=harm().kinds[:1]))
+    assert told.endswith(" on 1 the posts do not tell. It says them nowhere above people.")
+
+
+def test_a_kind_that_is_told_apart_is_named_before_one_that_is_farther_above():
+    both = (shares(0.0, 0.4, -0.1, 0.5), shares(0.1, 0.2, 0.01, 0.2))
+    assert "it is on kind 2:" in verdict(
+        replace(harm(), concerns=(replace(harm().concerns[0], shares=both),))
+    )
+
+
 def test_the_verdict_of_emojis_that_nobody_says_is_plain():
     told = verdict(replace(harm(), concerns=harm().concerns[-1:]))
     assert told == "None of the sensitive emojis is known to the model, and nobody posted one here."

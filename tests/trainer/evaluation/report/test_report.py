@@ -261,6 +261,12 @@ def test_curves_of_the_training_are_those_of_its_metrics(tmp_path: Path):
     assert read_curves(tmp_path / "none.jsonl") == ()
 
 
+def test_bars_of_the_worst_pictures_stay_in_their_cells(tmp_path: Path):
+    worst = tuple(replace(each, bars=(Bar("😂", 0.95, 0.01), *each.bars)) for each in report().worst)
+    html = write_report(replace(report(), worst=worst), tmp_path).read_text("utf-8")
+    assert max(map(float, re.findall(r"--p: ([\d.]+)%", html))) == 100
+
+
 def test_a_run_whose_metrics_are_gone_has_a_page_without_curves(tmp_path: Path):
     text = Page(write_report(replace(report(), curves=()), tmp_path).read_text("utf-8")).text
     assert "How did its training go?" not in text
