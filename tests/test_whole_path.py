@@ -57,9 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, shards: Path, vectors_file: Pa
             "photographs": {"all": {emoji: 1 / len(emojis) for emoji in emojis}},
         }
         (folder / "truth.json").write_text(json.dumps(truth))
-        (folder / "sensitive.txt").write_text("💔\n🍆\n@ann\n", encoding="utf-8")
-        options = ("--truth", folder / "truth.json", "--sensitive", folder / "sensitive.txt")
-        emojigan("evaluate", run, *options, "--baseline-steps", "40")
+        emojigan("evaluate", run, "--truth", folder / "truth.json", "--baseline-steps", "40")
         emojigan("register", run, "--name", "tiny")
         yield run
 
@@ -79,7 +77,11 @@ def test_evaluation_names_both_baselines_and_the_floor(run: Path) -> None:
     assert scores["floor"]["tv"] == 0
 
 
-def test_an_evaluation_tells_what_is_said_of_sensitive_emojis(run: Path) -> None:
+def test_an_evaluation_tells_what_is_said_of_sensitive_emojis(run: Path, tmp_path: Path) -> None:
+    sensitive = tmp_path / "sensitive.txt"
+    sensitive.write_text("💔\n🍆\n@ann\n", encoding="utf-8")
+    words = ("evaluate", run, "--truth", run.parent / "truth.json", "--baseline-steps", "40")
+    emojigan(*words, "--sensitive", sensitive)
     page = (run / "report" / "harm.html").read_text("utf-8")
     assert "The model says 💔 " in page and "of 1 kind of picture" in page  # the truth knows one
     assert "Neither known to the model nor posted here" in page and "🍆" in page
@@ -484,7 +486,7 @@ def test_another_seed_widens_what_is_level_and_is_told(run: Path, shards: Path, 
         return {key: each["difference"]["high"] - each["difference"]["low"] for key, each in beside.items()}
 
     alone = widths()
-    table = emojigan("evaluate", run, "--seeds", other)
+    table = emojigan("evaluate", run, "--seeds", other, "--baseline-steps", "40")
     assert "of 2 trainings that differ in the seed alone" in table and "Two tell little" in table
     assert all(
         width > alone[key] for key, width in widths().items() if key in ("nll", "brier", "energy_score")
@@ -494,4 +496,3 @@ def test_another_seed_widens_what_is_level_and_is_told(run: Path, shards: Path, 
     assert kept["seeds"]["nll"][0] == kept["scores"]["EmojiGAN"]["nll"] != kept["seeds"]["nll"][1]
     result = CliRunner().invoke(main, ["evaluate", str(run), "--seeds", str(run)])
     assert result.exit_code == 2 and "--seeds takes runs of one recipe" in result.stderr
-    emojigan("evaluate", run)

@@ -31,6 +31,7 @@ from ..run import (
     CHECKPOINTS,
     quarantine_name,
     read_origin,
+    read_start,
     remove_later_snapshots,
     steps_in,
     write_beginning,
@@ -91,7 +92,8 @@ def begin(accelerator: Accelerator, config: Config, shards: Folder, vectors: Pat
     tags: dict[str, str] = {}
     if accelerator.is_main_process:
         origin = inputs.origin.going_on(step, inputs.dataset)
-        write_beginning(run, config, shards, vectors, origin, how_started())
+        start = how_started() if step < config.optimizer.steps else read_start(run)  # which has ended then
+        write_beginning(run, config, shards, vectors, origin, start)
         tags = mark_tags(mark_run(run, inputs.forgotten, begins=step == 0))
         remove_later_snapshots(run, step)
         _tell(training, step, held_out, kept)
