@@ -332,7 +332,8 @@ def test_another_number_of_ranks_than_promised_is_refused(shards: Path, vectors_
 def test_the_config_of_accelerate_starts_as_many_ranks_as_it_is_told_without_a_gpu_too(
     environment: dict[str, str],
 ):
-    program = "import os; print(os.environ['WORLD_SIZE'], os.environ['ACCELERATE_MIXED_PRECISION'])"
+    told = "{os.environ['WORLD_SIZE']} {os.environ['ACCELERATE_MIXED_PRECISION']}\\n"
+    program = f'import os; os.write(1, f"{told}".encode())'  # at once: two ranks write
     options = f"--config_file {ROOT / 'accelerate_config.yaml'} --num_processes 2 --no_python".split()
     launcher = [sys.executable, "-m", "accelerate.commands.launch", *options]
     done = launch(*launcher, sys.executable, "-c", program, environment=environment)
