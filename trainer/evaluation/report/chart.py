@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..metrics.calibration import Reliability
 
 SIDE = 1000
-LEAST = 0.0001  # where a logarithmic axis of probabilities begins; it ends at 1
+TICKS = (0.0001, 0.001, 0.01, 0.1, 1)  # of a logarithmic axis of probabilities, from end to end
 
 
 def ticks(highest: float) -> list[float]:
@@ -19,8 +19,9 @@ def ticks(highest: float) -> list[float]:
 
 
 def on_log_axis(probability: float) -> float:
-    """Where it lies from LEAST, 0, to 1, SIDE."""
-    return SIDE * (1 - math.log(max(probability, LEAST)) / math.log(LEAST))
+    """Where it lies from the first of TICKS, 0, to 1, SIDE."""
+    least = TICKS[0]
+    return SIDE * (1 - math.log(max(probability, least)) / math.log(least))
 
 
 def reliability_points(curve: Reliability) -> list[tuple[float, float, str]]:

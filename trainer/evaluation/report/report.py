@@ -24,7 +24,7 @@ from ..metrics.reactions import REACTION_METRICS
 from ..metrics.scene import Scene
 from ..metrics.table import METRICS
 from ..readings import Readings
-from .chart import line, on_log_axis, places, reliability_points, ticks
+from .chart import TICKS, line, on_log_axis, places, reliability_points, ticks
 from .examples import EmojiError, errors, some, worst
 from .figures import Bar, Embedding, Example, apart, fig2, fig3, fig4, largest, tsne
 from .tables import ARROWS, TRUTH, format_table, how_to_read, in_sentence, of_trainings, standings, table
@@ -32,7 +32,6 @@ from .training import Curve, read_curves
 
 DPI = 150  # of the PNGs
 NUM_BARS = 30  # emojis of the paper's Fig. 3
-TICKS = (0.0001, 0.001, 0.01, 0.1, 1)  # of the axes of the reliability curve
 
 
 @dataclass(frozen=True)
