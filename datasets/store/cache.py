@@ -59,7 +59,8 @@ class ShardCache:
                 yield path
         finally:
             if fetching:  # also in vain: what killed ranks left may have filled the disk
-                self._evict()
+                with self._locked("evict"):  # two at once may each remove what the other one keeps
+                    self._evict()
 
     def _fetch(self, folder: StoreFolder, name: str, digest: str) -> None:
         for _ in range(2):
@@ -104,6 +105,7 @@ class ShardCache:
 
     @contextmanager
     def _locked(self, digest: str, option: int = 0) -> Iterator[None]:
+        """Hold the lock of a digest, or that of "evict", which no digest has: "v" is no hexadecimal digit."""
         with open(self.path / f"{digest[:2]}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | option)
             yield

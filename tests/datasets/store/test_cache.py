@@ -187,6 +187,41 @@ def test_a_shard_that_is_in_use_is_not_removed(remote):
         assert path.exists()
 
 
+def test_two_that_evict_at_once_do_not_remove_what_the_other_keeps(tmp_path, monkeypatch):
+    digests = {}
+    for name in ("old", "again", "new"):
+        fsspec.filesystem("memory").pipe_file(f"/{tmp_path.name}/{name}", name.encode())
+        digests[name] = hashlib.sha256(name.encode()).hexdigest()
+    folder, cache = StoreFolder(f"memory://{tmp_path.name}"), ShardCache(tmp_path / "cache", 0)
+    fetched, leave = threading.Event(), threading.Event()
+
+    def fetch(name: str):
+        return cache.holding(folder, name, digests[name])
+
+    def another() -> None:
+        with fetch("new"):
+            fetched.set()
+            assert leave.wait(60)
+
+    def remove_slowly(self, path: Path, digest: str) -> bool:
+        if not leave.is_set():  # this one has listed all three, and keeps "new"
+            with fetch("again"):
+                leave.set()
+            thread.join(1)  # the other one now would keep "again"
+        return remove(self, path, digest)
+
+    remove = ShardCache._remove
+    monkeypatch.setattr(ShardCache, "_remove", remove_slowly)
+    thread = threading.Thread(target=another)
+    cache.path.mkdir()
+    (cache.path / digests["old"]).write_bytes(b"old")
+    with fetch("again"):
+        thread.start()
+        assert fetched.wait(60)
+    thread.join(60)
+    assert (cache.path / digests["new"]).exists()
+
+
 def cached(split: Split) -> list[Path]:
     """The whole files of the cache."""
     assert split.cache is not None
