@@ -70,7 +70,7 @@ class Generator(nn.Module):
     def __init__(self, config: ModelConfig, vectors: torch.Tensor, image_size: int) -> None:
         super().__init__()
         self.trunk = Trunk(config, image_size)
-        self.latent_dim, self._latent_scale = config.latent_dim, config.latent_scale
+        self.latent_dim, self.latent_scale = config.latent_dim, config.latent_scale
         self.hidden = hidden_layers(config.feature_dim + config.latent_dim, config.hidden_dim)
         self.output = nn.Linear(config.hidden_dim, vectors.shape[1])
         self.register_buffer("vectors", vectors, persistent=False)
@@ -82,12 +82,16 @@ class Generator(nn.Module):
 
     def head(self, features: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         """All but the trunk: many latents for one image cost one trunk."""
-        return self.output(self.hidden(torch.cat([features, self._latent_scale * latent], dim=-1)))
+        return self.output(self.hidden(torch.cat([features, self.latent_scale * latent], dim=-1)))
+
+    @property
+    def emoji_vectors(self) -> torch.Tensor:
+        """Those that a tied output is multiplied with, float32 [V, vector_dim]."""
+        return self.vectors if self.residual is None else self.vectors + self.residual
 
     def log_probabilities(self, output: torch.Tensor) -> torch.Tensor:
         """log q(e | y, z) of a tied output, float32 [..., vector_dim] → [..., V]."""
-        vectors = self.vectors if self.residual is None else self.vectors + self.residual
-        logits = output.float() @ vectors.T / math.sqrt(output.shape[-1])
+        logits = output.float() @ self.emoji_vectors.T / math.sqrt(output.shape[-1])
         return (logits if self.bias is None else logits + self.bias).log_softmax(dim=-1)
 
     def nearest(self, output: torch.Tensor) -> torch.Tensor:
@@ -284,3 +288,15 @@ class TiedClassifier(Classifier):
     def head(self, features: torch.Tensor) -> torch.Tensor:
         output = self.output(features).float()
         return (output @ self.vectors.T / math.sqrt(output.shape[-1])).log_softmax(dim=-1)
+
+
+@torch.no_grad()
+def move_average(average: nn.Module, trained: nn.Module, decay: float, step: int) -> None:
+    """Move a running mean of weights, which is judged and asked in their place, towards those after a step.
+
+    It moves faster in the beginning.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
+    mean: list[torch.Tensor] = list(average.parameters())
+    weights: list[torch.Tensor] = list(trained.parameters())
+    torch._foreach_lerp_(mean, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]

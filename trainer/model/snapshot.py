@@ -8,11 +8,11 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.functional import one_hot
 
 from ...datasets.emojis.weights import undo, undo_by_latent, undo_in_reactions
 from ...datasets.errors import InputError
@@ -21,12 +21,17 @@ from ...datasets.store.trouble import MISSING
 from ..config import ModelConfig
 from .augment import normalise
 from .estimate import ROUNDS, Estimate, estimate
+from .head import Head
 from .networks import Generator
 from .noise import even_normal
 from .tensors import read_tensors, refuse_not_finite, write_tensors
 
 GENERATOR, VECTORS, FACTS = "generator.safetensors", "vectors.safetensors", "snapshot.json"
-CHUNK = 256  # images sampled at a time
+CHUNK = 256  # images that the trunk sees at a time
+ON_CPU, ON_GPU = (
+    2**20,
+    2**26,
+)  # numbers of a layer at a time: 4 MB are in a core's cache, 256 MB keep a GPU busy
 
 
 @dataclass(frozen=True)
@@ -66,19 +71,18 @@ class Snapshot:
         Returns:
             float64 [n, V], rows sum to 1.
         """
-        latents = self._latents(num_samples, seed)
-        chunks = [chunk.to(self._device) for chunk in images.split(CHUNK)]
-        zero = torch.zeros((), device=self._device)
-        means = [sum(self._answers(chunk, latents), start=zero) / num_samples for chunk in chunks]
-        distribution = torch.cat(means).cpu().numpy()
+        q = self._said(images, num_samples, seed)
+        distribution = torch.cat([_sum_to_one(each.mean(dim=1)).cpu() for each in q]).numpy()
         if raw or not self.is_weighted:
             return distribution
         undone = undo(distribution, self.weights)  # refuses what cannot be
         if not self.facts.sizes:
             return undone
         sizes = np.array(self.facts.sizes)
-        answers = ((q.cpu().numpy() for q in self._answers(chunk, latents)) for chunk in chunks)
-        return np.concatenate([undo_in_reactions(each, self.weights, sizes) for each in answers])
+        by_latent = (
+            _sum_to_one(each).transpose(0, 1).cpu().numpy() for each in self._said(images, num_samples, seed)
+        )
+        return np.concatenate([undo_in_reactions(each, self.weights, sizes) for each in by_latent])
 
     @torch.inference_mode()
     def estimates(
@@ -112,19 +116,22 @@ class Snapshot:
             float32 [n, num_samples, V].
         """
         assert self.is_tied
-        of_chunks = self._outputs(images, num_samples, seed)
-        return torch.cat([self.generator.log_probabilities(each).exp().cpu() for each in of_chunks]).numpy()
+        return torch.cat([each.cpu() for each in self._said(images, num_samples, seed)]).numpy()
 
     @torch.inference_mode()
     def outputs(self, images: torch.Tensor, *, num_samples: int, seed: int) -> np.ndarray:
         """The generator's vectors under each latent, float32 [n, num_samples, vector_dim]."""
-        return torch.cat([each.cpu() for each in self._outputs(images, num_samples, seed)]).numpy()
+        latents = self._latents(num_samples, seed)
+        found = []
+        for features in self._features(images):
+            pairs = features[:, None].expand(-1, num_samples, -1), latents.expand(len(features), -1, -1)
+            found.append(self.generator.head(*pairs).cpu())
+        return torch.cat(found).numpy()
 
     @torch.inference_mode()
     def features(self, images: torch.Tensor) -> np.ndarray:
         """What the trunk sees in uint8 images [n, 3, size, size], float32 [n, feature_dim]."""
-        chunks = [self.generator.trunk(normalise(chunk.to(self._device))) for chunk in images.split(CHUNK)]
-        return torch.cat(chunks).cpu().numpy()
+        return torch.cat([each.cpu() for each in self._features(images)]).numpy()
 
     @property
     def is_tied(self) -> bool:
@@ -144,13 +151,26 @@ class Snapshot:
         """float32 [number, latent_dim]"""
         return even_normal(number, self.generator.latent_dim, seed).to(self._device)
 
-    def _outputs(self, images: torch.Tensor, num_samples: int, seed: int) -> Iterator[torch.Tensor]:
-        """Of a few images at a time, [images, num_samples, vector_dim]; all have the same latents."""
-        latent = self._latents(num_samples, seed)
+    @cached_property
+    def _head(self) -> Head:
+        return Head.of(self.generator, tied=self.is_tied)
+
+    def _features(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
+        """float32 [images, feature_dim], of a few images at a time."""
         for chunk in images.split(CHUNK):
-            features = self.generator.trunk(normalise(chunk.to(self._device)))[:, None]
-            pairs = features.expand(-1, num_samples, -1), latent.expand(len(chunk), -1, -1)
-            yield self.generator.head(*pairs)
+            yield self.generator.trunk(normalise(chunk.to(self._device)))
+
+    def _said(self, images: torch.Tensor, num_samples: int, seed: int) -> Iterator[torch.Tensor]:
+        """q(emoji | image, z) of a few images at a time, float32 [images, num_samples, V].
+
+        All images have the same latents.
+        """
+        latents = self._latents(num_samples, seed)
+        numbers = ON_GPU if latents.is_cuda else ON_CPU
+        number = max(1, numbers // (num_samples * self._head.width))
+        for features in self._features(images):
+            for few in features.split(number):
+                yield self._head.said(few, latents)
 
     def _estimate(
         self, image: torch.Tensor, latents: torch.Tensor, rounds: Sequence[int], denied: Sequence[int]
@@ -160,26 +180,17 @@ class Snapshot:
         q = np.zeros((0, len(self.weights)))
         for number in rounds:
             new = latents[len(q) : number]
-            q = np.concatenate([q, self._said(features.expand(len(new), -1), new).cpu().numpy()])
+            q = np.concatenate([q, _sum_to_one(self._head.said(features, new)[0]).cpu().numpy()])
             p, moved = undo_by_latent(q, self.weights, sizes)
             found = estimate(p, moved, self.weights, denied=denied, looks=len(rounds))
             if found.parts:
                 break
         return found  # pyright: ignore[reportPossiblyUnboundVariable], there is a round
 
-    def _answers(self, images: torch.Tensor, latents: torch.Tensor) -> Iterator[torch.Tensor]:
-        """float64 [images, V] of each latent; images share the latents, and latents the trunk."""
-        features = self.generator.trunk(normalise(images))  # [images, feature_dim]
-        for z in latents:
-            yield self._said(features, z.expand(len(images), -1))
 
-    def _said(self, features: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        """float64 [n, V] of as many pairs."""
-        output = self.generator.head(features, latents)
-        if not self.is_tied:
-            return one_hot(self.generator.nearest(output), len(self.weights)).double()
-        q = self.generator.log_probabilities(output).double().exp()
-        return q / q.sum(dim=1, keepdim=True)
+def _sum_to_one(q: torch.Tensor) -> torch.Tensor:
+    """Distributions without the rounding of float32, float64 [..., V]."""
+    return q.double() / q.double().sum(dim=-1, keepdim=True)
 
 
 def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.ndarray) -> None:
@@ -245,7 +256,8 @@ def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
     tensors = read_tensors(path / VECTORS)
     generator = Generator(ModelConfig(**facts.model), tensors["vectors"], facts.image_size)
     generator.load_state_dict(read_tensors(path / GENERATOR))
-    return Snapshot(facts, generator.eval().to(device), tensors["weights"].numpy())
+    generator.eval().to(device).trunk.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return Snapshot(facts, generator, tensors["weights"].numpy())
 
 
 def best_snapshot(paths: Iterable[Path]) -> Path | None:

@@ -22,8 +22,7 @@ from torch.nn.functional import one_hot
 from ...datasets.stream.reader import Batch
 from ..config import Config
 from ..inputs import Inputs
-from ..model.average import move_average
-from ..model.networks import Critic, Generator, make_critic
+from ..model.networks import Critic, Generator, make_critic, move_average
 from ..model.noise import initial_weights
 from ..model.sight import Seen, Sight
 from ..runtime.captured import Captured

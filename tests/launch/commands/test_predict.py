@@ -3,18 +3,20 @@
 import pytest
 
 from emojigan.launch.commands.predict import _mode
+from emojigan.trainer.serving.model import Answer, Estimated
 
 
-def rows(emojis: str, latents: int = 4096) -> list[dict]:
-    return [{"emoji": each, "p": 0.234, "low": 0.21, "high": 0.25, "latents": latents} for each in emojis]
+def said(emojis: str, latents: int = 4096) -> Answer:
+    likeliest = tuple(Estimated(each, 0.234, 0.21, 0.25) for each in emojis)
+    return Answer(likeliest, likeliest, latents)
 
 
 def test_a_mode_is_told_with_its_interval():
-    assert _mode(rows("😍"), of_rest=False) == "mostly 😍: 23% [21, 25] of what people write"
+    assert _mode(said("😍"), of_rest=False) == "mostly 😍: 23% [21, 25] of what people write"
 
 
 def test_of_what_is_left_by_a_deny_list_it_is_said_so():
-    assert _mode(rows("😍"), of_rest=True).endswith(" of what else people write")
+    assert _mode(said("😍"), of_rest=True).endswith(" of what else people write")
 
 
 @pytest.mark.parametrize(
@@ -26,4 +28,4 @@ def test_of_what_is_left_by_a_deny_list_it_is_said_so():
     ],
 )
 def test_without_a_mode_a_few_of_the_likeliest_are_named(emojis: str, latents: int, told: str):
-    assert _mode(rows(emojis, latents), of_rest=False) == f"no mode: {told}"
+    assert _mode(said(emojis, latents), of_rest=False) == f"no mode: {told}"

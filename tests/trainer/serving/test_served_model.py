@@ -123,15 +123,15 @@ def test_variants_are_denied_as_in_a_deny_list(
 @pytest.mark.parametrize(
     ("model", "params", "message"),
     [
-        ({}, {"given": ["🧀"]}, "🧀 is none of the 5 emojis that it knows"),
+        ({}, {"given": ["🧀"]}, "🧀 is none of the 5 emojis that this model knows"),
         ({}, {"given": ["😂"], "readings": True}, "not for both at once"),
         ({}, {"given": [*VOCABULARY, "😂"]}, "there is none that could be next"),
         ({}, {"given": VOCABULARY[:2], "deny": VOCABULARY[2:]}, "there is none that could be next"),
-        ({}, {"deny": VOCABULARY}, "with all of its emojis denied, there is none that it could say"),
-        ({}, {"n_samples": -1}, "n_samples must be 1 to 10000, or 0"),
-        ({"recipe": "paper"}, {"readings": True}, "its output is free"),
-        ({"recipe": "paper"}, {"given": ["😂"]}, "its output is free"),
-        ({"readings": None}, {"readings": True}, "it has no readings"),
+        ({}, {"deny": VOCABULARY}, "With all of its emojis denied, there is none that the model could say"),
+        ({}, {"n_samples": -1}, "samples 1 to 10,000, or 0 for as many as it takes"),
+        ({"recipe": "paper"}, {"readings": True}, "The output of this model is free"),
+        ({"recipe": "paper"}, {"given": ["😂"]}, "The output of this model is free"),
+        ({"readings": None}, {"readings": True}, "This model has no readings"),
     ],
 )
 def test_what_is_asked_for_in_vain_is_refused(tmp_path: Path, model: dict, params: dict, message: str):

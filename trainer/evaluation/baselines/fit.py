@@ -27,7 +27,7 @@ from ....datasets.work.progress import progress
 from ...config import Config
 from ...inputs import Inputs
 from ...model.augment import augment, normalise
-from ...model.average import move_average
+from ...model.networks import move_average
 from ...model.noise import uniform
 from ...model.tensors import read_tensors, write_tensors
 from ...run import BASELINES

@@ -1,0 +1,173 @@
+"""Where a model lies, and how it is loaded.
+
+runs/first                          ─► the snapshot that `evaluate` scored, or the best by val ─┐
+runs/first/snapshots/step-00000400  ─► that one ────────────────────────────────────────────────┼─► Model
+models:/emojigan@champion, runs:/…  ─► MLflow fetches it ─► the snapshot within ────────────────┘
+
+What runs is the code that is installed here, on the weights that lie there; `mlflow.pyfunc` and `mlflow
+models serve` run the code that was packaged with a model. Weights that are not those that were registered are
+refused: a version tells their digest.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import yaml
+
+from ...datasets.errors import InputError
+from ...datasets.store.atomic import SUMS, sha256
+from ..forgotten import Mark, read_mark, read_tag
+from ..model.snapshot import FACTS, best_snapshot, load_snapshot
+from ..run import CONFIG, EVALUATION, SNAPSHOTS, steps_in
+from ..tracking.server import mlflow_client
+from .model import Model
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+SNAPSHOT_TAG = "emojigan.snapshot"  # of a version: SHA-256 of the checksums of its snapshot
+MLMODEL = "MLmodel"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A snapshot that lies here, maybe for a while only."""
+
+    name: str  # what it is called: a path, or models:/emojigan/3
+    snapshot: Path
+    readings: int | None  # as many as held-out posts support
+    mark: Mark | None  # where it was trained with posts that are forgotten by now
+
+    @property
+    def digest(self) -> str:
+        """Which weights it is: SHA-256 of its checksums."""
+        return sha256(self.snapshot / SUMS)
+
+
+def load(address: str | Path, *, device: torch.device | str | None = None) -> Model:
+    """The model of a run, of a snapshot's folder, or of any model address of MLflow.
+
+    Args:
+        device: a GPU by default, if there is one.
+
+    Raises:
+        InputError: there is no such model, or it is damaged or not what was registered.
+    """
+    with finding(address) as found:
+        return open_model(found, device)
+
+
+def open_model(found: Found, device: torch.device | str | None = None) -> Model:
+    """The same of a snapshot that is found already."""
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return Model(load_snapshot(found.snapshot, device), found.readings)
+
+
+@contextmanager
+def finding(address: str | Path) -> Iterator[Found]:
+    """The snapshot that an address names, fetched if need be, and then here for as long as the context."""
+    address, path = str(address), Path(address)
+    if (path / CONFIG).is_file():
+        yield _of_run(path)
+    elif (path / FACTS).is_file():
+        yield _of_snapshot(path)
+    elif (path / MLMODEL).is_file():
+        yield _packaged(address, path)
+    elif address.startswith(("models:/", "runs:/", "mlflow-artifacts:/")):
+        with tempfile.TemporaryDirectory(prefix="emojigan-") as folder:
+            yield _fetched(address, folder)
+    else:
+        raise InputError(
+            f"{address} is no model: give the folder of a run or of one of its snapshots, or an address of "
+            "MLflow such as models:/emojigan@champion."
+        )
+
+
+def _of_run(run: Path) -> Found:
+    """Of a run, what was evaluated, for that is what is known; else the best by val."""
+    path, readings = best_snapshot(steps_in(run / SNAPSHOTS)), None
+    if (run / EVALUATION).is_file():
+        evaluation = json.loads((run / EVALUATION).read_text(encoding="utf-8"))
+        path, readings = run / SNAPSHOTS / evaluation["snapshot"], evaluation.get("readings")
+    if path is None:
+        raise InputError(f"{run} has no snapshot yet. Run its `emojigan train` until it has one.")
+    return Found(str(run), path, readings, read_mark(run))
+
+
+def _of_snapshot(path: Path) -> Found:
+    run = path.resolve().parent.parent
+    if (run / CONFIG).is_file() and path.resolve() == (of_run := _of_run(run)).snapshot.resolve():
+        return Found(str(path), path, of_run.readings, of_run.mark)
+    return Found(str(path), path, None, read_mark(run) if (run / CONFIG).is_file() else None)
+
+
+def _packaged(name: str, folder: Path, client: "MlflowClient | None" = None) -> Found:
+    """A model as MLflow keeps it.
+
+    Args:
+        client: that knows the run it is of.
+    """
+    try:
+        about = yaml.safe_load((folder / MLMODEL).read_text(encoding="utf-8"))
+        flavour = about["flavors"]["python_function"]
+        snapshot = folder / flavour["artifacts"]["snapshot"]["path"]
+        readings = flavour.get("config", {}).get("readings")
+    except (KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise InputError(f"{name} is a model of MLflow, but none of EmojiGAN.") from error
+    mark = _mark(client, about["run_id"]) if client and about.get("run_id") else None
+    return Found(name, snapshot, readings, mark)
+
+
+def _mark(client: "MlflowClient", run_id: str) -> Mark | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return read_tag(client.get_run(run_id).data.tags)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # a copy of a model from another server
+            raise
+        return None
+
+
+def _fetched(address: str, folder: str) -> Found:
+    client = mlflow_client()
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        version = _version(client, address)
+        where = f"models:/{version.name}/{version.version}" if version else address
+        path = Path(download_artifacts(where, dst_path=folder))
+    except (MlflowException, OSError) as error:
+        raise InputError(f"{address} cannot be loaded: {str(error).splitlines()[0]}") from error
+    found = _packaged(where, path, client)
+    registered = version.tags.get(SNAPSHOT_TAG) if version else None
+    if registered and found.digest != registered:
+        raise InputError(
+            f"{where} is not what was registered: its snapshot has another digest. Do not use it; register "
+            "its run again, under another --name."
+        )
+    return found
+
+
+def _version(client: "MlflowClient", address: str) -> "ModelVersion | None":
+    """The version of a registered model that an address names; None if it names none of these."""
+    if not address.startswith("models:/"):
+        return None
+    name, _, alias = address.removeprefix("models:/").partition("@")
+    if alias:
+        return client.get_model_version_by_alias(name, alias)
+    name, _, number = name.rpartition("/")
+    if not name:
+        return None  # models:/m-…, a logged model
+    if number == "latest":
+        versions = client.search_model_versions(f"name = '{name}'")
+        number = str(max((int(each.version) for each in versions), default=1))
+    return client.get_model_version(name, number)
