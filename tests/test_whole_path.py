@@ -15,7 +15,6 @@ import mlflow
 import pandas
 import pytest
 from click.testing import CliRunner
-from mlflow.models import infer_signature
 
 from emojigan.datasets.shards.layout import SPLITS
 from emojigan.datasets.shards.manifest import read_manifest
@@ -272,12 +271,12 @@ def test_predict_gives_probabilities_in_falling_order(run: Path, posts_folder: P
     assert probabilities == sorted(probabilities, reverse=True)
     assert sum(probabilities) == pytest.approx(1)
     assert all(row["low"] <= row["p"] <= row["high"] for row in answer["emojis"])
-    assert answer["emojis"][0]["latents"] >= ROUNDS[0]
+    assert answer["latents"] >= ROUNDS[0]
 
 
 def test_predict_asks_as_many_latents_as_it_is_told(run: Path, posts_folder: Path) -> None:
     words = ("predict", "models:/tiny/1", posts_folder / "images" / "0.png", "--json", "--samples", "7")
-    assert {row["latents"] for row in json.loads(emojigan(*words))["emojis"]} == {7}
+    assert json.loads(emojigan(*words))["latents"] == 7
 
 
 def test_predict_is_the_same_for_the_same_seed(run: Path, posts_folder: Path) -> None:
@@ -321,7 +320,7 @@ def test_predict_tells_readings_and_what_goes_with_an_emoji(run: Path, posts_fol
     photo = posts_folder / "images" / "0.png"
     words = ("predict", "models:/tiny/1", photo, "--top-k", "100", "--readings")
     plain = json.loads(emojigan(*words, "--json"))
-    assert plain.keys() == {"photo", "emojis", "readings"}
+    assert plain.keys() == {"photo", "emojis", "likeliest", "latents", "readings"}
     assert sum(reading["share"] for reading in plain["readings"]) == pytest.approx(1)
     for reading in plain["readings"]:
         assert sum(row["p"] for row in reading["emojis"]) == pytest.approx(1)
@@ -356,42 +355,90 @@ def test_an_emoji_that_the_model_does_not_know_is_a_one_line_error(
     photo = str(posts_folder / "images" / "0.png")
     result = CliRunner().invoke(main, ["predict", "models:/tiny/1", photo, "--given", emoji])
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"Error: models:/tiny/1: {emoji} is none of the ")
+    assert result.stderr.startswith(f"Error: {emoji} is none of the ")
     assert result.stderr.count("\n") == 1
 
 
-def test_a_model_of_an_earlier_version_has_no_readings_and_no_intervals(
-    run: Path, posts_folder: Path, tmp_path: Path
-) -> None:
-    table = pandas.DataFrame({"image": [b"jpeg"]})
-    signature = infer_signature(table, params={"n_samples": 50, "top_k": 10, "seed": 0})
-    code = tmp_path / "earlier.py"
+def test_a_model_of_somebody_else_is_a_one_line_error(run: Path, posts_folder: Path, tmp_path: Path) -> None:
+    code = tmp_path / "theirs.py"
     code.write_text(
-        "import pandas\nfrom mlflow.models import set_model\nfrom mlflow.pyfunc import PythonModel\n"
-        "class Earlier(PythonModel):\n"
-        "    def predict(self, context, model_input: pandas.DataFrame, params=None):\n"
-        "        return [[{'emoji': '😂', 'p': params['n_samples'] / 100}]]\n"
-        "set_model(Earlier())\n"
+        "from mlflow.models import set_model\nfrom mlflow.pyfunc import PythonModel\n"
+        "class Theirs(PythonModel):\n"
+        "    def predict(self, context, model_input: list[str], params=None):\n"
+        "        return model_input\n"
+        "set_model(Theirs())\n"
     )
-    mlflow.pyfunc.save_model(
-        tmp_path / "model", python_model=str(code), signature=signature, pip_requirements=[]
-    )
+    mlflow.pyfunc.save_model(tmp_path / "model", python_model=str(code), pip_requirements=[])
     words = ["predict", str(tmp_path / "model"), str(posts_folder / "images" / "0.png")]
-    deny = tmp_path / "deny.txt"
-    deny.write_text("😂", encoding="utf-8")
-    for more in (["--readings"], ["--given", "😂"], ["--deny", str(deny)]):
-        result = CliRunner().invoke(main, [*words, *more])
-        assert result.exit_code == 2
-        assert "was registered by an earlier version" in result.stderr and result.stderr.count("\n") == 1
-    _, *bars = emojigan(*words).splitlines()  # else, it is asked as it was, with its own number of latents
-    assert bars == [f"  😂  50.0% {'█' * 20} face with tears of joy"]
-
-
-@pytest.mark.parametrize("photo", ["missing.jpg", "truth.json"])
-def test_what_is_no_photograph_is_a_one_line_error(run: Path, photo: str) -> None:
-    result = CliRunner().invoke(main, ["predict", "models:/tiny/1", str(run.parent / photo)])
+    result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
+    assert result.stderr == f"Error: {tmp_path / 'model'} is a model of MLflow, but none of EmojiGAN.\n"
+
+
+def test_a_run_its_snapshot_and_what_was_registered_answer_alike(run: Path, posts_folder: Path) -> None:
+    photo = posts_folder / "images" / "0.png"
+    scored = run / "snapshots" / json.loads((run / "evaluation.json").read_text())["snapshot"]
+    addresses = (run, scored, "models:/tiny/1", "models:/tiny/latest")
+    said = [emojigan("predict", each, photo, "--json", "--readings") for each in addresses]
+    assert len({*said}) == 1
+    packaged = mlflow.pyfunc.load_model("models:/tiny/1")
+    (rows,) = packaged.predict(pandas.DataFrame({"image": [photo.read_bytes()]}))
+    answer = json.loads(said[0])
+    assert rows == [{**row, "latents": answer["latents"]} for row in answer["emojis"]]
+
+
+def test_bad_photos_are_told_by_name_and_stop_no_other(run: Path, posts_folder: Path, tmp_path: Path) -> None:
+    good = (posts_folder / "images" / "0.png").read_bytes()
+    for name in ("b.png", "d/e.PNG", "f.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(good)
+    (tmp_path / "a.jpg").write_bytes(b"no photo")
+    (tmp_path / "c.png").write_bytes(good[: len(good) // 2])
+    (tmp_path / "list.txt").write_text("not asked about")
+    words = ["predict", str(run), str(tmp_path), "missing.jpg", "--json"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 1
+    photos = [Path(json.loads(line)["photo"]) for line in result.stdout.splitlines()]
+    assert photos == [tmp_path / name for name in ("b.png", "d/e.PNG", "f.png")]
+    *bad, last = result.stderr.splitlines()
+    assert last == "3 photos could not be read."
+    assert [line.partition(":")[0] for line in bad] == [
+        *(str(tmp_path / name) for name in ("a.jpg", "c.png")),
+        "missing.jpg",
+    ]
+
+
+def test_photos_are_patterns_or_come_by_stdin(run: Path, posts_folder: Path) -> None:
+    images = posts_folder / "images"
+    named = "".join(f"{images / name}\n" for name in ("3.png", "1.png"))
+    words = ["predict", str(run), str(images / "2[45].png"), "-", "--json"]
+    result = CliRunner().invoke(main, words, input=named)
+    assert result.exit_code == 0, result.output
+    photos = [Path(json.loads(line)["photo"]).name for line in result.stdout.splitlines()]
+    assert photos == ["24.png", "25.png", "3.png", "1.png"]
+
+
+@pytest.mark.parametrize(
+    ("photo", "told"),
+    [
+        ("https://example.com/a.jpg", "https://example.com/a.jpg is an address of the web"),
+        ("{run}/checkpoints", "{run}/checkpoints has no photo"),
+        ("{run}/*.webp", "{run}/*.webp has no photo"),
+    ],
+)
+def test_what_has_no_photo_is_a_one_line_error(run: Path, photo: str, told: str) -> None:
+    result = CliRunner().invoke(main, ["predict", str(run), photo.format(run=run)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {told.format(run=run)}") and result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("model", ["nobody", "{run}/checkpoints", "{run}/snapshots/step-00000001"])
+def test_what_is_no_model_is_a_one_line_error(run: Path, posts_folder: Path, model: str) -> None:
+    photo = str(posts_folder / "images" / "0.png")
+    result = CliRunner().invoke(main, ["predict", model.format(run=run), photo])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {model.format(run=run)} is no model: give the folder of a run")
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_model_that_is_not_there_is_a_one_line_error(run: Path, posts_folder: Path) -> None:
