@@ -89,6 +89,7 @@ def _read_other(source: bytes, size: int) -> np.ndarray:
             raise unreadable("is a GIF without its end")
     elif source.startswith(b"RIFF") and source.startswith(b"WEBP", 8):
         form = "WebP"
+        _check_webp(source)
     elif source.startswith(b"BM"):
         form = "BMP"
         _check_bmp(source)
@@ -143,6 +144,20 @@ def _png_essentials(source: bytes) -> tuple[bytes, bytes]:
     raise unreadable("is a PNG of too many chunks")
 
 
+def _check_webp(source: bytes) -> None:
+    """Raise an ImageError where a WebP has too many pixels: to open it takes eight bytes for each."""
+    kind = source[12:16]
+    if kind == b"VP8X":
+        wide, wider, high, higher = struct.unpack_from("<HBHB", source, 24)
+        check_pixels(1 + wide + (wider << 16), 1 + high + (higher << 16), "WebP")
+    elif kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", source, 21)
+        check_pixels(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), "WebP")
+    elif kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", source, 26)
+        check_pixels(width & 0x3FFF, height & 0x3FFF, "WebP")
+
+
 def _check_bmp(source: bytes) -> None:
     """Raise an ImageError where a BMP is cut off, or of run lengths, which Pillow undoes byte by byte."""
     start, header = struct.unpack_from("<II", source, 10)
@@ -163,7 +178,10 @@ def _opaque(image: Image.Image, block: int) -> Image.Image:
     """The first frame in RGB over white, averaged over blocks of that side, colours by their alpha."""
     if image.mode.startswith("I;16"):  # 16-bit grey: Pillow's convert would clip it to white
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    image = image.convert("RGBA" if image.has_transparency_data else "RGB").reduce(block)
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    if image.mode != mode:  # else convert would copy it, and 64 megapixels are 256 MB
+        image = image.convert(mode)
+    image = image.reduce(block)
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")

@@ -1,6 +1,7 @@
 """An image that cannot be used says what is wrong with it; a large one that can be is used."""
 
 import pickle
+import struct
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from .hostile_images import (
     jpeg_claiming,
     png,
     tiff_claiming,
+    webp_claiming,
     with_segments,
 )
 
@@ -37,6 +39,7 @@ FORMS = {form: encoded(texture(90, 70), form) for form in ("JPEG", "PNG", "WEBP"
 FORMS["progressive JPEG"] = encoded(texture(90, 70), "JPEG", progressive=True)
 if features.check("avif"):
     FORMS["AVIF"] = encoded(texture(90, 70), "AVIF")
+LOSSY, LOSSLESS = FORMS["WEBP"], encoded(texture(90, 70), "WEBP", lossless=True)
 UNKNOWN = "is none of JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC"
 UNREADABLE = [
     (b"", "is empty"),
@@ -71,6 +74,15 @@ TOO_LARGE = [
     (png(12_000, 9000), f"has 12,000 × 9,000 pixels; PNGs {NOT_DECODED}"),
     (bmp_claiming(12_000, -9000), f"has 12,000 × 9,000 pixels; BMPs {NOT_DECODED}"),
     (tiff_claiming(9000, 9000), f"has 9,000 × 9,000 pixels; TIFFs {NOT_DECODED}"),
+    (webp_claiming(16_384, 12_288), f"has 16,384 × 12,288 pixels; WebPs {NOT_DECODED}"),
+    (
+        LOSSY[:26] + struct.pack("<HH", 9000, 8000) + LOSSY[30:],
+        f"has 9,000 × 8,000 pixels; WebPs {NOT_DECODED}",
+    ),
+    (
+        LOSSLESS[:21] + struct.pack("<I", 8999 | 7999 << 14) + LOSSLESS[25:],
+        f"has 9,000 × 8,000 pixels; WebPs {NOT_DECODED}",
+    ),
     (gif_claiming((1, 1), (9001, 9001)), f"has 9,001 × 9,001 pixels; GIFs {NOT_DECODED}"),
     (gif_claiming((1, 1), (60_000, 60_000)), "has over 64 megapixels, which only JPEGs may have"),
     (
