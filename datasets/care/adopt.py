@@ -46,6 +46,8 @@ from ..work.processes import mapper
 from ..work.progress import progress
 from .contents import is_ours, read_adopted, split_by_of
 
+NOTE_VERSION = 2  # to be raised when other images are read: others' notes are made again
+
 
 @dataclass(frozen=True)
 class _Note:
@@ -160,7 +162,8 @@ def _adopt_tar(folder: Folder, options: BuildOptions, name: str) -> _Note:
     """Write the indexes of a tar; or keep them, when they are noted and whole."""
     with folder.reading(name) as path:
         size, digest = path.stat().st_size, sha256(path)
-        about = (digest, CANONICAL_VERSION, name, [getattr(options, each) for each in ADOPTION_OPTIONS])
+        kept = [getattr(options, each) for each in ADOPTION_OPTIONS]
+        about = (NOTE_VERSION, digest, CANONICAL_VERSION, name, kept)
         fingerprint = hashlib.sha256(repr(about).encode()).hexdigest()
         if note := _read_note(folder, name, fingerprint):
             return note

@@ -7,6 +7,8 @@ Pillow would read every entry of every directory, each as long as the file, and 
 
 import struct
 
+from .refused import CUT_OFF, unreadable
+
 _NEEDED = {
     **{256: "width", 257: "height", 258: "bits", 259: "compression", 262: "photometric", 266: "fill order"},
     **{277: "samples", 278: "rows per strip", 284: "planes", 317: "predictor", 320: "palette"},
@@ -24,26 +26,29 @@ def tiff_essentials(source: bytes) -> bytes:
     """The TIFF with a directory of the entries that its first picture needs.
 
     Raises:
-        ValueError, KeyError, struct.error: broken, cut off, of another compression, or of more than 16 bits.
+        ImageError: broken, cut off, of another compression, or of more than 16 bits.
+        ValueError, struct.error: broken or cut off, too.
     """
     order = "<" if source.startswith(b"II") else ">"
     (first,) = struct.unpack_from(f"{order}I", source, 4)
     (count,) = struct.unpack_from(f"{order}H", source, first)
     if count > _MOST_ENTRIES:
-        raise ValueError("too many entries")
+        raise unreadable("is damaged: a TIFF of too many entries")
     entries: dict[int, bytes] = {}
     values: dict[str, tuple[int, ...]] = {}
     for start in range(first + 2, first + 2 + 12 * count, 12):
         tag, kind, number = struct.unpack_from(f"{order}HHI", source, start)
         if tag in _NEEDED:
-            if _NEEDED[tag] in values or number > _MOST_PARTS * 3:
-                raise ValueError("repeated or endless entry")
+            if _NEEDED[tag] in values or number > _MOST_PARTS * 3 or kind not in _KINDS:
+                raise unreadable(f"is damaged: a TIFF of two, too long or other entries for {_NEEDED[tag]}")
             form = f"{order}{number}{_KINDS[kind]}"
             place = start + 8
             if struct.calcsize(form) > 4:
                 (place,) = struct.unpack_from(f"{order}I", source, place)
             values[_NEEDED[tag]] = struct.unpack_from(form, source, place)
             entries[tag] = source[start : start + 12]
+    if missing := {"width", "height", "offsets", "lengths"} - values.keys():
+        raise unreadable(f"is damaged: a TIFF that does not tell its {min(missing)}")
     _check(values, len(source))
     directory = b"".join(entries[tag] for tag in sorted(entries))
     end = len(source) + len(source) % 2
@@ -61,9 +66,12 @@ def _check(values: dict[str, tuple[int, ...]], size: int) -> None:
     offsets, lengths = values["offsets"], values["lengths"]
     bits = max(values.get("bits", (1,)))
     tile = max(values.get("tile width", (1,))) * max(values.get("tile height", (1,)))
-    whole = len(offsets) == len(lengths) <= _MOST_PARTS and all(
-        offset + length <= size for offset, length in zip(offsets, lengths, strict=True)
-    )
-    enough = compression != 1 or 8 * sum(lengths) >= width * height * samples * bits
-    if not whole or not enough or compression not in _COMPRESSIONS or bits > 16 or tile > _MOST_PER_TILE:
-        raise ValueError("cut off, or of another kind")
+    if compression not in _COMPRESSIONS:
+        raise unreadable("is a TIFF of another compression than none, LZW, deflate and PackBits")
+    if bits > 16:
+        raise unreadable(f"is a TIFF of {bits} bits a sample, and at most 16 are read")
+    if len(offsets) != len(lengths) or len(offsets) > _MOST_PARTS or tile > _MOST_PER_TILE:
+        raise unreadable("is damaged: strips or tiles of a TIFF that no picture has")
+    whole = all(offset + length <= size for offset, length in zip(offsets, lengths, strict=True))
+    if not whole or (compression == 1 and 8 * sum(lengths) < width * height * samples * bits):
+        raise unreadable(CUT_OFF)

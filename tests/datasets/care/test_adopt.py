@@ -262,12 +262,25 @@ def test_workers_write_the_same(tars, tmp_path):
     assert contents(tars) == contents(other)
 
 
-def test_killed_adoption_goes_on_and_reads_no_image_twice(tars, tmp_path, monkeypatch):
-    other = shutil.copytree(tars, tmp_path / "other")
-    index(other)
+def kill_before_the_manifest(tars: Path, monkeypatch) -> None:
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(module, "write_manifest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         index(tars)
+
+
+def test_notes_of_another_version_are_made_anew(tars, monkeypatch):
+    kill_before_the_manifest(tars, monkeypatch)
+    monkeypatch.setattr(module, "NOTE_VERSION", module.NOTE_VERSION + 1)
+    read = []
+    monkeypatch.setattr(contents_module, "read_image", lambda *a: (read.append(a), read_image(*a))[1])
+    index(tars)
+    assert len(read) == 60
+
+
+def test_killed_adoption_goes_on_and_reads_no_image_twice(tars, tmp_path, monkeypatch):
+    other = shutil.copytree(tars, tmp_path / "other")
+    index(other)
+    kill_before_the_manifest(tars, monkeypatch)
     assert not (tars / "manifest.json").exists()
     content = (tars / "02.tar").read_bytes()
     (tars / "01.train.index").write_bytes(b"damaged")
@@ -301,9 +314,7 @@ def test_a_build_leaves_the_tars_of_a_killed_adoption_alone(tars, posts_folder, 
     for path in list(tars.glob("*.tar")):
         path.rename(tars / where / path.name)
     before = {path: path.read_bytes() for path in tars.rglob("*.tar")}
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "write_manifest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        index(tars)
+    kill_before_the_manifest(tars, monkeypatch)
     source = Source([posts_folder / "posts.jsonl"])
     with pytest.raises(InputError, match="holds tars of something else"):
         build_shards(source, LocalFolder(tars), BuildOptions(), workers=1, max_bad=0)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from emojigan.datasets.images.read import MAX_BYTES, MAX_PARTS, MAX_SCANS
+from emojigan.datasets.images.jpeg import MAX_SCANS
+from emojigan.datasets.images.refused import MAX_BYTES, MAX_PARTS
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n(/tmp/owned) (w) file closefile\nshowpage\n"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="http://169.254.169.254/"/></svg>'
@@ -174,6 +175,10 @@ def _endless() -> Iterator[tuple[str, bytes]]:
         (jpeg_claiming(7800, 7800, progressive=True)[:-2] + last_scan * MAX_SCANS + b"\xff\xd9"),
     )
 
+    comment = b"\xff\xfe\xff\xff" + bytes(65_533)  # so that there are bytes enough for the pixels
+    large = jpeg_claiming(10_000, 10_000, progressive=True, subsampling=2)[:-2]
+    scans = large + last_scan * (MAX_SCANS // 4) + comment * 5 + b"\xff\xd9"
+    yield "JPEG of many scans that claims 100 MP", scans
     yield "TIFF of endless strips", tiff_claiming(64, 64, (273, 4, 2**31, 8), (279, 4, 2**31, 8))
     yield "TIFF of endless entries", tiff_claiming(64, 64, count=65_535)
     yield "TIFF of strips beyond its end", tiff_claiming(64, 64, (273, 4, 1, 2**31))
