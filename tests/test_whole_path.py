@@ -402,9 +402,10 @@ def test_bad_photos_are_told_by_name_and_stop_no_other(run: Path, posts_folder: 
     assert photos == [tmp_path / name for name in ("b.png", "d/e.PNG", "f.png")]
     *bad, last = result.stderr.splitlines()
     assert last == "3 photos could not be read."
-    assert [line.partition(":")[0] for line in bad] == [
-        *(str(tmp_path / name) for name in ("a.jpg", "c.png")),
-        "missing.jpg",
+    assert bad == [
+        f"{tmp_path / 'a.jpg'} is none of JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC.",
+        f"{tmp_path / 'c.png'} is cut off.",
+        "missing.jpg: No such file or directory.",
     ]
 
 

@@ -19,7 +19,8 @@ import torch
 from ...datasets.emojis.text import canonical, display
 from ...datasets.errors import InputError
 from ...datasets.images.average import average_square
-from ...datasets.images.read import ImageError, load_image, read_image
+from ...datasets.images.read import load_image, read_image
+from ...datasets.images.refused import ImageError, unreadable
 from ...datasets.posts.post import ImageFile
 from ..model.estimate import Estimate
 from ..model.readings import LATENTS, Mixture, completion, latents_of, readings, without
@@ -221,14 +222,14 @@ def pixels_of(photo: Photo, size: int, name: str) -> np.ndarray:
             return _square(photo, size)
         return read_image(photo if isinstance(photo, bytes) else load_image(ImageFile(str(photo))), size)
     except ImageError as error:
-        raise InputError(f"{name}: {error}.") from error
+        raise InputError(f"{name} {error.detail}.") from error
     except OSError as error:
         raise InputError(f"{name}: {error.strerror or error}.") from error
 
 
 def _square(pixels: np.ndarray, size: int) -> np.ndarray:
     if not (pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size):
-        raise ImageError(f"pixels are uint8 [height, width, 3], and not {pixels.dtype} {list(pixels.shape)}")
+        raise unreadable(f"is {pixels.dtype} {list(pixels.shape)}: pixels are uint8 [height, width, 3]")
     height, width, _ = pixels.shape
     return average_square(pixels, (width, height), (1, 1), size)
 
