@@ -5,7 +5,7 @@
 
 from setuptools import find_namespace_packages, setup
 
-FOLDERS = ("datasets", "trainer", "launch")
+FOLDERS = ("asking", "datasets", "trainer", "launch")
 
 setup(
     packages=[

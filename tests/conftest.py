@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +26,7 @@ from emojigan.trainer.tracking import delivery
 from .couriers import CourierThread
 from .stores import ceph_server
 
+ROOT = Path(__file__).parents[1]
 EMOJIS = "😍😂🔥🐶🌊🍕🎉💔"
 NUM_POSTS = 300
 TRAIN_ON_TWO_RANKS = ["torchrun", "--standalone", "--nproc_per_node", "2", "--no-python", "emojigan", "train"]
@@ -115,6 +119,38 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "OMP_NUM_THREADS": "1",
     }
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with our wheel, and with a distribution that is called `datasets`, as Hugging Face's is.
+
+    Our dependencies are lent to it, and nothing else leads from it to us. Tests run its bin/python, without
+    PYTHONPATH.
+    """
+    source, other, environment = (tmp_path_factory.mktemp(name) for name in ("source", "other", "installed"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for folder in ("asking", "datasets", "trainer", "launch"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (other / "datasets").mkdir()
+    (other / "datasets" / "__init__.py").write_text("WHOSE = 'the stand-in'\n")
+    (other / "setup.py").write_text(
+        "from setuptools import setup; setup(name='datasets', version='1.0', packages=['datasets'])\n"
+    )
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "--python", environment / "bin" / "python", "install", "--quiet"),
+            *("--disable-pip-version-check", "--no-index", "--no-build-isolation", "--no-deps"),
+            *("--ignore-installed", other, source),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return environment
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,17 @@
 
 import ast
 import os
-import shutil
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("datasets", "trainer", "launch")
+FOLDERS = ("asking", "datasets", "trainer", "launch")
 MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datasets/errors.py
     "datasets": "",
     "datasets/store": "",
@@ -58,10 +59,12 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
         "datasets/store datasets/posts datasets/images datasets/emojis datasets/shards trainer trainer/model "
         "trainer/tracking"
     ),
+    "asking": "trainer/serving",
 }
 ROOMS = {*MAY_IMPORT, "launch", "launch/commands"}
 LISTS_OF_EQUALS = {"datasets/posts/formats", "launch/commands", "trainer/evaluation/baselines"}
 MOST_FILES = 9
+OF_EXTRAS = {"pillow_heif", "ray"}
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
@@ -93,9 +96,9 @@ def ours_imported(path: Path) -> list[Path]:
     return [ROOT.joinpath(*name).with_suffix(".py") for name in names]
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_a_folder_has_no_init(folder: str):
-    assert not list((ROOT / folder).rglob("__init__.py"))
+def test_no_folder_has_an_init_but_the_one_from_which_names_are_imported():
+    found = [path for folder in FOLDERS for path in (ROOT / folder).rglob("__init__.py")]
+    assert found == [ROOT / "asking" / "__init__.py"]
 
 
 def test_the_rooms_are_those_that_are_known():
@@ -145,37 +148,31 @@ def test_what_is_imported_of_ours_is_there(path: Path):
             assert ROOT.joinpath(*rest).with_suffix(".py").is_file(), name
 
 
+def test_what_is_imported_is_declared():
+    """Not merely brought along by something else, which may stop to."""
+    core = re.search(r"^dependencies = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.M | re.S)
+    assert core
+    declared = {name.replace("-", "_") for name in re.findall(r'"([\w-]+)', core[1])}
+    names = {name.split(".")[0] for path in SOURCES for name in imports(path)}
+    distributions = packages_distributions()
+    for name in names - {"emojigan", *sys.stdlib_module_names, *OF_EXTRAS}:
+        assert {each.lower().replace("-", "_") for each in distributions[name]} & declared, name
+
+
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with our distribution and another one that is called `datasets`, as Hugging Face's is."""
-    source, other, target = (tmp_path_factory.mktemp(name) for name in ("source", "other", "target"))
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for folder in FOLDERS:
-        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (other / "datasets").mkdir()
-    (other / "datasets" / "__init__.py").write_text("WHOSE = 'the stand-in'\n")
-    (other / "setup.py").write_text(
-        "from setuptools import setup; setup(name='datasets', version='1.0', packages=['datasets'])\n"
-    )
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-            *("--no-index", "--no-build-isolation", "--no-deps", "--target", target, other, source),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return target
+def packages(installed: Path) -> Path:
+    """Where our distribution is installed, and another one that is called `datasets`."""
+    (folder,) = installed.glob("lib/python*/site-packages")
+    return folder
 
 
-def test_the_distribution_holds_emojigan_alone(installed: Path):
-    names = {path.name for path in installed.iterdir() if not path.name.startswith("datasets")}
-    assert {name for name in names if not name.endswith(".dist-info")} == {"emojigan", "bin"}
-    assert {path.name for path in (installed / "emojigan").iterdir()} == {*FOLDERS}
+def test_the_distribution_holds_emojigan_alone(packages: Path):
+    names = {path.name for path in packages.iterdir() if not path.name.startswith("datasets")}
+    assert {name for name in names if not name.endswith((".dist-info", ".pth"))} == {"emojigan"}
+    assert {path.name for path in (packages / "emojigan").iterdir()} == {*FOLDERS}
 
 
-def test_every_source_and_data_file_is_installed(installed: Path):
+def test_every_source_and_data_file_is_installed(packages: Path):
     def files(folder: Path) -> set[str]:
         return {
             str(path.relative_to(folder))
@@ -184,23 +181,28 @@ def test_every_source_and_data_file_is_installed(installed: Path):
         }
 
     for folder in FOLDERS:
-        assert files(installed / "emojigan" / folder) == files(ROOT / folder)
+        assert files(packages / "emojigan" / folder) == files(ROOT / folder)
+
+
+@pytest.mark.parametrize("folder", ["asking", "datasets", "trainer"])
+def test_a_type_checker_may_read_what_others_import(packages: Path, folder: str):
+    assert (packages / "emojigan" / folder / "py.typed").is_file()
 
 
 @pytest.mark.parametrize("folder", ["root", "elsewhere"])
-def test_both_distributions_can_be_imported(installed: Path, tmp_path: Path, folder: str):
+def test_both_distributions_can_be_imported(installed: Path, packages: Path, tmp_path: Path, folder: str):
     program = (
         "import datasets, emojigan.datasets.stream.order as ours; print(datasets.WHOSE); print(ours.__file__)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [installed / "bin" / "python", "-c", program],
         cwd=ROOT if folder == "root" else tmp_path,
-        env={**os.environ, "PYTHONPATH": str(installed)},
+        env={**os.environ, "PYTHONPATH": ""},
         capture_output=True,
         text=True,
         check=True,
     )
     assert done.stdout.splitlines() == [
         "the stand-in",
-        str(installed / "emojigan" / "datasets" / "stream" / "order.py"),
+        str(packages / "emojigan" / "datasets" / "stream" / "order.py"),
     ]

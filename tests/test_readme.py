@@ -113,9 +113,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, posts_folder: Path, shards:
     return folder
 
 
-def test_every_command_runs_as_it_stands_there_in_the_order_of_the_page(folder: Path):
-    """All but those that make the demo and the tests, and those that need GPUs."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+def test_an_installed_wheel_runs_every_command_and_then_the_lines_of_python(folder: Path, installed: Path):
+    """As they stand there, in the order of the page; but what makes the demo and the tests, or needs GPUs."""
+    path = f"{installed}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": ""}
     environment.pop("MLFLOW_TRACKING_URI", None)
     run = [words for words in OURS if words[0] in ("emojigan", "torchrun")]
     for words in run:
@@ -123,3 +124,9 @@ def test_every_command_runs_as_it_stands_there_in_the_order_of_the_page(folder: 
         assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
     assert {path.name for path in (folder / "runs").iterdir()} == {"first", "two"}
     assert (folder / "vectors.html").exists()
+    program = "\n".join(re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL))
+    environment["MLFLOW_TRACKING_URI"] = "sqlite:///mlflow.db"
+    done = subprocess.run(
+        ["python", "-c", program], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
