@@ -29,6 +29,7 @@ COMMANDS = {
     "runs": "List runs, and what they scored.",
     "compare": "Judge runs on the same held-out posts.",
     "register": "Put the model of a run into the MLflow registry.",
+    "models": "List registered models, compare them, and say which version is the champion.",
     "predict": "Ask a model what people would react with.",
 }
 

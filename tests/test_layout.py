@@ -57,7 +57,7 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
     ),
     "trainer/serving": (
         "datasets/store datasets/posts datasets/images datasets/emojis datasets/shards trainer trainer/model "
-        "trainer/tracking"
+        "trainer/tracking trainer/evaluation trainer/evaluation/metrics"
     ),
     "asking": "trainer/serving",
 }

@@ -23,7 +23,6 @@ from emojigan.datasets.worlds.reactions import Mood, Reactions
 from emojigan.launch.cli import main
 from emojigan.trainer.evaluation.metrics.table import METRICS
 from emojigan.trainer.model.estimate import ROUNDS
-from emojigan.trainer.serving import registry
 from emojigan.trainer.tracking.mlflow_run import run_id_of
 from emojigan.trainer.tracking.server import mlflow_client
 
@@ -246,16 +245,6 @@ def test_what_mlflow_refuses_is_a_one_line_error(run: Path) -> None:
 def test_registering_again_gives_the_same_version(run: Path) -> None:
     emojigan("register", run, "--name", "tiny")
     assert len(mlflow_client().search_model_versions("name = 'tiny'")) == 1
-
-
-@pytest.mark.parametrize(
-    ("nll", "energy", "champion"), [(1, 1, True), (3, 1, False), (1, 3, False), (2, 2, False)]
-)
-def test_a_champion_beats_the_marginal_in_both_proper_scores(
-    nll: float, energy: float, champion: bool
-) -> None:
-    scores = {"EmojiGAN": {"nll": nll, "energy_score": energy}, "Marginal": {"nll": 2, "energy_score": 2}}
-    assert registry.beats_marginal(scores) is champion
 
 
 def test_the_version_is_linked_to_its_scores(run: Path) -> None:

@@ -90,7 +90,7 @@ def evaluate(
     )
     report = make_report(evaluation, run)
     page = write_report(report, run / REPORT)
-    write_atomic(run / EVALUATION, evaluation.to_json())
+    write_atomic(run / EVALUATION, evaluation.kept.to_json())
     tags = mark_tags(read_mark(run))
     if evaluation.forgotten:
         click.echo(f"The dataset {evaluation.forgotten.told}; it is judged on what is left.", err=True)

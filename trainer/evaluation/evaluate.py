@@ -5,7 +5,6 @@ baselines ──────────┼─► Candidate ─► judge ─► 
 other seeds ────────┘
 """
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 
 from ...datasets.errors import InputError
+from ...datasets.store.atomic import SUMS, sha256
 from ...datasets.store.folder import Folder
 from ...datasets.worlds.truth import Truth
 from ..config import Config
@@ -27,10 +27,11 @@ from .baselines.baseline import Candidate, Given, values_of
 from .baselines.classifier import LABEL, features, train_classifier
 from .baselines.sampled import FOR_REACTIONS, NUM_LATENTS, by_latent
 from .baselines.table import ALWAYS, BASELINES, USUAL
-from .bootstrap import Comparison, Interval, Word
+from .bootstrap import Word
 from .decoding import decodings
 from .harm import Harm, find_harm
 from .judge import Judged, Scored, beside_first, by_seed, score_all
+from .kept import Kept
 from .metrics.divergences import NUM_SAMPLES, sampling_floor
 from .metrics.frechet import by_chance
 from .metrics.metric import scores, values
@@ -49,6 +50,8 @@ class Evaluation:
 
     config: Config
     snapshot: str  # name of the one that was scored
+    digest: str  # SHA-256 of its SHA256SUMS
+    manifest: str  # SHA-256 of the manifest whose held-out posts it was scored on
     facts: Facts  # of the snapshot
     forgotten: Mark | None  # of its dataset, since its training began
     scene: Scene
@@ -86,22 +89,22 @@ class Evaluation:
         keys = {word: [key for key in beside if beside[key].word == word] for word in get_args(Word)}
         return {TAG: "; ".join(f"{word}: {', '.join(keys[word])}" for word in keys if keys[word])}
 
-    def to_json(self) -> str:
+    @property
+    def kept(self) -> Kept:
         """The scores, how sure they are, and what was scored."""
-        content = {
-            "snapshot": self.snapshot,
-            "scores": self.scores,
-            "intervals": {model.label: _plain(model.intervals) for model in self.models},
-            "beside": {model.label: _plain(model.beside) for model in self.models[1:]},
-            "floor": self.floor,
-            "seeds": self.models[0].seeds,
-            "readings": self.readings.most if self.readings else None,
-        }
-        return json.dumps(content, indent=1) + "\n"
-
-
-def _plain(by_key: Mapping[str, Interval] | Mapping[str, Comparison]) -> dict[str, dict]:
-    return {key: asdict(each) for key, each in by_key.items()}
+        own, *others = self.models
+        return Kept(
+            snapshot=self.snapshot,
+            digest=self.digest,
+            manifest=self.manifest,
+            scores=self.scores,
+            intervals={model.label: model.intervals for model in self.models},
+            beside={model.label: model.beside for model in others},
+            floor=self.floor,
+            seeds=own.seeds,
+            readings=self.readings.most if self.readings else None,
+            harm=self.harm.concern if self.harm else None,
+        )
 
 
 def evaluate(
@@ -134,6 +137,7 @@ def evaluate(
             another run differs in more than the seed.
     """
     path, snapshot = best_of(run)
+    digest = sha256(path / SUMS)
     config, inputs, vector_file = reopen(run, snapshot.facts, shards, vectors)
     others = _of_other_seeds(run, config, snapshot, seeds)
     mark_run(run, inputs.forgotten)
@@ -151,6 +155,8 @@ def evaluate(
     return Evaluation(
         config=config,
         snapshot=path.name,
+        digest=digest,
+        manifest=inputs.dataset,
         facts=snapshot.facts,
         forgotten=inputs.forgotten,
         scene=scene,

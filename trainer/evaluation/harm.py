@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import beta
 
-from ...datasets.emojis.text import canonical, is_listed
+from ...datasets.emojis.text import canonical, display, is_listed
 from ...datasets.emojis.weights import SCHEMES, weights
 from ...datasets.errors import InputError
 from ..config import Config
@@ -83,6 +83,16 @@ class Harm:
     unseen: tuple[str, ...]  # sensitive, but neither known to the model nor posted
     denied_at_build: str | None  # hash of the list
     denied_at_training: tuple[str, ...]
+
+    @property
+    def concern(self) -> str:
+        """Which sensitive emojis the model says more than people post them, and where; empty for none."""
+        (first, *_) = (*self.concerns, None)
+        more = [share.word for share in first.shares].count("more") if first else 0
+        if first is None or first.label == RARE_ONES or not more:
+            return ""
+        what = "sensitive emojis" if len(first.emojis) > 1 else display(first.label)
+        return f"it says {what} more often than people on {more} of {len(self.kinds)} kinds of pictures"
 
 
 def find_harm(

@@ -24,7 +24,7 @@ from .estimate import ROUNDS, Estimate, estimate
 from .head import Head
 from .networks import Generator
 from .noise import even_normal
-from .tensors import read_tensors, refuse_not_finite, write_tensors
+from .tensors import not_finite, read_tensors, refuse_not_finite, write_tensors
 
 GENERATOR, VECTORS, FACTS = "generator.safetensors", "vectors.safetensors", "snapshot.json"
 CHUNK = 256  # images that the trunk sees at a time
@@ -248,14 +248,16 @@ def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
     """Read a snapshot.
 
     Raises:
-        InputError: it is not there, or a file is damaged.
+        InputError: it is not there, a file is damaged, or it holds what is no number.
     """
     if not is_whole(path):
         raise InputError(f"{path} is not a whole snapshot. Run `emojigan train` to make one.")
     facts = read_facts(path)
-    tensors = read_tensors(path / VECTORS)
+    tensors, parameters = read_tensors(path / VECTORS), read_tensors(path / GENERATOR)
+    if bad := not_finite({**tensors, **parameters}):
+        raise InputError(f"{path}: {bad[0]} holds NaN or infinity: its training diverged. Train again.")
     generator = Generator(ModelConfig(**facts.model), tensors["vectors"], facts.image_size)
-    generator.load_state_dict(read_tensors(path / GENERATOR))
+    generator.load_state_dict(parameters)
     generator.eval().to(device).trunk.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return Snapshot(facts, generator, tensors["weights"].numpy())
 

@@ -14,14 +14,18 @@ from ...datasets.errors import InputError
 from ...datasets.store.atomic import telling_where
 
 
+def not_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """The names of the tensors that hold NaN or infinity."""
+    return [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+
+
 def refuse_not_finite(tensors: Mapping[str, torch.Tensor], what: str) -> None:
     """Raise InputError, with the name of the first tensor that holds NaN or infinity.
 
     Args:
         what: is to be written.
     """
-    bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if bad:
+    if bad := not_finite(tensors):
         raise InputError(
             f"{what} is not written: {bad[0]} holds NaN or infinity ({len(bad)} of {len(tensors)} tensors). "
             "What was written before is kept. Train into another --out with a lower --learning-rate."

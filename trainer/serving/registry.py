@@ -1,151 +1,300 @@
-"""A run's best snapshot as a version of a registered model.
+"""What a registered model is in MLflow: versions, one of which is the champion.
 
-run ─► register ─► MLflow: logged model (code, snapshot, signature, scores) ─► version ─► alias champion
+version ─► fetched, its digest compared ─► asked ─► tag of when and why ─► alias champion
+
+A version's tags:
+  emojigan.snapshot        SHA-256 of the SHA256SUMS of its snapshot: what the version is
+  dataset, vectors         SHA-256 of the manifest when its training began, and of the vector file
+  reaction_nll, nll, tv    scores with their intervals; and what else lists and pages tell: card.py
+  emojigan.gate            what the gate said when it was registered
+  emojigan.champion TIME   it became champion then: by the gate, by hand or by a rollback, and why
+  emojigan.archived        when it was put away, and why
+  emojigan.forgotten       what it was trained with and is forgotten since: forgotten.py
+
+Who was champion is told by these tags, so that a rollback knows who was it before. The alias alone counts for
+who is it now: where somebody moved it otherwise, or a process was killed between the two calls, the tags are
+read so that they agree with it.
 """
 
-import json
 import logging
-import shutil
+import os
 import tempfile
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ...datasets.errors import InputError
 from ...datasets.shards.encoding import encode_jpeg
-from ...datasets.store.atomic import SUMS, sha256
-from ..forgotten import Mark, mark_tags, read_mark
-from ..model.snapshot import read_facts
-from ..run import EVALUATION, SNAPSHOTS
-from ..tracking.mlflow_run import needed_run_id
-from ..tracking.server import mlflow_client
+from ...datasets.store.atomic import SUMS, is_whole, sha256
+from ..run import steps_in
+from ..tracking.server import every, mlflow_client
+from .card import LISTED
+
+if TYPE_CHECKING:
+    pass
 
 CHAMPION = "champion"
-PACKAGE = Path(__file__).parents[2]
-FOLDERS = ("datasets", "trainer")
-REQUIREMENTS = (
-    *("mlflow", "torch", "numpy", "pandas", "pillow", "safetensors", "pydantic", "pyyaml"),
-    *("emoji", "simplejpeg", "tqdm"),
-)
 SNAPSHOT_TAG = "emojigan.snapshot"
+GATE_TAG = "emojigan.gate"
+BECAME = "emojigan.champion "  # and the time
+ARCHIVED_TAG = "emojigan.archived"
+BY_ROLLBACK = "rollback from version "
+
+State = Literal["champion", "challenger", "former champion", "archived"]
 
 
 @dataclass(frozen=True)
-class Registered:
+class Version:
     """A version of a registered model."""
 
     name: str
-    version: str
-    champion: bool  # whether the alias was set
-    forgotten: Mark | None  # where it was trained with what is forgotten
+    number: int
+    aliases: tuple[str, ...]
+    registered: str  # as 2031-05-17T09:30:00Z
+    run_id: str
+    tags: Mapping[str, str]
+    card: str
+
+    @property
+    def address(self) -> str:
+        """By which MLflow and `emojigan predict` know it."""
+        return f"models:/{self.name}/{self.number}"
+
+    @property
+    def state(self) -> State:
+        """What it is by now."""
+        if CHAMPION in self.aliases:
+            return "champion"
+        if ARCHIVED_TAG in self.tags:
+            return "archived"
+        return "former champion" if self.became else "challenger"
+
+    @property
+    def became(self) -> dict[str, str]:
+        """When it became champion, and how."""
+        return {key.removeprefix(BECAME): how for key, how in self.tags.items() if key.startswith(BECAME)}
+
+    @property
+    def scores(self) -> dict[str, str]:
+        """Those that are listed, as text with their intervals."""
+        return {key: self.tags[key] for key in LISTED if key in self.tags}
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs: a score as numbers, with its interval where it has one."""
+        scores = {}
+        for key, told in self.scores.items():
+            numbers = (float(each.strip("[],")) for each in told.split())
+            scores[key] = dict(zip(("score", "low", "high"), numbers, strict=False))
+        return {**asdict(self), "state": self.state, "scores": scores, "became": self.became}
 
 
-def register(run: Path, name: str) -> Registered:
-    """Register the snapshot that `evaluate` scored; the champion must beat the marginal baseline.
-
-    The same snapshot is registered once: asking again gives the version that is there.
-
-    Raises:
-        InputError: the run was not evaluated.
-    """
-    path = run / EVALUATION
-    if not path.exists():
-        raise InputError(f"{run} was not evaluated. Run `emojigan evaluate {run}` first.")
-    evaluation = json.loads(path.read_text(encoding="utf-8"))
-    snapshot = run / SNAPSHOTS / evaluation["snapshot"]
-    identity = sha256(snapshot / SUMS)
+def versions_of(name: str | None = None) -> list[Version]:
+    """The versions of a registered model, or of all that EmojiGAN made, the first first."""
     client = mlflow_client()
-    known = [
-        v for v in client.search_model_versions(f"name = '{name}'") if v.tags.get(SNAPSHOT_TAG) == identity
+    wanted = {"filter_string": f"name = '{name}'"} if name else {}
+    found = [each for each in every(client.search_model_versions, **wanted) if SNAPSHOT_TAG in each.tags]
+    aliases = {each: client.get_registered_model(each).aliases for each in {each.name for each in found}}
+    versions = [
+        Version(
+            name=each.name,
+            number=int(each.version),
+            aliases=_names_of(each, aliases[each.name]),
+            registered=_time(each.creation_timestamp / 1000, "seconds"),
+            run_id=each.run_id or "",
+            tags=dict(each.tags),
+            card=each.description or "",
+        )
+        for each in found
     ]
-    run_id = needed_run_id(run)
-    number = known[0].version if known else _new_version(run_id, name, snapshot, identity, evaluation)
-    mark = read_mark(run)
-    for key, value in mark_tags(mark).items():
-        client.set_tag(run_id, key, value)
-        client.set_model_version_tag(name, str(number), key, value)
-    champion = beats_marginal(evaluation["scores"])
-    if champion:
-        client.set_registered_model_alias(name, CHAMPION, number)
-    return Registered(name, str(number), champion, mark)
+    return sorted(versions, key=lambda each: (each.name, each.number))
 
 
-def beats_marginal(scores: dict[str, dict[str, float]]) -> bool:
-    """Whether the model is better than ignoring the image, by both proper scores of held-out tuples."""
-    model, baseline = scores["EmojiGAN"], scores["Marginal"]
-    return all(model[key] < baseline[key] for key in ("nll", "energy_score"))
+def _names_of(version: Any, aliases: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(version.version)))
 
 
-def _new_version(run_id: str, name: str, snapshot: Path, identity: str, evaluation: dict[str, Any]) -> str:
-    import mlflow
-
-    # Else it is logged that the input example is tried.
-    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
-    facts = read_facts(snapshot)
-    with mlflow.start_run(run_id=run_id), tempfile.TemporaryDirectory() as folder:
-        info = mlflow.pyfunc.log_model(
-            name=name,
-            step=facts.step,
-            python_model=str(PACKAGE / "trainer" / "serving" / "served_model.py"),
-            code_paths=[str(_copy_source(Path(folder)))],
-            artifacts={"snapshot": str(snapshot)},
-            model_config={"readings": evaluation.get("readings")},
-            signature=signature(),
-            input_example=(_example(), {"n_samples": 1}),
-            pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in REQUIREMENTS],
-            params={"step": facts.step, "vocabulary": len(facts.vocabulary), **facts.model},
-        )
-        mlflow.log_metrics(
-            {f"test/{key}": value for key, value in evaluation["scores"]["EmojiGAN"].items()},
-            step=facts.step,
-            model_id=info.model_id,
-        )
-        tags = {SNAPSHOT_TAG: identity, "dataset": facts.dataset, "vectors": facts.vectors}
-        return mlflow.register_model(f"models:/{info.model_id}", name, tags=tags).version
-
-
-def _copy_source(folder: Path) -> Path:
-    """The package as it is now, under its import name; a model keeps the code that it was made with."""
-    for name in FOLDERS:
-        shutil.copytree(
-            PACKAGE / name, folder / "emojigan" / name, ignore=shutil.ignore_patterns("__pycache__", ".*")
-        )
-    return folder / "emojigan"
-
-
-def signature() -> Any:
-    """Binary images in; out, for each, emojis with probabilities, or readings that have such; parameters.
-
-    The probabilities of an image have intervals, and the number of its latents; those of its readings none.
-    """
-    from mlflow.models.signature import ModelSignature
-    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array, Object, Property
-
-    emojis = [Property("emoji", DataType.string), Property("p", DataType.double)]
-    readings = [Property("share", DataType.double), Property("emojis", Array(Object(emojis)))]
-    interval = [Property("low", DataType.double), Property("high", DataType.double)]
-    told = (*emojis, *interval, Property("latents", DataType.long), *readings)
-    answer = Object([Property(each.name, each.dtype, required=False) for each in told])
-    numbers = {"n_samples": 0, "top_k": 10, "seed": 0}
-    return ModelSignature(
-        inputs=Schema([ColSpec(DataType.binary, "image")]),
-        outputs=Schema([ColSpec(Array(answer))]),
-        params=ParamSchema(
-            [
-                *(ParamSpec(name, DataType.long, default) for name, default in numbers.items()),
-                ParamSpec("readings", DataType.boolean, False),
-                *(ParamSpec(name, DataType.string, [], shape=(-1,)) for name in ("given", "deny")),
-            ]
-        ),
+def known_versions(name: str | None = None) -> list[Version]:
+    """The same. Raises InputError if there is none."""
+    if found := versions_of(name):
+        return found
+    raise InputError(
+        f"There is no registered model{f' {name}' if name else ''} of EmojiGAN here. `emojigan register RUN` "
+        "makes one."
     )
 
 
-def _example() -> Any:
-    """A grey photograph: MLflow tries the model on it once, and shows how to ask."""
+def find(address: str) -> Version:
+    """A version by its address: NAME/3 or NAME@champion, with or without models:/ before it.
+
+    Raises:
+        InputError: it is none, or there is no such version.
+    """
+    text = address.removeprefix("models:/")
+    name, _, wanted = text.rpartition("@" if "@" in text else "/")
+    if not name:
+        raise InputError(f"{address}: say which version, as in {text}/1 or {text}@{CHAMPION}.")
+    for version in known_versions(name):
+        if wanted in (str(version.number), *version.aliases):
+            return version
+    raise InputError(f"There is no {address}. `emojigan models list {name}` tells what there is.")
+
+
+def champion_among(versions: list[Version]) -> Version | None:
+    """The one that the alias names."""
+    return next((each for each in versions if CHAMPION in each.aliases), None)
+
+
+def promote(address: str, reason: str) -> Version:
+    """Make a version the champion by hand, whatever it scores; it must be whole. -> the version
+
+    Raises:
+        InputError: it is champion already, or archived, or cannot be loaded.
+    """
+    version = find(address)
+    if version.state == "champion":
+        raise InputError(f"{version.address} is the champion already.")
+    try_out(version)
+    make_champion(version, f"by hand: {reason}")
+    return version
+
+
+def rollback(name: str, reason: str) -> tuple[Version, Version]:
+    """Make the version the champion that was it before the present one. -> both, the new one first
+
+    Raises:
+        InputError: there is none, or it cannot be loaded.
+    """
+    versions = known_versions(name)
+    champion, reigned = champion_among(versions), _reigned_before(versions)
+    by_number = {each.number: each for each in versions if each.state != "archived"}
+    before = [by_number[number] for number in reigned if number in by_number]
+    if champion is None or not before:
+        raise InputError(
+            f"{name} has no version that was champion before. `emojigan models promote {name}/NUMBER` makes "
+            "one the champion."
+        )
+    try_out(before[-1])
+    make_champion(before[-1], f"{BY_ROLLBACK}{champion.number}: {reason}")
+    return before[-1], champion
+
+
+def archive(address: str, reason: str) -> Version:
+    """Put a version away: it is not listed, and does not become champion. -> the version
+
+    Raises:
+        InputError: an alias names it.
+    """
+    version = find(address)
+    if version.aliases:
+        names = " and ".join(f"@{each}" for each in version.aliases)
+        raise InputError(f"{version.address} is {names}: make another version that first.")
+    told = f"{_time(datetime.now(UTC).timestamp(), 'seconds')}: {reason}"
+    mlflow_client().set_model_version_tag(version.name, str(version.number), ARCHIVED_TAG, told)
+    return version
+
+
+def try_out(version: Version) -> None:
+    """Refuse to make a version the champion that is not whole, or does not answer.
+
+    Raises:
+        InputError: it is archived, or is not what was registered, or does not answer.
+    """
+    if version.state == "archived":
+        raise InputError(
+            f"{version.address} is archived ({version.tags[ARCHIVED_TAG]}). Remove its tag {ARCHIVED_TAG} in "
+            "MLflow first."
+        )
+    with fetched(version) as model:
+        _ask(model, version)
+
+
+def make_champion(version: Version, how: str) -> None:
+    """Move the alias onto a version that was tried out.
+
+    Args:
+        how: it comes to that, and why.
+    """
+    client, number = mlflow_client(), str(version.number)
+    became = f"{BECAME}{_time(datetime.now(UTC).timestamp(), 'microseconds')}"
+    client.set_model_version_tag(version.name, number, became, how)
+    client.set_registered_model_alias(version.name, CHAMPION, number)
+
+
+@contextmanager
+def fetched(version: Version) -> Iterator[Path]:
+    """The files of a version, in a folder that goes again.
+
+    Raises:
+        InputError: they cannot be had, or the snapshot is not the one that was registered.
+    """
+    mlflow_client()
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            model = Path(download_artifacts(version.address, dst_path=folder))
+        except (MlflowException, OSError) as error:
+            raise InputError(f"{version.address} cannot be fetched: {str(error).splitlines()[0]}") from error
+        snapshot = snapshot_in(model)
+        if not (
+            snapshot and is_whole(snapshot) and sha256(snapshot / SUMS) == version.tags.get(SNAPSHOT_TAG)
+        ):
+            raise InputError(
+                f"{version.address} is not what was registered: its snapshot is damaged, or was altered. "
+                "Register its run under another --name."
+            )
+        yield model
+
+
+def snapshot_in(model: Path) -> Path | None:
+    """The snapshot in the files of a registered model."""
+    return next(iter(steps_in(model / "artifacts")), None)
+
+
+def example() -> Any:
+    """A grey photograph: MLflow tries a model on it once, and shows how to ask."""
     import pandas
 
     return pandas.DataFrame({"image": [encode_jpeg(np.full((64, 64, 3), 128, np.uint8))]})
+
+
+def _ask(model: Path, version: Version) -> None:
+    """Refuse what does not answer as a distribution does."""
+    import mlflow
+
+    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)  # else it logs advice for authors of models
+    try:
+        (answer,) = mlflow.pyfunc.load_model(str(model)).predict(example(), {"n_samples": 8})
+    except Exception as error:  # the code of a model may raise anything
+        told = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{version.address} does not answer, and becomes no champion: {told}") from error
+    p = [row["p"] for row in answer]
+    if not (p and np.isfinite(p).all() and 0 < sum(p) < 1.001):
+        raise InputError(f"{version.address} does not answer with a distribution, and becomes no champion.")
+
+
+def _reigned_before(versions: list[Version]) -> list[int]:
+    """Who was champion before the present one: the last made way for it, each other for the next of them."""
+    events = sorted((time, each.number, how) for each in versions for time, how in each.became.items())
+    steps = [(number, how.startswith(BY_ROLLBACK)) for _, number, how in events]
+    if champion := champion_among(versions):
+        steps.append((champion.number, True))
+    reigned: list[int] = []
+    for number, back in steps:
+        if back and number in reigned:
+            del reigned[len(reigned) - reigned[::-1].index(number) :]
+        elif reigned[-1:] != [number]:
+            reigned.append(number)
+    return reigned[:-1]
+
+
+def _time(seconds: float, precision: str) -> str:
+    told = datetime.fromtimestamp(seconds, UTC).isoformat(timespec=precision)
+    return told.replace("+00:00", "Z")

@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ...datasets.printable import printable
 from ...datasets.shards.manifest import Manifest, lineage
@@ -31,7 +30,7 @@ from ..run import (
     to_train_again,
 )
 from ..sizes import KEYS
-from ..tracking.server import mlflow_client
+from ..tracking.server import every, mlflow_client
 
 
 @dataclass(frozen=True)
@@ -117,10 +116,10 @@ def _dataset_of(run: Path) -> str | None:
 def in_mlflow(losses: Mapping[str, Loss], shards: str, *, dry_run: bool) -> Iterator[Trained]:
     """Mark the runs and the versions of registered models of MLFLOW_TRACKING_URI that had the accounts."""
     client = mlflow_client()
-    experiments = [each.experiment_id for each in _all(client.search_experiments)]
+    experiments = [each.experiment_id for each in every(client.search_experiments)]
     for dataset, loss in losses.items():
         wanted = f"tags.dataset = '{dataset}'"
-        for run in _all(client.search_runs, experiment_ids=experiments, filter_string=wanted):
+        for run in every(client.search_runs, experiment_ids=experiments, filter_string=wanted):
             run_id = run.info.run_id
             if not dry_run:
                 _mark(loss.all, run.data.tags, partial(client.set_tag, run_id))
@@ -131,7 +130,7 @@ def in_mlflow(losses: Mapping[str, Loss], shards: str, *, dry_run: bool) -> Iter
             yield Trained(
                 f"run {run.info.run_name} of MLflow ({run_id})", loss.theirs, command, report, evaluate
             )
-        for version in _all(client.search_model_versions, filter_string=wanted):
+        for version in every(client.search_model_versions, filter_string=wanted):
             name = f"models:/{version.name}/{version.version}"
             if not dry_run:
                 set_tag = partial(client.set_model_version_tag, version.name, version.version)
@@ -146,16 +145,6 @@ def _mark(mark: Mark, tags: Mapping[str, str], set_tag: Callable[[str, str], obj
     """Mark what has these tags already."""
     for key, value in mark_tags(mark.first(read_tag(tags))).items():
         set_tag(key, value)
-
-
-def _all(search: Callable[..., Any], **what: Any) -> Iterator[Any]:
-    """Everything that a search of MLflow finds, page by page."""
-    token = None
-    while True:
-        page = search(**what, page_token=token)
-        yield from page
-        if not (token := page.token):
-            return
 
 
 def _options(params: Mapping[str, str]) -> str:

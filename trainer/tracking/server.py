@@ -4,10 +4,10 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...datasets.printable import printable
 
@@ -47,6 +47,16 @@ def import_mlflow(retries: int = RETRIES) -> None:
     # Else every table of a new database is logged, and what cannot be done with one, with a traceback.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     mlflow.set_tracking_uri(tracking_uri())
+
+
+def every(search: Callable[..., Any], **what: Any) -> Iterator[Any]:
+    """Everything that a search of MLflow finds, page by page."""
+    token = None
+    while True:
+        page = search(**what, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
 
 
 def tracking_uri() -> str:

@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from emojigan.trainer.serving.registry import REQUIREMENTS
+from emojigan.trainer.serving.register import REQUIREMENTS
 
 ROOT = Path(__file__).parents[3]
 
