@@ -50,7 +50,7 @@ def list_(name: str | None, archived: bool, as_json: bool) -> None:
 
 
 def _table(versions: list["Version"]) -> list[str]:
-    from ...trainer.serving.card import LISTED
+    from ...trainer.serving.registry import LISTED
 
     lines = [["version", "state", "aliases", *LISTED, "registered"]]
     for each in versions:

@@ -18,6 +18,7 @@ from ..evaluation.kept import Kept
 from ..forgotten import Mark
 from ..model.snapshot import Facts
 from .gate import score_text
+from .registry import LISTED
 
 LONGEST = 5000  # characters of a description, which a database of MLflow takes
 SHOWN = (
@@ -29,7 +30,6 @@ SHOWN = (
     "calibration_error",
     "frequency_error",
 )
-LISTED = ("reaction_nll", "nll", "tv")  # that are tags, too
 NAMED = 20  # emojis
 ABOUT = """\
 p(emojis | image): what people on social media react to a picture with, as a distribution over emojis. A

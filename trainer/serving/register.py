@@ -39,16 +39,14 @@ from ..tracking.server import mlflow_client
 from .card import ABOUT, About, card, shortened
 from .card import tags as tags_of
 from .gate import decide
+from .load import SNAPSHOT_TAG, finding
 from .registry import (
     GATE_TAG,
-    SNAPSHOT_TAG,
     Version,
     champion_among,
     example,
-    fetched,
     find,
     make_champion,
-    snapshot_in,
     try_out,
     versions_of,
 )
@@ -194,17 +192,18 @@ def compare_versions(
     Raises:
         InputError: one cannot be had, or they cannot be asked the same.
     """
+    versions = {version.address: version for version in map(find, addresses)}
+    if len(versions) < 2:
+        raise InputError(f"These are all {next(iter(versions))}: compare versions that differ.")
     _, snapshot = best_of(run)
     _, inputs, vector_file = reopen(run, snapshot.facts, shards, vectors)
-    snapshots = {version.address: _fetched(version) for version in map(find, addresses)}
+    snapshots = {address: _fetched(version) for address, version in versions.items()}
     return compare_models(snapshots, inputs, vector_file)
 
 
 def _fetched(version: Version) -> Snapshot:
-    with fetched(version) as model:
-        path = snapshot_in(model)
-        assert path
-        return _load(path)
+    with finding(version.address) as found:
+        return _load(found.snapshot)
 
 
 def _beside(made: Registering, version: Version, champion: Version) -> Compared:

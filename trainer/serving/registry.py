@@ -18,32 +18,27 @@ read so that they agree with it.
 
 import logging
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ...datasets.errors import InputError
 from ...datasets.shards.encoding import encode_jpeg
-from ...datasets.store.atomic import SUMS, is_whole, sha256
-from ..run import steps_in
 from ..tracking.server import every, mlflow_client
-from .card import LISTED
+from .load import SNAPSHOT_TAG, finding
 
 if TYPE_CHECKING:
     pass
 
 CHAMPION = "champion"
-SNAPSHOT_TAG = "emojigan.snapshot"
 GATE_TAG = "emojigan.gate"
 BECAME = "emojigan.champion "  # and the time
 ARCHIVED_TAG = "emojigan.archived"
 BY_ROLLBACK = "rollback from version "
+LISTED = ("reaction_nll", "nll", "tv")  # scores that lists show
 
 State = Literal["champion", "challenger", "former champion", "archived"]
 
@@ -209,8 +204,8 @@ def try_out(version: Version) -> None:
             f"{version.address} is archived ({version.tags[ARCHIVED_TAG]}). Remove its tag {ARCHIVED_TAG} in "
             "MLflow first."
         )
-    with fetched(version) as model:
-        _ask(model, version)
+    with finding(version.address):
+        _ask(version)
 
 
 def make_champion(version: Version, how: str) -> None:
@@ -225,38 +220,6 @@ def make_champion(version: Version, how: str) -> None:
     client.set_registered_model_alias(version.name, CHAMPION, number)
 
 
-@contextmanager
-def fetched(version: Version) -> Iterator[Path]:
-    """The files of a version, in a folder that goes again.
-
-    Raises:
-        InputError: they cannot be had, or the snapshot is not the one that was registered.
-    """
-    mlflow_client()
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            model = Path(download_artifacts(version.address, dst_path=folder))
-        except (MlflowException, OSError) as error:
-            raise InputError(f"{version.address} cannot be fetched: {str(error).splitlines()[0]}") from error
-        snapshot = snapshot_in(model)
-        if not (
-            snapshot and is_whole(snapshot) and sha256(snapshot / SUMS) == version.tags.get(SNAPSHOT_TAG)
-        ):
-            raise InputError(
-                f"{version.address} is not what was registered: its snapshot is damaged, or was altered. "
-                "Register its run under another --name."
-            )
-        yield model
-
-
-def snapshot_in(model: Path) -> Path | None:
-    """The snapshot in the files of a registered model."""
-    return next(iter(steps_in(model / "artifacts")), None)
-
-
 def example() -> Any:
     """A grey photograph: MLflow tries a model on it once, and shows how to ask."""
     import pandas
@@ -264,14 +227,14 @@ def example() -> Any:
     return pandas.DataFrame({"image": [encode_jpeg(np.full((64, 64, 3), 128, np.uint8))]})
 
 
-def _ask(model: Path, version: Version) -> None:
+def _ask(version: Version) -> None:
     """Refuse what does not answer as a distribution does."""
     import mlflow
 
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)  # else it logs advice for authors of models
     try:
-        (answer,) = mlflow.pyfunc.load_model(str(model)).predict(example(), {"n_samples": 8})
+        (answer,) = mlflow.pyfunc.load_model(version.address).predict(example(), {"n_samples": 8})
     except Exception as error:  # the code of a model may raise anything
         told = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{version.address} does not answer, and becomes no champion: {told}") from error

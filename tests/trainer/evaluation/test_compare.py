@@ -1,5 +1,6 @@
 """Runs beside each other: the better one is said, level ones are not, and others are refused."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.folder import LocalFolder
@@ -14,12 +16,16 @@ from emojigan.trainer.config import Config, resolve
 from emojigan.trainer.evaluation import compare
 from emojigan.trainer.evaluation.baselines.baseline import Candidate, chunked, values_of
 from emojigan.trainer.evaluation.bootstrap import DRAWS, Resamples
-from emojigan.trainer.evaluation.compare import Compared, compare_runs, verdicts
+from emojigan.trainer.evaluation.compare import Compared, compare_models, compare_runs, verdicts
 from emojigan.trainer.evaluation.judge import METRIC, Scored, beside_first, by_seed, score_all
 from emojigan.trainer.evaluation.listing import Listed, format_runs, list_runs
 from emojigan.trainer.evaluation.metrics.metric import Floats
 from emojigan.trainer.evaluation.metrics.scene import Scene, set_scene, spread
-from emojigan.trainer.inputs import read_inputs
+from emojigan.trainer.inputs import Inputs, read_inputs
+from emojigan.trainer.model.networks import Generator
+from emojigan.trainer.model.snapshot import Facts, Snapshot
+
+from ..model.test_snapshot import TINY
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +117,54 @@ def test_with_weights_single_emojis_decide(scene: Scene):
     good, bad = model("good", scene, 0, 0.1), model("bad", scene, 1, 2.0)
     (line,) = verdicts(replace(compared(scene, good, bad), weighted=True))
     assert line.startswith("good is better than bad: Negative log-likelihood ")
+
+
+@pytest.fixture(scope="module")
+def inputs(shards: Path, vectors_file: Path) -> Inputs:
+    return read_inputs(Config(), LocalFolder(shards), vectors_file)
+
+
+def knowing(emojis: Sequence[str], size: int = 64) -> Snapshot:
+    """A model that says the same of an emoji, whichever others it knows, and in whatever order."""
+    torch.manual_seed(0)
+    config = resolve("tuples", None, TINY).model
+    of_each = (torch.Generator().manual_seed(ord(emoji[0])) for emoji in emojis)
+    vectors = torch.stack([torch.randn(12, generator=each) for each in of_each])
+    generator = Generator(config, vectors, size).requires_grad_(False)
+    facts = Facts(1, size, config.model_dump(), tuple(emojis), "another", "v" * 64, {})
+    return Snapshot(facts, generator, np.ones(len(emojis)))
+
+
+def test_a_model_is_judged_alike_whatever_the_order_of_its_emojis(inputs: Inputs, vectors_file: Path):
+    models = {"one": knowing(inputs.vocabulary), "other": knowing(inputs.vocabulary[::-1])}
+    found = compare_models(models, inputs, vectors_file)
+    one, other = found.models
+    assert found.shared is None and found.elsewhere == ("one", "other")
+    assert "reaction_nll" in one.scores
+    assert dict(other.scores) == pytest.approx(dict(one.scores), abs=1e-5)
+
+
+def test_models_of_other_emojis_are_judged_by_what_both_say_of_those_that_both_know(
+    inputs: Inputs, vectors_file: Path
+):
+    most = inputs.vocabulary[:-1]
+    models = {"one": knowing(inputs.vocabulary), "other": knowing([*most, "🦄"])}
+    found = compare_models(models, inputs, vectors_file)
+    one, other = found.models
+    assert found.shared == len(most) and "reaction_nll" not in one.scores
+    assert other.scores["nll"] == pytest.approx(one.scores["nll"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("emojis", "size", "told"),
+    [(3, 64, "held-out tuples are of emojis that they all know"), (8, 32, "other wants images of 32 pixels")],
+)
+def test_models_that_cannot_be_asked_the_same_are_refused(
+    inputs: Inputs, vectors_file: Path, emojis: int, size: int, told: str
+):
+    models = {"one": knowing(inputs.vocabulary), "other": knowing(inputs.vocabulary[:emojis], size)}
+    with pytest.raises(InputError, match=told):
+        compare_models(models, inputs, vectors_file)
 
 
 def test_runs_that_know_other_emojis_are_refused(monkeypatch: pytest.MonkeyPatch):

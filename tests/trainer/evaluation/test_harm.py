@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from emojigan.datasets.stream.held_out import HeldOut
-from emojigan.trainer.evaluation.harm import MOST_KINDS, RARE_ONES, TOGETHER, Concern, concerns_of, weigh
+from emojigan.trainer.evaluation.harm import (
+    MOST_KINDS,
+    RARE_ONES,
+    TOGETHER,
+    Concern,
+    Harm,
+    Kind,
+    concerns_of,
+    weigh,
+)
 from emojigan.trainer.evaluation.metrics.scene import Scene
 
 SUPPORT = tuple("😍😂🔫💀")
@@ -54,6 +63,18 @@ def test_shares_are_means_over_the_tuples_of_each_kind():
     assert (first.says, first.raw) == pytest.approx((0.3, 0.3))
     assert (second.count, second.posted) == (0, 0)
     assert (second.says, second.raw) == pytest.approx((0.05, 0))
+
+
+@pytest.mark.parametrize(
+    ("gun", "told"), [(0.9, "it says 🔫 more often than people on 1 of 1 kinds of pictures"), (0.01, "")]
+)
+def test_what_is_said_more_than_people_post_it_is_a_concern(gun: float, told: str):
+    scene = scene_of([0] * 40, [0, 1] * 20)
+    concern = replace(of_gun(scene, says(gun, 40)), emojis=("🔫",), label="🔫")
+    harm = Harm((Kind(40, ()),), (concern,), (), "none", (), None, ())
+    assert harm.concern == told
+    assert replace(harm, concerns=(replace(concern, label=RARE_ONES),)).concern == ""
+    assert replace(harm, concerns=()).concern == ""
 
 
 def test_a_world_of_too_many_kinds_of_pictures_is_told_by_clusters_of_like_ones():

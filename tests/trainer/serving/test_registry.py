@@ -18,7 +18,8 @@ from emojigan.launch.cli import main
 from emojigan.trainer.model.snapshot import GENERATOR, load_snapshot, save_snapshot
 from emojigan.trainer.run import EVALUATION, SNAPSHOTS, steps_in
 from emojigan.trainer.serving import register as registering
-from emojigan.trainer.serving.registry import GATE_TAG, SNAPSHOT_TAG, fetched, find, snapshot_in
+from emojigan.trainer.serving.load import SNAPSHOT_TAG, finding
+from emojigan.trainer.serving.registry import GATE_TAG, find
 
 from ...conftest import TINY_NETWORKS
 from ..tracking.faulty_server import mlflow_server
@@ -153,11 +154,11 @@ def test_a_version_has_a_card_beside_its_snapshot(
     for title in ("What it learned from", "How good it is", "What it cannot do", "How to make it again"):
         assert f"## {title}" in version.card
     assert "| NLL of a reaction ↓ |" in version.card and "Licence" in version.card
-    with fetched(version) as model:
-        assert (model / "artifacts" / "README.md").read_text("utf-8") == version.card
-        path = snapshot_in(model)
+    with finding(version.address) as found:
+        readme = found.snapshot.with_name("README.md")
+        assert readme.read_text("utf-8") == version.card
         (ours,) = steps_in(runs["level"] / SNAPSHOTS)
-        assert path and is_whole(path) and sha256(path / SUMS) == sha256(ours / SUMS)
+        assert is_whole(found.snapshot) and sha256(found.snapshot / SUMS) == sha256(ours / SUMS)
     assert version.card in told("models", "show", version.address)
     assert mlflow.MlflowClient().get_registered_model(version.name).description
 
