@@ -140,9 +140,9 @@ def promote(version: str, reason: str) -> None:
     \b
     emojigan models promote emojigan/3 --reason "signed by Ann"
     """
-    from ...trainer.serving import registry
+    from ...trainer.serving.registry import promote as promote_version
 
-    found = registry.promote(version, reason)
+    found = promote_version(version, reason)
     click.echo(printable(f"{found.address} is the champion now, by hand: {reason}"))
 
 
@@ -157,9 +157,9 @@ def rollback(name: str, reason: str) -> None:
     \b
     emojigan models rollback emojigan --reason "complaints about 🍆"
     """
-    from ...trainer.serving import registry
+    from ...trainer.serving.registry import rollback as rollback_version
 
-    now, before = registry.rollback(name, reason)
+    now, before = rollback_version(name, reason)
     click.echo(printable(f"{now.address} is the champion again, and {before.address} is not: {reason}"))
 
 
@@ -174,6 +174,6 @@ def archive(version: str, reason: str) -> None:
     \b
     emojigan models archive emojigan/2 --reason "worse by every measure"
     """
-    from ...trainer.serving import registry
+    from ...trainer.serving.registry import archive as archive_version
 
-    click.echo(printable(f"{registry.archive(version, reason).address} is archived: {reason}"))
+    click.echo(printable(f"{archive_version(version, reason).address} is archived: {reason}"))
