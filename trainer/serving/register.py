@@ -230,7 +230,7 @@ def _new_version(run_id: str, name: str, made: Registering) -> Version:
             python_model=str(PACKAGE / "trainer" / "serving" / "served_model.py"),
             code_paths=[str(_copy_source(Path(folder)))],
             artifacts={"snapshot": str(made.path), "card": str(readme)},
-            model_config={"readings": made.kept.readings},
+            model_config={"readings": made.kept.readings, "snapshot": made.kept.digest},
             signature=signature(),
             input_example=(example(), {"n_samples": 1}),
             pip_requirements=[f"{each}=={version_of(each).partition('+')[0]}" for each in REQUIREMENTS],

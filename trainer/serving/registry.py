@@ -21,7 +21,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,9 +29,6 @@ from ...datasets.errors import InputError
 from ...datasets.shards.encoding import encode_jpeg
 from ..tracking.server import every, mlflow_client
 from .load import SNAPSHOT_TAG, finding
-
-if TYPE_CHECKING:
-    pass
 
 CHAMPION = "champion"
 GATE_TAG = "emojigan.gate"

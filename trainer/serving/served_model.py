@@ -18,6 +18,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 
 from emojigan.datasets.errors import InputError  # pyright: ignore[reportMissingImports]
+from emojigan.datasets.store.atomic import SUMS, sha256  # pyright: ignore[reportMissingImports]
 from emojigan.trainer.model.snapshot import load_snapshot  # pyright: ignore[reportMissingImports]
 from emojigan.trainer.serving.model import Model, pixels_of  # pyright: ignore[reportMissingImports]
 
@@ -28,9 +29,17 @@ class EmojiGAN(PythonModel):
     """Answers with p(emoji | image), the shift of training weights undone."""
 
     def load_context(self, context: Any) -> None:
-        """Read the snapshot; its checksums are checked."""
-        snapshot = load_snapshot(Path(context.artifacts["snapshot"]))
-        self.model = Model(snapshot, context.model_config["readings"])  # None where none were found
+        """Read the snapshot, which must be the one that was registered.
+
+        Raises:
+            InputError: it is another, or damaged.
+        """
+        path = Path(context.artifacts["snapshot"])
+        if sha256(path / SUMS) != context.model_config["snapshot"]:
+            raise InputError(f"{path} is not the snapshot that was registered: its digest is another.")
+        self.model = Model(
+            load_snapshot(path), context.model_config["readings"]
+        )  # None where none were found
 
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride], MLflow annotates nothing
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None

@@ -15,7 +15,9 @@ import torch
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
+from emojigan.datasets.errors import InputError
 from emojigan.datasets.images.read import read_image
+from emojigan.datasets.store.atomic import SUMS, sha256
 from emojigan.trainer.model.readings import LATENTS, completion, latents_of
 from emojigan.trainer.serving.served_model import EmojiGAN
 
@@ -28,7 +30,7 @@ def load(
     snapshot = make(recipe)
     snapshot = replace(snapshot, facts=replace(snapshot.facts, vocabulary=vocabulary))
     path, model = save(folder, snapshot), EmojiGAN()
-    config = {"readings": readings}
+    config = {"readings": readings, "snapshot": sha256(path / SUMS)}
     model.load_context(SimpleNamespace(artifacts={"snapshot": str(path)}, model_config=config))
     return model
 
@@ -137,3 +139,10 @@ def test_variants_are_denied_as_in_a_deny_list(
 def test_what_is_asked_for_in_vain_is_refused(tmp_path: Path, model: dict, params: dict, message: str):
     with pytest.raises(MlflowException, match=message):
         ask(load(tmp_path, **model), **params)
+
+
+def test_another_snapshot_than_the_one_that_was_registered_is_refused(tmp_path: Path):
+    one, other = save(tmp_path / "one", make(step=1)), save(tmp_path / "other", make(step=2))
+    config = {"readings": 3, "snapshot": sha256(one / SUMS)}
+    with pytest.raises(InputError, match="is not the snapshot that was registered"):
+        EmojiGAN().load_context(SimpleNamespace(artifacts={"snapshot": str(other)}, model_config=config))
