@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -43,19 +43,23 @@ class MlflowServer:
 
     Args:
         store: the address of its database.
+        artifacts: where it keeps these; in the folder by default.
+        options: more words of its command.
     """
 
-    def __init__(self, folder: Path, store: str) -> None:
+    def __init__(self, folder: Path, store: str, artifacts: str, options: Sequence[str]) -> None:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self._folder, self._store = folder, store
+        self._artifacts, self._options = artifacts or str(folder / "artifacts"), options
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        artifacts = str(self._folder / "artifacts")
-        words = ["--backend-store-uri", self._store, "--artifacts-destination", artifacts]
+        words = ["--backend-store-uri", self._store, "--artifacts-destination", self._artifacts]
+        words += ["--port", str(self.port), "--workers", "1", *self._options]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *words, "--port", str(self.port), "--workers", "1"],
+            [sys.executable, "-m", "mlflow", "server", *words],
+            cwd=self._folder,
             env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -81,8 +85,10 @@ class MlflowServer:
 
 
 @contextmanager
-def mlflow_server(folder: Path, store: str = "") -> Iterator[MlflowServer]:
-    server = MlflowServer(folder, store or f"sqlite:///{folder / 'server.db'}")
+def mlflow_server(
+    folder: Path, store: str = "", artifacts: str = "", options: Sequence[str] = ()
+) -> Iterator[MlflowServer]:
+    server = MlflowServer(folder, store or f"sqlite:///{folder / 'server.db'}", artifacts, options)
     server.start()
     try:
         yield server
