@@ -53,7 +53,7 @@ def begin(tmp_path: Path) -> Callable[..., list[subprocess.Popen[str]]]:
         return [
             subprocess.Popen(
                 [sys.executable, "-c", WORKER, str(tmp_path), str(TIMEOUT), *map(str, refuse)],
-                env={**os.environ, **together, "OMP_NUM_THREADS": "1", "RANK": rank, "LOCAL_RANK": rank},
+                env={**os.environ, **together, "RANK": rank, "LOCAL_RANK": rank},
                 text=True,
                 stderr=subprocess.PIPE,
             )
