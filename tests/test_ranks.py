@@ -21,6 +21,7 @@ from emojigan.trainer.config import Config
 from emojigan.trainer.runtime import ranks
 from emojigan.trainer.tracking.mlflow_run import run_id_of
 
+from .test_readme import COMMANDS
 from .trainings import metrics
 
 ROOT = Path(__file__).parents[1]
@@ -155,9 +156,16 @@ def config(weights: str, unit: str = "tuple", **run: int) -> dict[str, Any]:
     }
 
 
-def launch(*words: str | Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def launch(
+    *words: str | Path, environment: dict[str, str], folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(word) for word in words], env=environment, text=True, capture_output=True, timeout=120
+        [str(word) for word in words],
+        cwd=folder,
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=120,
     )
 
 
@@ -245,21 +253,21 @@ def test_all_ranks_end_after_as_many_updates_with_equal_weights(trained, number:
 def run(
     shards: Path, vectors_file: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A run of the command line on two ranks."""
-    run = tmp_path_factory.mktemp("runs") / "two"
-    command = "torchrun --standalone --nproc_per_node 2 --no-python emojigan train"
+    """A run on two ranks, as the README has it; of small sizes, and on a port that is free."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "shards").symlink_to(shards)
+    (folder / "vectors.bin").symlink_to(vectors_file)
+    (words,) = (words for words in COMMANDS if words[0] == "torchrun")
     options = "--batch-size 16 --steps 3 --log-steps 1 --world-size 2"
     sizes = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = launch(
-        *command.split(),
-        shards,
-        *("--vectors", vectors_file, "--out", run),
-        *options.split(),
-        *sizes,
-        environment={**environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        *(words[0], "--standalone", *words[1:], *options.split(), *sizes),
+        environment={**environment, "PATH": path},
+        folder=folder,
     )
     assert done.returncode == 0, done.stderr
-    return run
+    return folder / "runs" / "two"
 
 
 def test_the_command_line_trains_on_two_ranks_to_the_last_step(run: Path):

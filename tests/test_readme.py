@@ -34,7 +34,7 @@ def commands() -> Iterator[list[str]]:
 
 COMMANDS = list(commands())
 OURS = [words for words in COMMANDS if "emojigan" in words]
-SMALL = {"trunk_width": 4, "feature_dim": 8, "hidden_dim": 16, "latent_dim": 4, "learning_rate": 0.01}
+SMALL = {"trunk_width": 4, "feature_dim": 8, "hidden_dim": 16, "latent_dim": 4, "latents": 4}
 
 
 def test_no_number_is_left_open():
@@ -119,7 +119,10 @@ def test_every_command_runs_as_it_stands_there_in_the_order_of_the_page(
     monkeypatch.chdir(folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    few = {"train": {**SMALL, "steps": 30}, "evaluate": {"baseline_steps": 4}}
+    few = {
+        "train": {**SMALL, "steps": 30, "batch_size": 32, "learning_rate": 0.01},
+        "evaluate": {"baseline_steps": 4},
+    }
     for words in OURS:
         if words[0] == "emojigan":
             done = CliRunner().invoke(main, words[1:], default_map=few)
