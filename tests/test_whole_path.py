@@ -416,7 +416,7 @@ def test_the_model_loads_without_pickle_and_without_emojigan(run: Path, posts_fo
     result = subprocess.run(
         [sys.executable, "-c", program],
         cwd=run.parent,
-        env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+        env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONPATH": ""},
         capture_output=True,
         text=True,
         check=False,
