@@ -1,8 +1,10 @@
 """A training that was killed and started again ends like one that was not; anything else is refused."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from emojigan.trainer.model import sight
 from emojigan.trainer.model.noise import uniform
 from emojigan.trainer.training import loop, speed
 
-from .trainings import Case, ended, metrics, to_tell, told, wait
+from .trainings import Case, metrics, to_tell, told
 
 STEPS = 40
 RECIPES = ("tuples", "reactions")
@@ -38,12 +40,43 @@ def command(shards: Path, vectors: Path, run: Path, *more: str) -> list[str]:
 # Of whole runs.
 
 
-def kill_when(case: Case, reached: Callable[[], bool]) -> None:
-    """Start training and kill it with signal 9 as soon as something has happened."""
-    process = case.begin()
-    wait(reached, process, pause=0.001)
-    process.kill()
-    assert ended(process)[0] == -9
+KILLED = """
+import os, signal
+from emojigan.launch.cli import main
+from emojigan.trainer.training import loop
+
+train_step, fsync, done = loop.train_step, os.fsync, []
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def counted(*given):
+    done.append(given)
+    if len(done) > {steps} and os.path.isdir({after!r}):
+        die()
+    return train_step(*given)
+
+
+def watched(file):
+    if {saving!r} in os.readlink(f"/proc/self/fd/{{file}}"):
+        die()
+    return fsync(file)
+
+
+loop.train_step, os.fsync = counted, watched
+main()
+"""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a training is killed: at a step once a folder is there, or as soon as it writes into another."""
+
+    steps: int
+    after: str
+    saving: str = "nothing"
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +123,19 @@ def killed(
     """A run that was killed between two checkpoints; of reactions also before the first, and while saving."""
     run = tmp_path_factory.mktemp("runs") / f"killed-{recipe}"
     words = command(shards, vectors_file, run, "--recipe", recipe)
-    case, checkpoints = Case(words, run, environment), run / "checkpoints"
     moments = (
-        lambda: case.lines() >= 1,
-        lambda: case.lines() >= 4,  # of step 12
-        lambda: any(checkpoints.glob(".step-00000024.*.tmp")) or is_whole(checkpoints / "step-00000024"),
+        Moment(5, "checkpoints"),
+        Moment(12, "checkpoints/step-00000008"),
+        Moment(STEPS, "nothing", saving=".step-00000024."),
     )
-    for reached in moments if recipe == "reactions" else moments[1:2]:
-        kill_when(case, reached)
+    for moment in moments if recipe == "reactions" else moments[1:2]:
+        program = KILLED.format(steps=moment.steps, after=str(run / moment.after), saving=moment.saving)
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words], env=environment, text=True, capture_output=True
+        )
+        assert done.returncode == -9, done.stderr
+    assert (run / "checkpoints" / "step-00000008").exists()
+    assert any(run.glob("checkpoints/.step-00000024.*")) == (recipe == "reactions")
     result = invoke(*words)
     assert result.exit_code == 0 and "resumed at step" in result.output, result.output
     return run
