@@ -165,7 +165,7 @@ def launch(
         env=environment,
         text=True,
         capture_output=True,
-        timeout=120,
+        timeout=300,
     )
 
 
@@ -343,7 +343,7 @@ def test_ranks_that_do_not_share_the_folder_of_the_run_are_refused_and_one_says_
             stderr=subprocess.PIPE,
         )
         processes.append(process)
-    said = [process.communicate(timeout=60)[1] for process in processes]
+    said = [process.communicate(timeout=300)[1] for process in processes]
     assert [process.returncode for process in processes] == [2, 2], said
     first, other = (f"{socket.gethostname()}:{tmp_path / rank / 'run'}" for rank in ("0", "1"))
     line = f"Error: What rank 0 writes in {first} is not seen in {other}. Put --out where all nodes see it.\n"
