@@ -45,10 +45,17 @@ SIZES = (9, 4, 12, 7, 5, 8)
 
 @pytest.fixture(autouse=True)
 def between_tries(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
-    """What is done before each further try, instead of waiting."""
+    """What is done before each further try, instead of waiting; of several threads one after the other."""
     actions: list[Callable[[], object]] = []
+    turn = threading.Lock()
+
+    def act(_: float) -> None:
+        with turn:
+            if actions:
+                actions.pop(0)()
+
     monkeypatch.setattr(trouble, "WAITS", (1, 1))
-    monkeypatch.setattr(trouble, "sleep", lambda _: actions and actions.pop(0)())
+    monkeypatch.setattr(trouble, "sleep", act)
     monkeypatch.setattr(trouble, "_told", set())
     return actions
 
