@@ -314,7 +314,7 @@ def overloaded(local: Split) -> Iterator[tuple[str, list[int]]]:
 @pytest.mark.parametrize("answer", [500, 503, 429, 403])
 def test_a_server_that_is_overloaded_is_asked_again(overloaded, local, tmp_path, answer):
     url, answers = overloaded
-    answers += [answer] * 3
+    answers += [answer] * 2  # as many as a thread has patience for: it may be one that gets all
     assert same(read(behind(url, local, tmp_path / "cache")), read(local))
     assert answers == []
 
