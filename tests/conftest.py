@@ -10,6 +10,9 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+# Here and in what the tests start: all is so small that two threads would wait for each other longer.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import boto3
 import numpy as np
 import pytest
@@ -46,16 +49,21 @@ TINY_NETWORKS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def threads_for_couriers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+start_process = delivery.start_courier
+
+
+@pytest.fixture(scope="session", autouse=True)
+def threads_for_couriers() -> Iterator[None]:
     """Those of trainings in the process of the tests, but not of what the tests start."""
-    if "a_real_courier" not in request.fixturenames:
-        monkeypatch.setattr(delivery, "start_courier", CourierThread)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delivery, "start_courier", CourierThread)
+        yield
 
 
 @pytest.fixture
-def a_real_courier() -> None:
+def a_real_courier(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of the process itself."""
+    monkeypatch.setattr(delivery, "start_courier", start_process)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -111,13 +119,12 @@ def vectors_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Of processes that train: an MLflow of their own, and one thread for each."""
+    """Of processes that train: an MLflow of their own."""
     database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     return {
         **os.environ,
         "MLFLOW_TRACKING_URI": f"sqlite:///{database}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "OMP_NUM_THREADS": "1",
     }
 
 

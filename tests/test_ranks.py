@@ -21,6 +21,7 @@ from emojigan.trainer.config import Config
 from emojigan.trainer.runtime import ranks
 from emojigan.trainer.tracking.mlflow_run import run_id_of
 
+from .test_readme import COMMANDS
 from .trainings import metrics
 
 ROOT = Path(__file__).parents[1]
@@ -38,14 +39,21 @@ CASES = {
 }
 RANKS = (1, 2, 4)
 WORKER = '''
-"""Train as each config of a file says, and save what the first updates saw and how the last ended."""
+"""Train as each config of a file says, and save what the first updates saw and how the last ended.
+
+On one, two and four ranks, each a process that is forked when all is imported, which takes seconds.
+"""
 
 import dataclasses
 import json
+import os
+import socket
 import sys
+import traceback
 from pathlib import Path
 
 import torch
+import torch._dynamo
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from emojigan.datasets.stream.stream import stream
@@ -56,37 +64,63 @@ from emojigan.trainer.runtime.ranks import start
 from emojigan.trainer.training.step import build, train_step
 
 job = json.loads(Path(sys.argv[1]).read_text())
-for name, content in job["configs"].items():
-    config = Config.model_validate(content)
-    accelerator = start(config)
-    rank, world_size = accelerator.process_index, accelerator.num_processes
-    inputs = read_inputs(config, open_folder(job["shards"]), Path(job["vectors"]))
-    reading = stream(
-        inputs.train, seed=0, window=64, batch_size=16, start=0, rank=rank, world_size=world_size
-    )
-    batches = reading
-    if name == "zero":
-        inputs.tuple_weights[0] = 0
-        of_none = torch.arange(16) < 8
-        mine = of_none[rank * 16 // world_size : (rank + 1) * 16 // world_size]
-        batches = (
-            dataclasses.replace(batch, emoji=torch.where(mine, 0, batch.emoji.clamp(min=1)))
-            for batch in reading
+
+
+def train() -> None:
+    for name, content in job["configs"].items():
+        config = Config.model_validate(content)
+        accelerator = start(config)
+        rank, world_size = accelerator.process_index, accelerator.num_processes
+        inputs = read_inputs(config, open_folder(job["shards"]), Path(job["vectors"]))
+        reading = stream(
+            inputs.train, seed=0, window=64, batch_size=16, start=0, rank=rank, world_size=world_size
         )
-    training = build(config, inputs, accelerator)
-    gradients = []
+        batches = reading
+        if name == "zero":
+            inputs.tuple_weights[0] = 0
+            of_none = torch.arange(16) < 8
+            mine = of_none[rank * 16 // world_size : (rank + 1) * 16 // world_size]
+            batches = (
+                dataclasses.replace(batch, emoji=torch.where(mine, 0, batch.emoji.clamp(min=1)))
+                for batch in reading
+            )
+        training = build(config, inputs, accelerator)
+        gradients = []
 
-    def note(optimizer, *_):
-        gradients.append([p.grad.clone() for group in optimizer.param_groups for p in group["params"]])
+        def note(optimizer, *_):
+            gradients.append([p.grad.clone() for group in optimizer.param_groups for p in group["params"]])
 
-    hook = register_optimizer_step_pre_hook(note)
-    for step in range(3):
-        train_step(training, batches, 2 * step)
-    hook.remove()
-    reading.close()
-    parameters = [*training.critic.parameters(), *training.generator.parameters()]
-    saved = {"gradients": gradients, "parameters": [p.detach() for p in parameters]}
-    torch.save(saved, Path(job["out"]) / f"{name}-{world_size}-{rank}.pt")
+        hook = register_optimizer_step_pre_hook(note)
+        for step in range(3):
+            train_step(training, batches, 2 * step)
+        hook.remove()
+        reading.close()
+        parameters = [*training.critic.parameters(), *training.generator.parameters()]
+        saved = {"gradients": gradients, "parameters": [p.detach() for p in parameters]}
+        torch.save(saved, Path(job["out"]) / f"{name}-{world_size}-{rank}.pt")
+
+
+def rank_of(number: int, rank: int, port: int) -> int:
+    """Fork a process that trains as this rank."""
+    if pid := os.fork():
+        return pid
+    if number > 1:
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(number)}
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    try:
+        train()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+for number in job["ranks"]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    pids = [rank_of(number, rank, port) for rank in range(number)]
+    ended = [os.waitpid(pid, 0)[1] for pid in pids]
+    assert not any(ended), ended
 '''
 
 
@@ -122,9 +156,16 @@ def config(weights: str, unit: str = "tuple", **run: int) -> dict[str, Any]:
     }
 
 
-def launch(*words: str | Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def launch(
+    *words: str | Path, environment: dict[str, str], folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(word) for word in words], env=environment, text=True, capture_output=True, timeout=120
+        [str(word) for word in words],
+        cwd=folder,
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=300,
     )
 
 
@@ -139,15 +180,12 @@ def trained(
         "shards": str(shards),
         "vectors": str(vectors_file),
         "out": str(folder),
+        "ranks": RANKS,
     }
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     (folder / "worker.py").write_text(WORKER, encoding="utf-8")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
-    for number in RANKS:
-        launcher = [*torchrun, str(number)] if number > 1 else []
-        words = [sys.executable, *launcher, folder / "worker.py", folder / "job.json"]
-        done = launch(*words, environment=environment)
-        assert done.returncode == 0, done.stderr
+    done = launch(sys.executable, folder / "worker.py", folder / "job.json", environment=environment)
+    assert done.returncode == 0, done.stderr
     return {
         case: {
             number: [torch.load(folder / f"{case}-{number}-{rank}.pt") for rank in range(number)]
@@ -215,21 +253,21 @@ def test_all_ranks_end_after_as_many_updates_with_equal_weights(trained, number:
 def run(
     shards: Path, vectors_file: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A run of the command line on two ranks."""
-    run = tmp_path_factory.mktemp("runs") / "two"
-    command = "torchrun --standalone --nproc_per_node 2 --no-python emojigan train"
+    """A run on two ranks, as the README has it; of small sizes, and on a port that is free."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "shards").symlink_to(shards)
+    (folder / "vectors.bin").symlink_to(vectors_file)
+    (words,) = (words for words in COMMANDS if words[0] == "torchrun")
     options = "--batch-size 16 --steps 3 --log-steps 1 --world-size 2"
     sizes = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = launch(
-        *command.split(),
-        shards,
-        *("--vectors", vectors_file, "--out", run),
-        *options.split(),
-        *sizes,
-        environment={**environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        *(words[0], "--standalone", *words[1:], *options.split(), *sizes),
+        environment={**environment, "PATH": path},
+        folder=folder,
     )
     assert done.returncode == 0, done.stderr
-    return run
+    return folder / "runs" / "two"
 
 
 def test_the_command_line_trains_on_two_ranks_to_the_last_step(run: Path):
@@ -305,7 +343,7 @@ def test_ranks_that_do_not_share_the_folder_of_the_run_are_refused_and_one_says_
             stderr=subprocess.PIPE,
         )
         processes.append(process)
-    said = [process.communicate(timeout=60)[1] for process in processes]
+    said = [process.communicate(timeout=300)[1] for process in processes]
     assert [process.returncode for process in processes] == [2, 2], said
     first, other = (f"{socket.gethostname()}:{tmp_path / rank / 'run'}" for rank in ("0", "1"))
     line = f"Error: What rank 0 writes in {first} is not seen in {other}. Put --out where all nodes see it.\n"

@@ -1,8 +1,10 @@
 """A training that was killed and started again ends like one that was not; anything else is refused."""
 
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +23,10 @@ from emojigan.trainer.model import sight
 from emojigan.trainer.model.noise import uniform
 from emojigan.trainer.training import loop, speed
 
-from .trainings import Case, ended, metrics, to_tell, told, wait
+from .trainings import Case, metrics, to_tell, told
 
 STEPS = 40
+RECIPES = ("tuples", "reactions")
 OPTIONS = (
     "--trunk-width 4 --feature-dim 8 --hidden-dim 16 --latent-dim 4 --batch-size 16 --precision float32 "
     f"--num-critic-steps 2 --steps {STEPS} --log-steps 3 --checkpoint-steps 8 --snapshot-steps 20"
@@ -37,35 +40,75 @@ def command(shards: Path, vectors: Path, run: Path, *more: str) -> list[str]:
 # Of whole runs.
 
 
-def kill_when(case: Case, reached: Callable[[], bool]) -> None:
-    """Start training and kill it with signal 9 as soon as something has happened."""
-    process = case.begin()
-    wait(reached, process, pause=0.001)
-    process.kill()
-    assert ended(process)[0] == -9
+KILLED = """
+import os, signal
+from emojigan.launch.cli import main
+from emojigan.trainer.training import loop
+
+train_step, fsync, done = loop.train_step, os.fsync, []
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def counted(*given):
+    done.append(given)
+    if len(done) > {steps} and os.path.isdir({after!r}):
+        die()
+    return train_step(*given)
+
+
+def watched(file):
+    if {saving!r} in os.readlink(f"/proc/self/fd/{{file}}"):
+        die()
+    return fsync(file)
+
+
+loop.train_step, os.fsync = counted, watched
+main()
+"""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a training is killed: at a step once a folder is there, or as soon as it writes into another."""
+
+    steps: int
+    after: str
+    saving: str = "nothing"
 
 
 @pytest.fixture(scope="module")
-def recipe(request: pytest.FixtureRequest) -> str:
-    return getattr(request, "param", "reactions")
-
-
-OF_RECIPES = pytest.mark.parametrize("recipe", ["tuples", "reactions"], indirect=True, scope="module")
+def invoke(environment: dict[str, str]) -> Iterator[Callable[..., Result]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"])
+        yield lambda *words: CliRunner().invoke(main, list(words))
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(
+def whole(
     shards: Path,
     vectors_file: Path,
-    recipe: str,
-    environment: dict[str, str],
+    invoke: Callable[..., Result],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    run = tmp_path_factory.mktemp("runs") / "uninterrupted"
-    words = command(shards, vectors_file, run, "--recipe", recipe)
-    code, output = ended(Case(words, run, environment).begin())
-    assert code == 0, output
-    return run
+) -> dict[str, Path]:
+    """A run of each recipe that nothing interrupted."""
+    runs = {recipe: tmp_path_factory.mktemp("runs") / "uninterrupted" for recipe in RECIPES}
+    for recipe, run in runs.items():
+        result = invoke(*command(shards, vectors_file, run, "--recipe", recipe))
+        assert result.exit_code == 0, result.output
+    return runs
+
+
+@pytest.fixture
+def uninterrupted(whole: dict[str, Path]) -> Path:
+    return whole["reactions"]
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def recipe(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -74,56 +117,54 @@ def killed(
     vectors_file: Path,
     recipe: str,
     environment: dict[str, str],
+    invoke: Callable[..., Result],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A run that was killed before its first checkpoint, between two, and in the middle of saving one."""
+    """A run that was killed between two checkpoints; of reactions also before the first, and while saving."""
     run = tmp_path_factory.mktemp("runs") / f"killed-{recipe}"
     words = command(shards, vectors_file, run, "--recipe", recipe)
-    case, checkpoints = Case(words, run, environment), run / "checkpoints"
     moments = (
-        lambda: case.lines() >= 1,
-        lambda: case.lines() >= 4,  # of step 12
-        lambda: any(checkpoints.glob(".step-00000024.*.tmp")) or is_whole(checkpoints / "step-00000024"),
+        Moment(5, "checkpoints"),
+        Moment(12, "checkpoints/step-00000008"),
+        Moment(STEPS, "nothing", saving=".step-00000024."),
     )
-    for reached in moments:
-        kill_when(case, reached)
-    code, output = ended(case.begin())
-    assert code == 0 and "resumed at step" in output, output
+    for moment in moments if recipe == "reactions" else moments[1:2]:
+        program = KILLED.format(steps=moment.steps, after=str(run / moment.after), saving=moment.saving)
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words], env=environment, text=True, capture_output=True
+        )
+        assert done.returncode == -9, done.stderr
+    assert (run / "checkpoints" / "step-00000008").exists()
+    assert any(run.glob("checkpoints/.step-00000024.*")) == (recipe == "reactions")
+    result = invoke(*words)
+    assert result.exit_code == 0 and "resumed at step" in result.output, result.output
     return run
 
 
-@OF_RECIPES
-def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(uninterrupted: Path, killed: Path):
+def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
+    whole: dict[str, Path], killed: Path, recipe: str
+):
     name = f"checkpoints/step-{STEPS:08d}/state.safetensors"
-    assert (killed / name).read_bytes() == (uninterrupted / name).read_bytes()
+    assert (killed / name).read_bytes() == (whole[recipe] / name).read_bytes()
 
 
-@OF_RECIPES
-def test_a_killed_training_has_every_metric_once_in_order(uninterrupted: Path, killed: Path):
+def test_a_killed_training_has_every_metric_once_in_order(whole: dict[str, Path], killed: Path, recipe: str):
     lines = metrics(killed)
     assert [line["step"] for line in lines if "train/penalty" in line] == [*range(3, STEPS, 3), STEPS]
     assert [line["step"] for line in lines if "val/nll" in line] == [20, 40]
-    assert lines == metrics(uninterrupted)
+    assert lines == metrics(whole[recipe])
 
 
-@OF_RECIPES
 def test_a_killed_training_has_one_mlflow_run_with_every_metric_once(killed: Path, environment):
     assert told(killed, environment) == to_tell(killed)
     assert Case([], killed, environment).status() == "FINISHED"
 
 
-@OF_RECIPES
 def test_a_killed_training_leaves_two_checkpoints_and_nothing_half_written(killed: Path):
     assert sorted(path.name for path in (killed / "checkpoints").iterdir()) == [
         f"step-{STEPS - 8:08d}",
         f"step-{STEPS:08d}",
     ]
-
-
-@pytest.fixture
-def invoke(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Callable[..., Result]:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"])
-    return lambda *words: CliRunner().invoke(main, list(words))
 
 
 def content(folder: Path) -> dict[Path, bytes]:

@@ -55,13 +55,15 @@ def run(tmp_path_factory: pytest.TempPathFactory, shards: Path, vectors_file: Pa
             "photographs": {"all": {emoji: 1 / len(emojis) for emoji in emojis}},
         }
         (folder / "truth.json").write_text(json.dumps(truth))
-        emojigan("evaluate", run, "--truth", folder / "truth.json", "--baseline-steps", "40")
+        (folder / "sensitive.txt").write_text("💔\n🍆\n@ann\n", encoding="utf-8")
+        asked = ("--truth", folder / "truth.json", "--sensitive", folder / "sensitive.txt")
+        (folder / "table.txt").write_text(emojigan("evaluate", run, *asked, "--baseline-steps", "40"))
         emojigan("register", run, "--name", "tiny")
         yield run
 
 
 def test_evaluation_names_both_baselines_and_the_floor(run: Path) -> None:
-    table = emojigan("evaluate", run, "--truth", run.parent / "truth.json", "--baseline-steps", "40")
+    table = (run.parent / "table.txt").read_text()
     for column in ("EmojiGAN", "Softmax classifier", "Marginal", "Truth itself"):
         assert column in table
     scores = json.loads((run / "evaluation.json").read_text())
@@ -75,11 +77,7 @@ def test_evaluation_names_both_baselines_and_the_floor(run: Path) -> None:
     assert scores["floor"]["tv"] == 0
 
 
-def test_an_evaluation_tells_what_is_said_of_sensitive_emojis(run: Path, tmp_path: Path) -> None:
-    sensitive = tmp_path / "sensitive.txt"
-    sensitive.write_text("💔\n🍆\n@ann\n", encoding="utf-8")
-    words = ("evaluate", run, "--truth", run.parent / "truth.json", "--baseline-steps", "40")
-    emojigan(*words, "--sensitive", sensitive)
+def test_an_evaluation_tells_what_is_said_of_sensitive_emojis(run: Path) -> None:
     page = (run / "report" / "harm.html").read_text("utf-8")
     assert "The model says 💔 " in page and "of 1 kind of picture" in page  # the truth knows one
     assert "Neither known to the model nor posted here" in page and "🍆" in page
@@ -107,16 +105,6 @@ def ends(intervals: dict[str, dict[str, float]]) -> dict[str, tuple[float, float
 
 def test_the_report_says_how_the_posts_were_split(run: Path) -> None:
     assert "Split by account: nobody is in two splits" in (run / "report" / "index.html").read_text("utf-8")
-
-
-def test_evaluation_without_a_truth_has_proper_scores_only(run: Path) -> None:
-    kept = (run / "evaluation.json").read_bytes()
-    emojigan("evaluate", run, "--baseline-steps", "40")
-    scores = json.loads((run / "evaluation.json").read_text())
-    (run / "evaluation.json").write_bytes(kept)
-    assert {*scores["floor"]} == {"fed", "fed_infinity", "fed_clusters", "fed_joint"}
-    assert {"nll", "brier", "energy_score"} <= set(scores["scores"]["EmojiGAN"])
-    assert "tv" not in scores["scores"]["EmojiGAN"]
 
 
 def test_a_free_output_has_scores_of_tuples_alone(shards: Path, vectors_file: Path, tmp_path: Path) -> None:
@@ -215,6 +203,7 @@ def test_other_vectors_than_the_trained_ones_are_refused(run: Path, tmp_path: Pa
 
 
 def test_a_run_whose_inputs_were_moved_is_evaluated_where_they_are_now(run: Path, tmp_path: Path) -> None:
+    """And without a truth it has proper scores only."""
     moved = tmp_path / "moved"
     shutil.copytree(run, moved)
     inputs = json.loads((run / "inputs.json").read_text(encoding="utf-8"))
@@ -224,6 +213,10 @@ def test_a_run_whose_inputs_were_moved_is_evaluated_where_they_are_now(run: Path
     (moved / "inputs.json").write_text(json.dumps({**inputs, **gone}), encoding="utf-8")
     places = ("--shards", tmp_path / "shards", "--vectors", tmp_path / "vectors.bin")
     assert "EmojiGAN" in emojigan("evaluate", moved, "--baseline-steps", "40", *places)
+    scores = json.loads((moved / "evaluation.json").read_text())
+    assert {*scores["floor"]} == {"fed", "fed_infinity", "fed_clusters", "fed_joint"}
+    assert {"nll", "brier", "energy_score"} <= set(scores["scores"]["EmojiGAN"])
+    assert "tv" not in scores["scores"]["EmojiGAN"]
 
 
 def test_a_run_that_was_not_trained_is_not_evaluated(tmp_path: Path) -> None:
@@ -460,7 +453,7 @@ def test_the_model_loads_without_pickle_and_without_emojigan(run: Path, posts_fo
     result = subprocess.run(
         [sys.executable, "-c", program],
         cwd=run.parent,
-        env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+        env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONPATH": ""},
         capture_output=True,
         text=True,
         check=False,

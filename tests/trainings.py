@@ -100,7 +100,7 @@ def client_of(environment: dict[str, str]) -> mlflow.MlflowClient:
 
 
 def wait(
-    reached: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 90, pause: float = 0.01
+    reached: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 300, pause: float = 0.01
 ) -> None:
     """Wait for something that a process brings about; look every `pause` seconds."""
     deadline = time.monotonic() + seconds
@@ -109,7 +109,7 @@ def wait(
         time.sleep(pause)
 
 
-def ended(process: subprocess.Popen[str], seconds: float = 60) -> tuple[int, str]:
+def ended(process: subprocess.Popen[str], seconds: float = 300) -> tuple[int, str]:
     """The exit code and what was said. Whoever still writes there is waited for, too."""
     output, _ = process.communicate(timeout=seconds)
     return process.returncode, output

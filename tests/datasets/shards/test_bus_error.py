@@ -33,7 +33,7 @@ def in_threads(*functions):
 
 def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-c", MAPS + program, str(folder)]
-    return subprocess.run(words, capture_output=True, text=True, timeout=60)
+    return subprocess.run(words, capture_output=True, text=True, timeout=300)
 
 
 READS = {

@@ -118,7 +118,7 @@ def test_one_that_gave_no_sign_of_life_for_too_long_does_not_go_on(folder, holde
     os.kill(holder.pid, signal.SIGSTOP)
     with writing(folder, "other"):
         os.kill(holder.pid, signal.SIGCONT)
-        output = holder.communicate("\n", timeout=30)[1]
+        output = holder.communicate("\n", timeout=300)[1]
     assert holder.returncode == 1 and "had no sign of life from this process for too long" in output
     assert folder.names() == []
 

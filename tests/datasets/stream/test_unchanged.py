@@ -172,7 +172,7 @@ def test_a_shard_that_is_cut_short_while_it_is_mapped_is_named(tmp_path, encodin
     """Pixels are gathered by NumPy, and JPEGs decoded, in the main thread and in others."""
     split = write_dataset(tmp_path / "shards", SIZES, encoding)
     words = [sys.executable, "-c", CUT_SHORT, str(split.folder), str(helpers)]
-    result = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert result.returncode == 2, (result.returncode, result.stderr)
     (line,) = result.stderr.split("\n")[1:-1]
     assert line.startswith(f"Error: {path_of(split, 2)} was cut short or written over while it was read")

@@ -225,7 +225,8 @@ def test_worker_that_is_killed_is_told_with_what_to_do():
         list(run(os._exit, [1]))
 
 
-def test_worker_computes_in_one_thread():
+def test_worker_computes_in_one_thread(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
     with mapper("local", 2) as run:
         assert list(run(os.getenv, ["OMP_NUM_THREADS"])) == ["1"]
 

@@ -41,7 +41,7 @@ def begin(*words: str, **variables: str) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=300)
     return process.returncode, said
 
 

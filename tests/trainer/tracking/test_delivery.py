@@ -390,7 +390,7 @@ def test_a_training_whose_server_is_killed_frozen_slow_and_refuses_has_every_met
     words = ["train", str(shards), "--vectors", str(vectors_file), "--out", str(run), *TINY_NETWORKS]
     with subprocess.Popen(
         [sys.executable, "-c", EAGER, *words, "--steps", "2000", "--snapshot-steps", "500"],
-        env={**os.environ, "MLFLOW_HTTP_REQUEST_TIMEOUT": "2", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"},
         text=True,
         stderr=subprocess.PIPE,
     ) as process:
