@@ -28,7 +28,7 @@ ASK = {
 With EmojiGAN installed, here as FOLDER, or from the hub:
 
 ```python
-from emojigan.trainer.serving.load import load
+from emojigan.asking import load
 from huggingface_hub import snapshot_download
 
 model = load(snapshot_download("USER/NAME"))

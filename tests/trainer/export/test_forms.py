@@ -13,6 +13,7 @@ import torch
 from click.testing import CliRunner, Result
 from huggingface_hub import ModelCard
 
+from emojigan.asking import load
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.atomic import SUMS
 from emojigan.launch.cli import main
@@ -21,7 +22,6 @@ from emojigan.trainer.forgotten import Mark
 from emojigan.trainer.model.noise import even_normal
 from emojigan.trainer.model.snapshot import Snapshot
 from emojigan.trainer.run import CONFIG, EVALUATION, FORGOTTEN
-from emojigan.trainer.serving.load import load
 
 from ..model.test_snapshot import SIZE, VOCABULARY, images, make, save
 
@@ -114,7 +114,7 @@ def test_an_exported_model_is_asked_where_torch_is_not_installed(exported: dict)
 import sys
 sys.modules["torch"] = None  # importing it fails
 from emojigan.datasets.errors import InputError
-from emojigan.trainer.serving.load import load
+from emojigan.asking import load
 import numpy as np
 model, photo = load(sys.argv[1]), np.full(({SIZE}, {SIZE}, 3), 99, np.uint8)
 assert model.ask([photo]) and model.readings([photo]) and model.complete([photo], ["😂"])
