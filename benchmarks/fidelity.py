@@ -32,8 +32,9 @@ from emojigan.trainer.evaluation.baselines.sampled import NUM_LATENTS
 from emojigan.trainer.evaluation.evaluate import answers_of, beside, floor_of
 from emojigan.trainer.evaluation.judge import beside_first, score_all
 from emojigan.trainer.evaluation.metrics.scene import Scene, set_scene
+from emojigan.trainer.facts import best_snapshot
 from emojigan.trainer.inputs import read_inputs
-from emojigan.trainer.model.snapshot import Snapshot, best_snapshot, load_snapshot
+from emojigan.trainer.model.snapshot import Snapshot, load_snapshot
 from emojigan.trainer.run import SNAPSHOTS, read_beginning, steps_in
 
 WORLDS = {

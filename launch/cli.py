@@ -30,6 +30,7 @@ COMMANDS = {
     "compare": "Judge runs on the same held-out posts.",
     "register": "Put the model of a run into the MLflow registry.",
     "models": "List registered models, compare them, and say which version is the champion.",
+    "export": "Write a model in a form in which it runs elsewhere: ONNX, safetensors, for a hub.",
     "predict": "Ask a model what people would react with.",
 }
 

@@ -34,9 +34,9 @@ from emojigan.datasets.shards.manifest import Manifest, read_manifest
 from emojigan.datasets.store.folder import LocalFolder
 from emojigan.launch.cli import main
 from emojigan.trainer.config import Config, read_config
+from emojigan.trainer.facts import read_facts
 from emojigan.trainer.forgotten import TAG, read_mark
 from emojigan.trainer.inputs import Inputs, read_inputs
-from emojigan.trainer.model.snapshot import read_facts
 from emojigan.trainer.run import REPORT_PAGE, Origin
 from emojigan.trainer.runtime.ranks import check_same_start
 from emojigan.trainer.tracking.mlflow_run import run_id_of

@@ -55,16 +55,17 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
         "datasets/store datasets/emojis datasets/pages trainer trainer/model trainer/tracking "
         "trainer/evaluation trainer/evaluation/metrics"
     ),
+    "trainer/export": "datasets/store datasets/emojis trainer trainer/model",
     "trainer/serving": (
         "datasets/store datasets/posts datasets/images datasets/emojis datasets/shards trainer trainer/model "
-        "trainer/tracking trainer/evaluation trainer/evaluation/metrics"
+        "trainer/export trainer/tracking trainer/evaluation trainer/evaluation/metrics"
     ),
     "asking": "trainer/serving",
 }
 ROOMS = {*MAY_IMPORT, "launch", "launch/commands"}
 LISTS_OF_EQUALS = {"datasets/posts/formats", "launch/commands", "trainer/evaluation/baselines"}
 MOST_FILES = 9
-OF_EXTRAS = {"pillow_heif", "ray"}
+OF_EXTRAS = {"onnx", "onnxruntime", "onnxscript", "pillow_heif", "ray"}
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from .trouble import BROKEN, FULL, MISSING
 
 SUMS = "SHA256SUMS"
+README = "README.md"
 
 
 @contextmanager
@@ -75,7 +76,7 @@ def sha256(path: Path) -> str:
 def creating_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder; on success its files are summed and synced and it takes the name `path`.
 
-    SHA256SUMS inside it is what `sha256sum -c` reads, and what `is_whole` checks.
+    SHA256SUMS inside it is what `sha256sum -c` reads, and what `is_whole` checks. README.md is not in it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
@@ -85,11 +86,10 @@ def creating_folder(path: Path) -> Iterator[Path]:
     try:
         with telling_where(path):
             yield temporary
-            names = sorted(file.name for file in temporary.iterdir())
-            sums = "".join(f"{sha256(temporary / name)}  {name}\n" for name in names)
+            sums = "".join(f"{sha256(temporary / name)}  {name}\n" for name in _summed(temporary))
             (temporary / SUMS).write_text(sums, encoding="utf-8")
-            for name in (*names, SUMS, "."):
-                _sync(temporary / name)
+            for written in (*temporary.iterdir(), temporary):
+                _sync(written)
             if path.exists():
                 remove_folder(path)
             os.rename(temporary, path)
@@ -110,6 +110,8 @@ def remove_folder(path: Path) -> None:
 def is_whole(folder: Path) -> bool:
     """Whether every file of a folder made by `creating_folder` is there with the bytes that it had.
 
+    But for what people change, README.md, and what stores of files add, under hidden names.
+
     Raises:
         OSError: a file is there and cannot be read: what is in it is not known.
     """
@@ -117,10 +119,15 @@ def is_whole(folder: Path) -> bool:
         with telling_where(folder / SUMS):
             lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
         sums = {line[66:]: line[:64] for line in lines}
-        names = {file.name for file in folder.iterdir()} - {SUMS}
-        return sums.keys() == names and all(sha256(folder / name) == sums[name] for name in names)
+        names = _summed(folder)
+        return sorted(sums) == names and all(sha256(folder / name) == sums[name] for name in names)
     except (*MISSING, UnicodeDecodeError):
         return False
+
+
+def _summed(folder: Path) -> list[str]:
+    names = (file.name for file in folder.iterdir())
+    return sorted(name for name in names if name not in (SUMS, README) and not name.startswith("."))
 
 
 def _temporary(path: Path) -> Path:

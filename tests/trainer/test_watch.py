@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from emojigan.datasets.store.folder import LocalFolder
 from emojigan.launch.cli import main
 from emojigan.trainer.config import Config
+from emojigan.trainer.facts import best_snapshot, read_facts
 from emojigan.trainer.inputs import Inputs, read_inputs
-from emojigan.trainer.model.snapshot import best_snapshot, read_facts
 from emojigan.trainer.tracking.mlflow_run import run_id_of
 from emojigan.trainer.tracking.server import mlflow_client
 from emojigan.trainer.tracking.tracker import SIGNS

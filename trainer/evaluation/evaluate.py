@@ -19,9 +19,10 @@ from ...datasets.store.atomic import SUMS, sha256
 from ...datasets.store.folder import Folder
 from ...datasets.worlds.truth import Truth
 from ..config import Config
+from ..facts import Facts, best_snapshot
 from ..forgotten import Mark, mark_run
 from ..inputs import Inputs, read_inputs
-from ..model.snapshot import Facts, Snapshot, best_snapshot, load_snapshot
+from ..model.snapshot import Snapshot, load_snapshot
 from ..run import SNAPSHOTS, read_beginning, read_origin, steps_in
 from .baselines.baseline import Candidate, Given, values_of
 from .baselines.classifier import LABEL, features, train_classifier

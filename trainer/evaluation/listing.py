@@ -10,7 +10,7 @@ import numpy as np
 from ...datasets.errors import InputError
 from ...datasets.store.trouble import MISSING
 from ..config import read_config
-from ..model.snapshot import read_facts
+from ..facts import read_facts
 from ..run import CHECKPOINTS, CONFIG, EVALUATION, SNAPSHOTS, steps_in
 
 DEPTH = 3  # folders within each other, in which runs are looked for

@@ -59,7 +59,7 @@ def find_readings(snapshot: Snapshot, inputs: Inputs, scene: Scene) -> Readings 
         return None
     rows = tuples_of_some(scene, CARDS)
     images = scene.held_out.image[rows].tolist()
-    pixels = scene.held_out.images[torch.tensor(images)]
+    pixels = scene.held_out.images[torch.tensor(images)].numpy()
     draws = [latents_of(snapshot, pixels, number=LATENTS, seed=seed) for seed in (0, 1)]
     found = [readings(one, other, most) for one, other in zip(*draws, strict=True)]
     vocabulary = snapshot.facts.vocabulary
@@ -96,7 +96,8 @@ def choose(snapshot: Snapshot, inputs: Inputs) -> int | None:
     images = [*several][:CHOOSING]
     if not images:
         return 1
-    latents = latents_of(snapshot, held_out.images[torch.tensor(images)], number=LATENTS, seed=0)
+    pixels = held_out.images[torch.tensor(images)].numpy()
+    latents = latents_of(snapshot, pixels, number=LATENTS, seed=0)
     return supported((each, several[image]) for each, image in zip(latents, images, strict=True))
 
 

@@ -7,11 +7,14 @@
 It is about what the model says; how well that fits people is told by its evaluation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+
+from ...datasets.emojis.weights import undo_by_latent
+from ..facts import Facts
 
 ROUNDS = (256, 512, 1024, 2048, 4096)  # latents after which it is looked whether they part
 MISSED = 0.05  # of the intervals, at most
@@ -32,6 +35,74 @@ class Estimate:
         """Whether the interval of the likeliest emoji lies above all others."""
         first = self.p.argmax()
         return bool(self.low[first] > np.delete(self.high, first).max(initial=0))
+
+
+class Asked:
+    """A generator that can be asked about images, whatever computes it. Images are uint8 [n, 3, size, size].
+
+    What it says of an image does not depend on the others. It owes `about` and `by_latent`.
+    """
+
+    facts: Facts
+    weights: np.ndarray  # float64 [V], that it was trained with
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether a latent gives a distribution, and not a single emoji."""
+        return self.facts.model["output"] == "tied"
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the samples of its training had weights, which shift what it says."""
+        return bool((self.weights != self.weights[0]).any())
+
+    def about(self, image: np.ndarray, *, num_samples: int, seed: int) -> Callable[[slice], np.ndarray]:
+        """Of one image [3, size, size], what a slice of `num_samples` latents says: float32 [L, V].
+
+        Its rows are q(emoji | image, z); of a free output, 1 for an emoji and 0 for the others.
+        """
+        raise NotImplementedError
+
+    def by_latent(self, images: np.ndarray, *, num_samples: int, seed: int) -> np.ndarray:
+        """q(emoji | image, z) of each of `num_samples` latents, the same for all images.
+
+        Under one latent the emojis of a reaction are independent: its probability is the mean over the
+        latents of their product. The shift of the training's weights is left in; the output must be tied.
+
+        Returns:
+            float32 [n, num_samples, V].
+        """
+        raise NotImplementedError
+
+    def estimates(
+        self, images: np.ndarray, *, num_samples: int, seed: int, denied: Sequence[int] = ()
+    ) -> list[Estimate]:
+        """p(emoji | image) of each image with its intervals, the shift of the training's weights undone.
+
+        Args:
+            num_samples: 0 for as many latents as it takes until the likeliest emoji parts, of ROUNDS.
+            denied: rows of emojis that are never said; the others keep their ratios.
+
+        Raises:
+            InputError: the weights are too far apart to be undone.
+        """
+        rounds = (num_samples,) if num_samples else ROUNDS
+        said = (self.about(image, num_samples=rounds[-1], seed=seed) for image in images)
+        return [self._estimate(each, rounds, denied) for each in said]
+
+    def _estimate(
+        self, said: Callable[[slice], np.ndarray], rounds: Sequence[int], denied: Sequence[int]
+    ) -> Estimate:
+        sizes = np.array(self.facts.sizes if self.is_weighted else ())
+        q = np.zeros((0, len(self.weights)))
+        for number in rounds:
+            new = said(slice(len(q), number)).astype(np.float64)
+            q = np.concatenate([q, new / new.sum(axis=1, keepdims=True)])
+            p, moved = undo_by_latent(q, self.weights, sizes)
+            found = estimate(p, moved, self.weights, denied=denied, looks=len(rounds))
+            if found.parts:
+                break
+        return found  # pyright: ignore[reportPossiblyUnboundVariable], there is a round
 
 
 def estimate(

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from math import log
 
 import numpy as np
-import torch
 
 from ...datasets.emojis.weights import undo
 from ...datasets.errors import InputError
-from .snapshot import Snapshot
+from .estimate import Asked
 
 LATENTS = 128  # of a picture, to group
 MOST = 6  # readings of a picture
@@ -37,7 +36,7 @@ class Mixture:
     p: np.ndarray  # float64 [K, V], rows sum to 1
 
 
-def latents_of(snapshot: Snapshot, images: torch.Tensor, *, number: int, seed: int) -> Iterator[Mixture]:
+def latents_of(snapshot: Asked, images: np.ndarray, *, number: int, seed: int) -> Iterator[Mixture]:
     """The latents of each image, the shift of the training's weights undone.
 
     q(e, z) ∝ q(e | z) / w(e): where weights made emojis frequent, the latents that say them are rarer, too.
@@ -54,8 +53,10 @@ def latents_of(snapshot: Snapshot, images: torch.Tensor, *, number: int, seed: i
             "This model was trained on reactions with weights: its readings, and what follows an emoji, "
             "are not known without them."
         )
-    for chunk in images.split(max(1, CHUNK * LATENTS // number)):
-        for q in snapshot.by_latent(chunk, num_samples=number, seed=seed).astype(np.float64):
+    step = max(1, CHUNK * LATENTS // number)
+    for first in range(0, len(images), step):
+        few = images[first : first + step]
+        for q in snapshot.by_latent(few, num_samples=number, seed=seed).astype(np.float64):
             undo(q.mean(axis=0, keepdims=True), snapshot.weights)  # refuses what cannot be undone
             joint = q / snapshot.weights
             yield _mixture(joint / joint.sum())

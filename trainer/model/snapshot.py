@@ -3,10 +3,7 @@
 step-00000400/{generator.safetensors, vectors.safetensors, snapshot.json, SHA256SUMS}
 """
 
-import json
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,19 +11,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...datasets.emojis.weights import undo, undo_by_latent, undo_in_reactions
+from ...datasets.emojis.weights import undo, undo_in_reactions
 from ...datasets.errors import InputError
-from ...datasets.store.atomic import creating_folder, is_whole, remove_folder, telling_where
-from ...datasets.store.trouble import MISSING
+from ...datasets.store.atomic import creating_folder, is_whole
 from ..config import ModelConfig
+from ..facts import FACTS, Facts, read_facts
 from .augment import normalise
-from .estimate import ROUNDS, Estimate, estimate
+from .estimate import Asked
 from .head import Head
 from .networks import Generator
 from .noise import even_normal
 from .tensors import not_finite, read_tensors, refuse_not_finite, write_tensors
 
-GENERATOR, VECTORS, FACTS = "generator.safetensors", "vectors.safetensors", "snapshot.json"
+GENERATOR, VECTORS = "generator.safetensors", "vectors.safetensors"
+Pixels = np.ndarray | torch.Tensor
 CHUNK = 256  # images that the trunk sees at a time
 ON_CPU, ON_GPU = (
     2**20,
@@ -35,37 +33,20 @@ ON_CPU, ON_GPU = (
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a snapshot says of itself; JSON in the folder."""
-
-    step: int
-    image_size: int  # pixels
-    model: dict  # ModelConfig
-    vocabulary: tuple[str, ...]  # canonical emojis, the order of the vectors
-    dataset: str  # SHA-256 of the manifest when the training began: all that it saw was in it
-    vectors: str  # SHA-256 of the vector file
-    scores: dict[str, float]  # on the val split; empty where that was forgotten
-    sizes: tuple[float, ...] = ()  # share of reactions with 1, 2, … emojis; empty if it learned from tuples
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A generator that can be asked."""
+class Snapshot(Asked):
+    """A generator that torch asks. Images are uint8 [n, 3, size, size]."""
 
     facts: Facts
     generator: Generator
-    weights: np.ndarray  # float64 [V], that it was trained with
+    weights: np.ndarray
 
     @torch.inference_mode()
-    def distribution(
-        self, images: torch.Tensor, *, num_samples: int, seed: int, raw: bool = False
-    ) -> np.ndarray:
+    def distribution(self, images: Pixels, *, num_samples: int, seed: int, raw: bool = False) -> np.ndarray:
         """p(emoji | image), averaged over `num_samples` latents.
 
         A tied output gives the mean of q(e | y, z), a free one the frequencies of its nearest emojis.
 
         Args:
-            images: uint8 [n, 3, size, size].
             raw: leave the shift of the training's weights in.
 
         Returns:
@@ -85,41 +66,23 @@ class Snapshot:
         return np.concatenate([undo_in_reactions(each, self.weights, sizes) for each in by_latent])
 
     @torch.inference_mode()
-    def estimates(
-        self, images: torch.Tensor, *, num_samples: int, seed: int, denied: Sequence[int] = ()
-    ) -> list[Estimate]:
-        """p(emoji | image) of each image, with intervals; by as many latents it is that of `distribution`.
-
-        Args:
-            images: uint8 [n, 3, size, size]; what is said of one does not depend on the others.
-            num_samples: 0 for as many latents as it takes until the likeliest emoji parts, of ROUNDS.
-            denied: rows of emojis that are never said; the others keep their ratios.
-
-        Raises:
-            InputError: the weights are too far apart to be undone.
-        """
-        rounds = (num_samples,) if num_samples else ROUNDS
-        latents = self._latents(rounds[-1], seed)
-        return [self._estimate(image.to(self._device), latents, rounds, denied) for image in images.split(1)]
-
-    @torch.inference_mode()
-    def by_latent(self, images: torch.Tensor, *, num_samples: int, seed: int) -> np.ndarray:
-        """q(emoji | image, z) of each of `num_samples` latents, the same for all images.
-
-        Under one latent the emojis of a reaction are independent: its probability is the mean over the
-        latents of their product. The shift of the training's weights is left in; the output must be tied.
-
-        Args:
-            images: uint8 [n, 3, size, size].
-
-        Returns:
-            float32 [n, num_samples, V].
-        """
+    def by_latent(self, images: Pixels, *, num_samples: int, seed: int) -> np.ndarray:
         assert self.is_tied
         return torch.cat([each.cpu() for each in self._said(images, num_samples, seed)]).numpy()
 
     @torch.inference_mode()
-    def outputs(self, images: torch.Tensor, *, num_samples: int, seed: int) -> np.ndarray:
+    def about(self, image: Pixels, *, num_samples: int, seed: int) -> Callable[[slice], np.ndarray]:
+        latents = self._latents(num_samples, seed)
+        (features,) = self._features(image[None])
+
+        @torch.inference_mode()
+        def said(part: slice) -> np.ndarray:
+            return self._head.said(features, latents[part])[0].cpu().numpy()
+
+        return said
+
+    @torch.inference_mode()
+    def outputs(self, images: Pixels, *, num_samples: int, seed: int) -> np.ndarray:
         """The generator's vectors under each latent, float32 [n, num_samples, vector_dim]."""
         latents = self._latents(num_samples, seed)
         found = []
@@ -129,19 +92,20 @@ class Snapshot:
         return torch.cat(found).numpy()
 
     @torch.inference_mode()
-    def features(self, images: torch.Tensor) -> np.ndarray:
-        """What the trunk sees in uint8 images [n, 3, size, size], float32 [n, feature_dim]."""
+    def features(self, images: Pixels) -> np.ndarray:
+        """What the trunk sees, float32 [n, feature_dim]."""
         return torch.cat([each.cpu() for each in self._features(images)]).numpy()
 
     @property
-    def is_tied(self) -> bool:
-        """Whether a latent gives a distribution, and not a single emoji."""
-        return self.facts.model["output"] == "tied"
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """The generator's, as they are saved."""
+        return {key: tensor.cpu().contiguous() for key, tensor in self.generator.state_dict().items()}
 
     @property
-    def is_weighted(self) -> bool:
-        """Whether the samples of its training had weights, which shift what it says."""
-        return bool((self.weights != self.weights[0]).any())
+    def vectors_and_weights(self) -> dict[str, torch.Tensor]:
+        """`vectors` float32 [V, vector_dim] and `weights` float64 [V], as they are saved."""
+        vectors = self.generator.vectors.cpu().contiguous()
+        return {"vectors": vectors, "weights": torch.from_numpy(self.weights)}
 
     @property
     def _device(self) -> torch.device:
@@ -155,12 +119,12 @@ class Snapshot:
     def _head(self) -> Head:
         return Head.of(self.generator, tied=self.is_tied)
 
-    def _features(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
+    def _features(self, images: Pixels) -> Iterator[torch.Tensor]:
         """float32 [images, feature_dim], of a few images at a time."""
-        for chunk in images.split(CHUNK):
+        for chunk in torch.as_tensor(images).split(CHUNK):
             yield self.generator.trunk(normalise(chunk.to(self._device)))
 
-    def _said(self, images: torch.Tensor, num_samples: int, seed: int) -> Iterator[torch.Tensor]:
+    def _said(self, images: Pixels, num_samples: int, seed: int) -> Iterator[torch.Tensor]:
         """q(emoji | image, z) of a few images at a time, float32 [images, num_samples, V].
 
         All images have the same latents.
@@ -171,21 +135,6 @@ class Snapshot:
         for features in self._features(images):
             for few in features.split(number):
                 yield self._head.said(few, latents)
-
-    def _estimate(
-        self, image: torch.Tensor, latents: torch.Tensor, rounds: Sequence[int], denied: Sequence[int]
-    ) -> Estimate:
-        features = self.generator.trunk(normalise(image))  # [1, feature_dim]
-        sizes = np.array(self.facts.sizes if self.is_weighted else ())
-        q = np.zeros((0, len(self.weights)))
-        for number in rounds:
-            new = latents[len(q) : number]
-            q = np.concatenate([q, _sum_to_one(self._head.said(features, new)[0]).cpu().numpy()])
-            p, moved = undo_by_latent(q, self.weights, sizes)
-            found = estimate(p, moved, self.weights, denied=denied, looks=len(rounds))
-            if found.parts:
-                break
-        return found  # pyright: ignore[reportPossiblyUnboundVariable], there is a round
 
 
 def _sum_to_one(q: torch.Tensor) -> torch.Tensor:
@@ -202,46 +151,14 @@ def save_snapshot(path: Path, facts: Facts, generator: Generator, weights: np.nd
     scores = {name: torch.tensor(score) for name, score in facts.scores.items()}
     refuse_not_finite({**generator.state_dict(), **scores}, f"snapshot {path}")
     with creating_folder(path) as temporary:
-        parameters = {key: tensor.cpu().contiguous() for key, tensor in generator.state_dict().items()}
-        write_tensors(temporary / GENERATOR, parameters)
-        vectors = {"vectors": generator.vectors.cpu().contiguous(), "weights": torch.from_numpy(weights)}
-        write_tensors(temporary / VECTORS, vectors)
-        (temporary / FACTS).write_text(
-            json.dumps(facts.__dict__, ensure_ascii=False, indent=1), encoding="utf-8"
-        )
+        write_snapshot(temporary, Snapshot(facts, generator, weights))
 
 
-def keep_snapshots(paths: Sequence[Path], last: int, checkpoints: Sequence[Path]) -> None:
-    """Remove all of some snapshots, in the order of their steps, but the best and the `last` ones.
-
-    Args:
-        checkpoints: a training that is killed goes on from the last of them, and loses later snapshots: the
-            best of the others is kept, too.
-    """
-    with suppress(InputError):  # one is damaged: none is removed, and `evaluate` tells of it
-        sure = [path for path in paths if checkpoints and path.name <= checkpoints[-1].name]
-        for other in {*paths[:-last]} - {best_snapshot(paths), best_snapshot(sure)}:
-            other.rename(other.with_name(f".{other.name}.tmp"))  # else it may be left damaged
-        for left in paths[-1].parent.glob(".step-*.tmp"):
-            remove_folder(left)
-
-
-def read_facts(path: Path) -> Facts:
-    """What a snapshot says of itself.
-
-    Raises:
-        InputError: nothing that can be read.
-    """
-    try:
-        with telling_where(path / FACTS):
-            content = json.loads((path / FACTS).read_text(encoding="utf-8"))
-        content["vocabulary"], content["sizes"] = (
-            tuple(content["vocabulary"]),
-            tuple(content.get("sizes", ())),
-        )
-        return Facts(**content)
-    except (*MISSING, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path} is damaged. Remove it, and the best other snapshot is taken.") from error
+def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
+    """Write the files of a snapshot, but for SHA256SUMS, into a folder that is made of them."""
+    write_tensors(folder / GENERATOR, snapshot.parameters)
+    write_tensors(folder / VECTORS, snapshot.vectors_and_weights)
+    (folder / FACTS).write_text(snapshot.facts.to_json(), encoding="utf-8")
 
 
 def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
@@ -260,18 +177,3 @@ def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
     generator.load_state_dict(parameters)
     generator.eval().to(device).trunk.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return Snapshot(facts, generator, tensors["weights"].numpy())
-
-
-def best_snapshot(paths: Iterable[Path]) -> Path | None:
-    """Of some snapshots, the one with the lowest negative log-likelihood on the val split.
-
-    Those without a score come after all others, and the last of them first.
-
-    Raises:
-        InputError: it is damaged; or another is so that its score is not known.
-    """
-    latest_first = sorted(paths, reverse=True)
-    best = min(latest_first, key=lambda path: read_facts(path).scores.get("nll", math.inf), default=None)
-    if best and not is_whole(best):
-        raise InputError(f"{best} is the best snapshot, and damaged. Remove it, and the best other is taken.")
-    return best

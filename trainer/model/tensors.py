@@ -46,7 +46,9 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         return load(path.read_bytes())
 
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None
+) -> None:
     """Write a new safetensors file, with the permissions that any other file gets there.
 
     Its library writes without the interpreter, which a training beside it needs all the time.
@@ -57,7 +59,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     path.touch()
     permissions = path.stat().st_mode
     try:
-        save_file(dict(tensors), path)
+        save_file(dict(tensors), path, metadata)
     except SafetensorError as error:
         told = re.search(r"os error (\d+)", str(error))
         number = int(told[1]) if told else errno.EIO

@@ -15,8 +15,8 @@ from ...datasets.shards.manifest import Manifest
 from ..config import Config
 from ..evaluation.judge import METRIC
 from ..evaluation.kept import Kept
+from ..facts import Facts
 from ..forgotten import Mark
-from ..model.snapshot import Facts
 from .gate import score_text
 from .registry import LISTED
 

@@ -2,6 +2,7 @@
 
 runs/first                          ─► the snapshot that `evaluate` scored, or the best by val ─┐
 runs/first/snapshots/step-00000400  ─► that one ────────────────────────────────────────────────┼─► Model
+exported                            ─► what `emojigan export` wrote; from ONNX without torch ───┤
 models:/emojigan@champion, runs:/…  ─► MLflow fetches it ─► the snapshot within ────────────────┘
 
 What runs is the code that is installed here, on the weights that lie there; `mlflow.pyfunc` and `mlflow
@@ -11,24 +12,26 @@ refused: a version tells their digest.
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 import yaml
 
 from ...datasets.errors import InputError
 from ...datasets.store.atomic import SUMS, sha256
+from ..export.asked import GRAPH, load_exported
+from ..facts import FACTS, best_snapshot, read_facts
 from ..forgotten import Mark, read_mark, read_tag
-from ..model.snapshot import FACTS, best_snapshot, load_snapshot
+from ..model.estimate import Asked
 from ..run import CONFIG, EVALUATION, SNAPSHOTS, steps_in
 from ..tracking.server import mlflow_client
 from .model import Model
 
 if TYPE_CHECKING:
+    import torch
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
@@ -44,6 +47,8 @@ class Found:
     snapshot: Path
     readings: int | None  # as many as held-out posts support
     mark: Mark | None  # where it was trained with posts that are forgotten by now
+    scores: Mapping[str, float] = field(default_factory=dict)  # of a run, on held-out posts; else not known
+    card: str = ""  # of a registered model, as Markdown
 
     @property
     def digest(self) -> str:
@@ -51,11 +56,11 @@ class Found:
         return sha256(self.snapshot / SUMS)
 
 
-def load(address: str | Path, *, device: torch.device | str | None = None) -> Model:
-    """The model of a run, of a snapshot's folder, or of any model address of MLflow.
+def load(address: str | Path, *, device: "torch.device | str | None" = None) -> Model:
+    """The model of a run, of the folder of a snapshot or an export, or of any model address of MLflow.
 
     Args:
-        device: a GPU by default, if there is one.
+        device: a GPU by default, if there is one; what was exported to ONNX is asked on CPUs.
 
     Raises:
         InputError: there is no such model, or it is damaged or not what was registered.
@@ -64,10 +69,22 @@ def load(address: str | Path, *, device: torch.device | str | None = None) -> Mo
         return open_model(found, device)
 
 
-def open_model(found: Found, device: torch.device | str | None = None) -> Model:
+def open_model(found: Found, device: "torch.device | str | None" = None) -> Model:
     """The same of a snapshot that is found already."""
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Model(load_snapshot(found.snapshot, device), found.readings)
+    return Model(open_snapshot(found, device), found.readings)
+
+
+def open_snapshot(found: Found, device: "torch.device | str | None" = None) -> Asked:
+    """The same for what speaks of rows and pixels; its facts tell the readings."""
+    path = found.snapshot
+    if (path / GRAPH).is_file():
+        return load_exported(path)
+    import torch  # which takes seconds, and is not there on every server
+
+    from ..model.snapshot import load_snapshot
+
+    snapshot = load_snapshot(path, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return replace(snapshot, facts=replace(snapshot.facts, readings=found.readings))
 
 
 @contextmanager
@@ -92,20 +109,23 @@ def finding(address: str | Path) -> Iterator[Found]:
 
 def _of_run(run: Path) -> Found:
     """Of a run, what was evaluated, for that is what is known; else the best by val."""
-    path, readings = best_snapshot(steps_in(run / SNAPSHOTS)), None
+    path, readings, scores = best_snapshot(steps_in(run / SNAPSHOTS)), None, {}
     if (run / EVALUATION).is_file():
         evaluation = json.loads((run / EVALUATION).read_text(encoding="utf-8"))
         path, readings = run / SNAPSHOTS / evaluation["snapshot"], evaluation.get("readings")
+        scores = evaluation.get("scores", {}).get("EmojiGAN", {})
     if path is None:
         raise InputError(f"{run} has no snapshot yet. Run its `emojigan train` until it has one.")
-    return Found(str(run), path, readings, read_mark(run))
+    return Found(str(run), path, readings, read_mark(run), scores)
 
 
 def _of_snapshot(path: Path) -> Found:
-    run = path.resolve().parent.parent
-    if (run / CONFIG).is_file() and path.resolve() == (of_run := _of_run(run)).snapshot.resolve():
-        return Found(str(path), path, of_run.readings, of_run.mark)
-    return Found(str(path), path, None, read_mark(run) if (run / CONFIG).is_file() else None)
+    of, run = path.resolve().parent, path.resolve().parent.parent
+    if of.name != SNAPSHOTS or not (run / CONFIG).is_file():  # it was exported, or is a copy
+        return Found(str(path), path, read_facts(path).readings, read_mark(path))
+    if path.resolve() == (of_run := _of_run(run)).snapshot.resolve():
+        return replace(of_run, name=str(path), snapshot=path)
+    return Found(str(path), path, None, read_mark(run))
 
 
 def _packaged(name: str, folder: Path, client: "MlflowClient | None" = None) -> Found:
@@ -119,10 +139,12 @@ def _packaged(name: str, folder: Path, client: "MlflowClient | None" = None) -> 
         flavour = about["flavors"]["python_function"]
         snapshot = folder / flavour["artifacts"]["snapshot"]["path"]
         readings = flavour.get("config", {}).get("readings")
+        card = flavour["artifacts"].get("card", {}).get("path")
     except (KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise InputError(f"{name} is a model of MLflow, but none of EmojiGAN.") from error
     mark = _mark(client, about["run_id"]) if client and about.get("run_id") else None
-    return Found(name, snapshot, readings, mark)
+    text = (folder / card).read_text(encoding="utf-8") if card else ""
+    return Found(name, snapshot, readings, mark, card=text)
 
 
 def _mark(client: "MlflowClient", run_id: str) -> Mark | None:

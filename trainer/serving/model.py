@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ...datasets.emojis.text import canonical, display
 from ...datasets.errors import InputError
@@ -22,9 +21,8 @@ from ...datasets.images.average import average_square
 from ...datasets.images.read import load_image, read_image
 from ...datasets.images.refused import ImageError, unreadable
 from ...datasets.posts.post import ImageFile
-from ..model.estimate import Estimate
+from ..model.estimate import Asked, Estimate
 from ..model.readings import LATENTS, Mixture, completion, latents_of, readings, without
-from ..model.snapshot import Snapshot
 
 Photo = str | Path | bytes | np.ndarray  # a file, what is in one, or pixels: uint8 [height, width, 3], RGB
 MAX_SAMPLES = 10_000
@@ -72,7 +70,7 @@ class Model:
     know change nothing, and one without skin tone and gender denies all its variants.
     """
 
-    snapshot: Snapshot
+    snapshot: Asked
     most_readings: int | None  # as many as held-out posts support; None where that is not known
 
     @property
@@ -156,11 +154,11 @@ class Model:
         unsaid = {*rows, *denied}
         return [self._top(completion(each, rows, denied), top_k, unsaid) for each in latents]
 
-    def _images(self, photos: Sequence[Photo]) -> torch.Tensor:
+    def _images(self, photos: Sequence[Photo]) -> np.ndarray:
         """uint8 [n, 3, size, size]"""
         size = self.image_size
         pixels = [pixels_of(photo, size, _name(photos, number)) for number, photo in enumerate(photos)]
-        return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+        return np.stack(pixels).transpose(0, 3, 1, 2)
 
     def _check_whole(self, what: str) -> None:
         if not self.snapshot.is_tied:

@@ -16,8 +16,8 @@ from ...datasets.printable import printable
 from ...datasets.shards.manifest import Manifest, lineage
 from ...datasets.store.atomic import is_whole
 from ..config import PLAIN, Config, RunConfig
+from ..facts import read_facts
 from ..forgotten import Mark, mark_run, mark_tags, read_tag
-from ..model.snapshot import read_facts
 from ..run import (
     CONFIG,
     HARM_PAGE,

@@ -26,7 +26,8 @@ from ...datasets.store.lock import writing
 from ...datasets.stream.held_out import HeldOut
 from ...datasets.work.progress import TELLING, progress
 from ..config import Config
-from ..model.snapshot import Facts, Snapshot, best_snapshot, keep_snapshots, save_snapshot
+from ..facts import Facts, best_snapshot, keep_snapshots
+from ..model.snapshot import Snapshot, save_snapshot
 from ..run import CHECKPOINTS, SNAPSHOTS, step_name, steps_in
 from ..runtime.background import Background, later
 from ..runtime.feed import feed

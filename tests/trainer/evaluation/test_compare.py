@@ -21,9 +21,10 @@ from emojigan.trainer.evaluation.judge import METRIC, Scored, beside_first, by_s
 from emojigan.trainer.evaluation.listing import Listed, format_runs, list_runs
 from emojigan.trainer.evaluation.metrics.metric import Floats
 from emojigan.trainer.evaluation.metrics.scene import Scene, set_scene, spread
+from emojigan.trainer.facts import Facts
 from emojigan.trainer.inputs import Inputs, read_inputs
 from emojigan.trainer.model.networks import Generator
-from emojigan.trainer.model.snapshot import Facts, Snapshot
+from emojigan.trainer.model.snapshot import Snapshot
 
 from ..model.test_snapshot import TINY
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.options import BuildOptions
@@ -19,9 +18,10 @@ from emojigan.trainer.config import resolve
 from emojigan.trainer.evaluation.metrics.scene import set_scene
 from emojigan.trainer.evaluation.readings import CARDS, TOP, Card, Line, Readings, find_readings
 from emojigan.trainer.evaluation.report.report import write_report
+from emojigan.trainer.facts import Facts
 from emojigan.trainer.inputs import read_inputs
 from emojigan.trainer.model.networks import Generator
-from emojigan.trainer.model.snapshot import Facts, Snapshot
+from emojigan.trainer.model.snapshot import Snapshot
 
 from .report.test_report import HOSTILE, Page, report
 
@@ -33,7 +33,7 @@ class Knowing(Snapshot):
 
     moods: np.ndarray  # float32 [moods, V]
 
-    def by_latent(self, images: torch.Tensor, *, num_samples: int, seed: int) -> np.ndarray:
+    def by_latent(self, images: np.ndarray, *, num_samples: int, seed: int) -> np.ndarray:
         drawn = np.random.default_rng(seed).integers(len(self.moods), size=num_samples)
         return np.tile(self.moods[drawn], (len(images), 1, 1))
 

@@ -11,17 +11,11 @@ import torch
 
 from emojigan.datasets.errors import InputError
 from emojigan.trainer.config import resolve
+from emojigan.trainer.facts import Facts, best_snapshot, keep_snapshots
 from emojigan.trainer.model.augment import normalise
 from emojigan.trainer.model.networks import Generator
 from emojigan.trainer.model.noise import even_normal
-from emojigan.trainer.model.snapshot import (
-    Facts,
-    Snapshot,
-    best_snapshot,
-    keep_snapshots,
-    load_snapshot,
-    save_snapshot,
-)
+from emojigan.trainer.model.snapshot import Snapshot, load_snapshot, save_snapshot
 from emojigan.trainer.run import CHECKPOINTS, SNAPSHOTS, step_name, steps_in
 
 RECIPES = ("tuples", "paper")
@@ -30,9 +24,9 @@ WEIGHTS = np.array([0.5, 0.8, 1.0, 1.2, 2.0])
 TINY = {"trunk_width": 4, "feature_dim": 8, "hidden_dim": 16, "latent_dim": 4}
 
 
-def make(recipe: str = "tuples", step: int = 10, nll: float = 1.5) -> Snapshot:
+def make(recipe: str = "tuples", step: int = 10, nll: float = 1.5, **options: bool) -> Snapshot:
     torch.manual_seed(0)
-    config = resolve(recipe, None, TINY).model
+    config = resolve(recipe, None, TINY | options).model
     generator = Generator(config, torch.randn(len(VOCABULARY), 12), SIZE).requires_grad_(False)
     generator.output.weight.mul_(20)  # far from uniform
     generator.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -12,10 +12,11 @@ from torch import nn
 
 from ....datasets.stream.held_out import HeldOut
 from ...config import ModelConfig
+from ...facts import Facts
 from ...inputs import Inputs
 from ...model.networks import Generator, hidden_layers
 from ...model.noise import initial_weights, kept, normal
-from ...model.snapshot import Facts, Snapshot
+from ...model.snapshot import Snapshot
 from ...validation import REACTION_SAMPLES, VAL_SAMPLES, val_loss, val_reaction_loss
 from ..metrics.scene import spread
 from .baseline import Candidate, Given, values_of
