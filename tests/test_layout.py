@@ -60,12 +60,16 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
         "datasets/store datasets/posts datasets/images datasets/emojis datasets/shards trainer trainer/model "
         "trainer/export trainer/tracking trainer/evaluation trainer/evaluation/metrics"
     ),
+    "trainer/serving/server": "datasets/work datasets/emojis datasets/pages trainer/serving",
     "asking": "trainer/serving",
 }
 ROOMS = {*MAY_IMPORT, "launch", "launch/commands"}
 LISTS_OF_EQUALS = {"datasets/posts/formats", "launch/commands", "trainer/evaluation/baselines"}
 MOST_FILES = 9
-OF_EXTRAS = {"onnx", "onnxruntime", "onnxscript", "pillow_heif", "ray"}
+OF_EXTRAS = {
+    *("anyio", "onnx", "onnxruntime", "onnxscript", "pillow_heif", "prometheus_client", "ray", "starlette"),
+    "uvicorn",
+}
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 

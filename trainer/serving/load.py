@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 SNAPSHOT_TAG = "emojigan.snapshot"  # of a version: SHA-256 of the checksums of its snapshot
 MLMODEL = "MLmodel"
+REMOTE = "models:/", "runs:/", "mlflow-artifacts:/"
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def finding(address: str | Path) -> Iterator[Found]:
         yield _of_snapshot(path)
     elif (path / MLMODEL).is_file():
         yield _packaged(address, path)
-    elif address.startswith(("models:/", "runs:/", "mlflow-artifacts:/")):
+    elif address.startswith(REMOTE):
         with tempfile.TemporaryDirectory(prefix="emojigan-") as folder:
             yield _fetched(address, folder)
     else:
@@ -105,6 +106,24 @@ def finding(address: str | Path) -> Iterator[Found]:
             f"{address} is no model: give the folder of a run or of one of its snapshots, or an address of "
             "MLflow such as models:/emojigan@champion."
         )
+
+
+def identity(address: str) -> str:
+    """Which model an address names now, told without fetching it: two that differ are two models.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    if Path(address).exists() or not address.startswith(REMOTE):
+        with finding(address) as found:
+            return found.digest
+    from mlflow.exceptions import MlflowException
+
+    try:
+        version = _version(mlflow_client(), address)
+    except (MlflowException, OSError) as error:
+        raise InputError(f"{address} cannot be found: {str(error).splitlines()[0]}") from error
+    return _named(version) if version else address
 
 
 def _of_run(run: Path) -> Found:
@@ -165,7 +184,7 @@ def _fetched(address: str, folder: str) -> Found:
 
     try:
         version = _version(client, address)
-        where = f"models:/{version.name}/{version.version}" if version else address
+        where = _named(version) if version else address
         path = Path(download_artifacts(where, dst_path=folder))
     except (MlflowException, OSError) as error:
         raise InputError(f"{address} cannot be loaded: {str(error).splitlines()[0]}") from error
@@ -177,6 +196,10 @@ def _fetched(address: str, folder: str) -> Found:
             "its run again, under another --name."
         )
     return found
+
+
+def _named(version: "ModelVersion") -> str:
+    return f"models:/{version.name}/{version.version}"
 
 
 def _version(client: "MlflowClient", address: str) -> "ModelVersion | None":
