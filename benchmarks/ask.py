@@ -11,6 +11,8 @@ import base64
 import http.client
 import json
 import os
+import re
+import selectors
 import socket
 import subprocess
 import sys
@@ -20,11 +22,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from threading import Thread
 
 import click
 import psutil
 
+STOCK = "mlflow models serve"
 CLIENTS = (1, 16)
 PATIENCE = 300  # seconds until a server is up
 
@@ -45,6 +47,20 @@ class Server:
         response = connection.getresponse()
         said = response.read()
         assert response.status == 200, said[:200]
+
+    @property
+    def request(self) -> bytes:
+        """The same as the bytes of a connection that is kept."""
+        path, body, headers = self.ask
+        head = {"Host": "127.0.0.1", "Content-Length": len(body), **headers}
+        lines = [f"POST {path} HTTP/1.1", *(f"{key}: {value}" for key, value in head.items()), "", ""]
+        return "\r\n".join(lines).encode() + body
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of a core that it took, and the processes that it started."""
+        process = psutil.Process(self.process.pid)
+        return sum(sum(each.cpu_times()[:2]) for each in (process, *process.children(recursive=True)))
 
     @property
     def megabytes(self) -> float:
@@ -82,25 +98,50 @@ def running(
         process.wait()
 
 
-def measured(server: Server, clients: int, seconds: float) -> tuple[float, list[float]]:
-    """Answers a second, and the seconds of each."""
+@dataclass(frozen=True)
+class Round:
+    """What a server did for a few seconds."""
+
+    speed: float  # answers a second
+    took: list[float]  # seconds of each
+    cpu: float  # seconds of a core, of each
+
+
+def measured(server: Server, clients: int, seconds: float) -> Round:
+    """Ask with so many clients, in one thread, which takes little of what the server needs."""
     took: list[float] = []
-    end = time.perf_counter() + seconds
+    begun: dict[socket.socket, float] = {}
+    with ExitStack() as stack, selectors.DefaultSelector() as ready:
+        for _ in range(clients):
+            each = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            ready.register(each, selectors.EVENT_READ)
+        before, begin = server.cpu, time.perf_counter()
+        for each in ready.get_map().values():
+            begun[each.fileobj] = time.perf_counter()
+            each.fileobj.sendall(server.request)
+        while begun:
+            for key, _ in ready.select():
+                read_answer(key.fileobj)
+                now = time.perf_counter()
+                took.append(now - begun.pop(key.fileobj))
+                if now < begin + seconds:
+                    begun[key.fileobj] = now
+                    key.fileobj.sendall(server.request)
+        passed = time.perf_counter() - begin
+        return Round(len(took) / passed, took, (server.cpu - before) / len(took))
 
-    def ask() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port)
-        while (begin := time.perf_counter()) < end:
-            server.answer(connection)
-            took.append(time.perf_counter() - begin)
-        connection.close()
 
-    threads = [Thread(target=ask) for _ in range(clients)]
-    begin = time.perf_counter()
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
-    return len(took) / (time.perf_counter() - begin), sorted(took)
+def read_answer(connection: socket.socket) -> None:
+    """All of an answer that has begun; its length is told."""
+    said = connection.recv(2**16)
+    while b"\r\n\r\n" not in said:
+        said += connection.recv(2**16)
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert head.split(maxsplit=2)[1] == b"200", said[:400]
+    length = int(re.search(rb"(?i)content-length: *(\d+)", head)[1])
+    while len(body) < length:
+        body += connection.recv(2**16)
 
 
 @click.command()
@@ -123,16 +164,14 @@ def main(model: str, photo: Path, exported: str | None, samples: int, rounds: in
         return [*python, "mlflow", "models", "serve", "-m", model, "--env-manager", "local", "-p", str(port)]
 
     with ExitStack() as stack:
-        servers = [stack.enter_context(running("mlflow models serve", of_mlflow, stock))]
+        servers = [stack.enter_context(running(STOCK, of_mlflow, stock))]
         for name, address in (("emojigan serve", model), ("emojigan serve, ONNX Runtime", exported)):
             if address:
                 words = [*program, address, "--port"]
                 servers.append(
                     stack.enter_context(running(name, lambda port, w=words: [*w, str(port)], ours))
                 )
-        found = {
-            (server.name, clients): [] for server in servers for clients in CLIENTS
-        }  # answers a second, and the seconds of each answer, of each round
+        found = {(server.name, clients): [] for server in servers for clients in CLIENTS}
         for _ in range(rounds):
             for server in servers:
                 for clients in CLIENTS:
@@ -145,18 +184,19 @@ def main(model: str, photo: Path, exported: str | None, samples: int, rounds: in
                 print(json.dumps(row(server.name, clients, found)))
 
 
-def row(name: str, clients: int, found: dict) -> dict:
+def row(name: str, clients: int, found: dict[tuple[str, int], list[Round]]) -> dict:
     """Medians of all rounds, and how they are beside those of MLflow."""
-    speed = median(speed for speed, _ in found[name, clients])
-    stock = median(speed for speed, _ in found["mlflow models serve", clients])
-    took = sorted(each for _, times in found[name, clients] for each in times)
+    rounds = found[name, clients]
+    speed, cpu = (median(getattr(each, key) for each in rounds) for key in ("speed", "cpu"))
+    took = sorted(each for one in rounds for each in one.took)
     return {
         "server": name,
         "clients": clients,
         "answers_per_s": round(speed, 1),
         "p50_ms": round(1000 * median(took), 1),
         "p99_ms": round(1000 * took[int(0.99 * len(took))], 1),
-        "beside_mlflow": round(speed / stock, 2),
+        "cpu_ms": round(1000 * cpu, 1),
+        "beside_mlflow": round(speed / median(each.speed for each in found[STOCK, clients]), 2),
     }
 
 

@@ -7,9 +7,10 @@ import shutil
 import sys
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
-WIDTH, HEIGHT = 1180, 1000  # pixels
+WIDTH, HEIGHT, COLOURS = 1180, 1000, 128  # pixels; enough colours for a page with a photo
 
 
 def main(address: str, photo: Path, out: Path) -> None:
@@ -26,6 +27,7 @@ def main(address: str, photo: Path, out: Path) -> None:
         page.evaluate("document.activeElement.blur()")
         page.screenshot(path=out)
         chromium.close()
+    Image.open(out).convert("RGB").quantize(COLOURS, Image.Quantize.MEDIANCUT).save(out, optimize=True)
 
 
 if __name__ == "__main__":

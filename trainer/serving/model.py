@@ -9,7 +9,7 @@ photos ─► pixels ─► Model ─┬─► ask       p(emoji | photo), each 
     answer.emojis[0].emoji, answer.emojis[0].p
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,8 +172,10 @@ class Model:
                 return self.vocabulary.index(known)
         raise InputError(f"{emoji} is none of the {len(self.vocabulary)} emojis that this model knows.")
 
-    def _denied(self, emojis: Iterable[str]) -> list[int]:
+    def _denied(self, emojis: Collection[str]) -> list[int]:
         """Their rows; one without skin tone and gender denies all variants, as in a deny list."""
+        if not len(emojis):
+            return []
         keep = any(canonical(known) != known for known in self.vocabulary)
         denied = {found for emoji in emojis if (found := canonical(str(emoji), keep_variants=keep))}
         rows = [row for row, known in enumerate(self.vocabulary) if denied & {known, canonical(known)}]
