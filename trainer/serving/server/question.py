@@ -46,8 +46,8 @@ class Question:
                 raise InputError(f"{name} is no parameter. There are: {known}.")
         numbers = {name: _number(name, query.getlist(name)) for name in NUMBERS if name in query}
         flags = {name: _flag(name, query.getlist(name)) for name in FLAGS if name in query}
-        lists = {name: tuple(query.getlist(name)) for name in LISTS}
-        return replace(cls(**lists), **numbers, **flags)
+        given, deny = (tuple(query.getlist(name)) for name in LISTS)
+        return replace(cls(given=given, deny=deny), **numbers, **flags)
 
 
 @dataclass(frozen=True)
