@@ -61,7 +61,8 @@ async function ask() {
   asking = new AbortController();
   by("answer").setAttribute("aria-busy", "true");
   try {
-    const { answers } = await answered(question(), { method: "POST", body: photo, headers: { "Content-Type": TYPE }, signal: asking.signal });
+    const { answers, model: now } = await answered(question(), { method: "POST", body: photo, headers: { "Content-Type": TYPE }, signal: asking.signal });
+    if (now.digest !== model.digest) return await meet();  // another took its place, with other emojis maybe
     show(answers[0]);
   } catch (error) {
     if (error.name === "AbortError") return;

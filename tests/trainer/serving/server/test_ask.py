@@ -43,9 +43,8 @@ def test_the_server_the_command_line_the_registered_model_and_an_evaluation_agre
     assert json.loads(told) | {"photo": "photo"} == served
 
     registered = EmojiGAN()
-    registered.load_context(
-        SimpleNamespace(artifacts={"snapshot": str(snapshot)}, model_config={"readings": None})
-    )
+    config = {"readings": None, "snapshot": server.get("/ready").json["model"]["digest"]}
+    registered.load_context(SimpleNamespace(artifacts={"snapshot": str(snapshot)}, model_config=config))
     params = {"top_k": 5, "n_samples": 50, "seed": 7}
     (rows,) = registered.predict(None, pd.DataFrame({"image": [photo()]}), params)
     assert [{**each, "latents": 50} for each in served["emojis"]] == rows
