@@ -1,6 +1,8 @@
 """Over the net a model says what it says everywhere else, and how to ask it is told truly."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,3 +95,13 @@ def test_it_lives_is_ready_and_counts(server: Serving):
     assert 'emojigan_requests_total{path="/v1/ask",status="200"}' in told
     assert f'digest="{server.get("/ready").json["model"]["digest"]}"' in told
     assert float(np.float64(told.split('emojigan_photos_total{outcome="answered"} ')[1].split()[0])) >= 1
+
+
+def test_the_server_itself_needs_neither_torch_nor_mlflow():
+    """An exported model is served by a small process."""
+    program = (
+        "import sys, emojigan.trainer.serving.server.app, emojigan.trainer.serving.server.run\n"
+        "print({'torch', 'mlflow', 'pandas', 'scipy'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
