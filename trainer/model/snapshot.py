@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import LeakyReLU
 
 from ...datasets.emojis.weights import undo, undo_in_reactions
 from ...datasets.errors import InputError
@@ -25,7 +26,7 @@ from .tensors import not_finite, read_tensors, refuse_not_finite, write_tensors
 
 GENERATOR, VECTORS = "generator.safetensors", "vectors.safetensors"
 Pixels = np.ndarray | torch.Tensor
-CHUNK, GPU_CHUNK = 256, 1024  # images that the trunk sees at a time
+CHUNK, GPU_CHUNK = 64, 1024  # images that the trunk sees at a time: few stay in a core's cache
 ON_CPU, ON_GPU = (
     2**20,
     2**26,
@@ -188,4 +189,7 @@ def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
     generator = Generator(ModelConfig(**facts.model), tensors["vectors"], facts.image_size)
     generator.load_state_dict(parameters)
     generator.eval().to(device).trunk.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    for layer in generator.trunk.convolutions:
+        if isinstance(layer, LeakyReLU):
+            layer.inplace = True  # nothing is learned here, and memory that is new costs more than the layer
     return Snapshot(facts, generator, tensors["weights"].numpy())

@@ -75,6 +75,10 @@ class Job:
     device: str
     out: Folder
 
+    def open(self) -> Model:
+        """The model, in this process."""
+        return _open(self.model, self.asked.snapshot, self.most_readings, self.device)
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -191,7 +195,7 @@ def _beside_gpu(job: Job, parts: Iterable[Part], threads: int) -> Iterator[Score
 
 
 def _read(job: Job, part: Part) -> Images | UnreadablePart:
-    size = _open(job).image_size
+    size = job.open().image_size
     try:
         images = part.read(size)
     except UnreadablePart as error:
@@ -205,7 +209,7 @@ def _answer(job: Job, images: Images | UnreadablePart) -> Answers | None:
     """Of a GPU, its work is begun."""
     if isinstance(images, UnreadablePart):
         return None
-    asked, model = job.asked, _open(job)
+    asked, model = job.asked, job.open()
     snapshot = model.snapshot
     assert isinstance(snapshot, Snapshot)
     pixels = images.pixels.permute(0, 3, 1, 2)
@@ -225,7 +229,7 @@ def _write(job: Job, part: Part, images: Images | UnreadablePart, answers: Answe
         return Scored(0, 0, (f"{images}",), False)
     import pyarrow.parquet as pq
 
-    asked, model = job.asked, _open(job)
+    asked, model = job.asked, job.open()
     readings = None
     if asked.readings:
         pixels = [*images.pixels.numpy()]
@@ -255,17 +259,17 @@ def _file(part: Part) -> str:
 
 
 @lru_cache(maxsize=1)
-def _open(job: Job) -> Model:
-    """The model, opened once in each process that works."""
-    with finding(job.model) as found:
-        if found.digest != job.asked.snapshot:
-            raise InputError(f"{job.name} was changed since it was opened. Run the same command again.")
-        return Model(load_snapshot(found.snapshot, job.device), job.most_readings)
+def _open(address: str, digest: str, most_readings: int | None, device: str) -> Model:
+    """A model, opened once in each process that works."""
+    with finding(address) as found:
+        if found.digest != digest:
+            raise InputError(f"{address} was changed since it was opened. Run the same command again.")
+        return Model(load_snapshot(found.snapshot, device), most_readings)
 
 
 def _refuse(job: Job, source: Source) -> None:
     """Refuse before the work what would fail in it."""
-    model, asked = _open(job), job.asked
+    model, asked = job.open(), job.asked
     if source.image_size not in (None, model.image_size):
         raise InputError(
             f"The shards have images of {source.image_size} pixels, and the model sees {model.image_size}. "

@@ -23,7 +23,6 @@ from s3fs import S3FileSystem
 
 from emojigan.datasets.emojis.text import display
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.images.read import read_image
 from emojigan.datasets.shards.manifest import read_manifest
 from emojigan.datasets.store.folder import Folder, LocalFolder, open_folder
 from emojigan.datasets.stream.split import Split
@@ -178,7 +177,7 @@ def test_a_folder_of_other_scores_is_refused(scores, shards, model, change, told
 
 
 def test_a_second_model_is_refused(scores, shards, tmp_path):
-    with pytest.raises(InputError, match="another snapshot. Choose another --out"):
+    with pytest.raises(InputError, match=r"another snapshot\. Choose another --out"):
         run(shards, make_model(tmp_path / "other", seed=1), scores)
 
 
@@ -340,9 +339,3 @@ def test_the_top_emojis_are_the_likeliest_and_equal_ones_by_the_vocabulary(p: np
     expected = np.argsort(-p, axis=1, kind="stable")[:, :number]
     assert (rows.numpy() == expected).all()
     assert (top.numpy() == np.take_along_axis(p, expected, 1)).all()
-
-
-def test_what_was_read_is_what_a_reader_of_photos_reads(photos, model):
-    (part,) = open_source(str(photos)).parts
-    pixels = part.read(64).pixels.numpy()
-    np.testing.assert_array_equal(pixels[0], read_image((photos / "a.png").read_bytes(), 64))
