@@ -22,10 +22,11 @@ from data import PER_SHARD, SIZE, write_dataset
 
 from emojigan.datasets.store.folder import LocalFolder
 from emojigan.trainer.config import resolve
+from emojigan.trainer.facts import Facts
 from emojigan.trainer.model.augment import normalise
 from emojigan.trainer.model.networks import Generator
 from emojigan.trainer.model.noise import even_normal
-from emojigan.trainer.model.snapshot import Facts, Snapshot, load_snapshot, save_snapshot
+from emojigan.trainer.model.snapshot import Snapshot, load_snapshot, save_snapshot
 from emojigan.trainer.serving.load import finding
 from emojigan.trainer.serving.scoring.answers import answer
 from emojigan.trainer.serving.scoring.score import Asked, Done, score

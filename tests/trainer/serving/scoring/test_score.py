@@ -27,8 +27,9 @@ from emojigan.datasets.shards.manifest import read_manifest
 from emojigan.datasets.store.folder import Folder, LocalFolder, open_folder
 from emojigan.datasets.stream.split import Split
 from emojigan.trainer.config import resolve
+from emojigan.trainer.facts import Facts
 from emojigan.trainer.model.networks import Generator
-from emojigan.trainer.model.snapshot import Facts, save_snapshot
+from emojigan.trainer.model.snapshot import save_snapshot
 from emojigan.trainer.serving.load import finding, load
 from emojigan.trainer.serving.scoring.answers import _top
 from emojigan.trainer.serving.scoring.score import Asked, Done, Scored, Share, score
