@@ -130,7 +130,8 @@ class Snapshot(Asked):
 
     @cached_property
     def _head(self) -> Head:
-        return Head.of(self.generator, tied=self.is_tied)
+        with torch.autocast(self._device.type, enabled=False):  # it stays, for those who ask in float32, too
+            return Head.of(self.generator, tied=self.is_tied)
 
     def _features(self, images: Pixels) -> Iterator[torch.Tensor]:
         """float32 [images, feature_dim], of a few images at a time."""
