@@ -32,6 +32,7 @@ COMMANDS = {
     "models": "List registered models, compare them, and say which version is the champion.",
     "export": "Write a model in a form in which it runs elsewhere: ONNX, safetensors, for a hub.",
     "predict": "Ask a model what people would react with.",
+    "score": "Ask it about all images of shards, a folder or a Parquet, into Parquet.",
     "serve": "Answer what people would react with: a page, and an API.",
 }
 

@@ -60,6 +60,10 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
         "datasets/store datasets/posts datasets/images datasets/emojis datasets/shards trainer trainer/model "
         "trainer/export trainer/tracking trainer/evaluation trainer/evaluation/metrics"
     ),
+    "trainer/serving/scoring": (
+        "datasets/store datasets/work datasets/posts datasets/images datasets/emojis datasets/shards "
+        "datasets/stream trainer trainer/model trainer/serving"
+    ),
     "trainer/serving/server": "datasets/work datasets/emojis datasets/pages trainer/serving",
     "asking": "trainer/serving",
 }

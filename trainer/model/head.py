@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch.nn import Linear
-from torch.nn.functional import leaky_relu, linear, one_hot
+from torch.nn.functional import leaky_relu_, linear, one_hot
 
 from .networks import LEAK, Generator
 
@@ -55,7 +55,8 @@ class Head:
         Of a free output, 1 for the emoji that is nearest to its vector, and 0 for the others.
         """
         first = linear(features, *self.of_images)[:, None] + linear(latents, *self.of_latents)
-        last = leaky_relu(linear(leaky_relu(first, LEAK), *self.hidden), LEAK)  # [n, L, hidden_dim]
+        # [n, L, hidden_dim]; in place, for memory that is new costs as much as what is computed.
+        last = leaky_relu_(linear(leaky_relu_(first, LEAK), *self.hidden), LEAK)
         if not self.to_logits:
             vectors = self.generator.vectors
             return one_hot(self.generator.nearest(self.generator.output(last)), len(vectors)).float()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import LeakyReLU
 
 from ...datasets.emojis.weights import undo, undo_in_reactions
 from ...datasets.errors import InputError
@@ -25,7 +26,7 @@ from .tensors import not_finite, read_tensors, refuse_not_finite, write_tensors
 
 GENERATOR, VECTORS = "generator.safetensors", "vectors.safetensors"
 Pixels = np.ndarray | torch.Tensor
-CHUNK = 256  # images that the trunk sees at a time
+CHUNK, GPU_CHUNK = 64, 1024  # images that the trunk sees at a time: few stay in a core's cache
 ON_CPU, ON_GPU = (
     2**20,
     2**26,
@@ -52,8 +53,7 @@ class Snapshot(Asked):
         Returns:
             float64 [n, V], rows sum to 1.
         """
-        q = self._said(images, num_samples, seed)
-        distribution = torch.cat([_sum_to_one(each.mean(dim=1)).cpu() for each in q]).numpy()
+        distribution = self.averages(images, num_samples=num_samples, seed=seed).cpu().numpy()
         if raw or not self.is_weighted:
             return distribution
         undone = undo(distribution, self.weights)  # refuses what cannot be
@@ -64,6 +64,19 @@ class Snapshot(Asked):
             _sum_to_one(each).transpose(0, 1).cpu().numpy() for each in self._said(images, num_samples, seed)
         )
         return np.concatenate([undo_in_reactions(each, self.weights, sizes) for each in by_latent])
+
+    @torch.inference_mode()
+    def averages(self, images: Pixels, *, num_samples: int, seed: int) -> torch.Tensor:
+        """The same with the shift of the training's weights left in, on the device of the model.
+
+        Args:
+            images: uint8 [n, 3, size, size]; of pinned memory they are copied beside the work.
+
+        Returns:
+            float64 [n, V], rows sum to 1. They may be computed still, of a GPU.
+        """
+        said = self._said(images, num_samples, seed)
+        return torch.cat([_sum_to_one(each.mean(dim=1)) for each in said])
 
     @torch.inference_mode()
     def by_latent(self, images: Pixels, *, num_samples: int, seed: int) -> np.ndarray:
@@ -113,16 +126,17 @@ class Snapshot(Asked):
 
     def _latents(self, number: int, seed: int) -> torch.Tensor:
         """float32 [number, latent_dim]"""
-        return even_normal(number, self.generator.latent_dim, seed).to(self._device)
+        return even_normal(number, self.generator.latent_dim, seed).to(self._device, non_blocking=True)
 
     @cached_property
     def _head(self) -> Head:
-        return Head.of(self.generator, tied=self.is_tied)
+        with torch.autocast(self._device.type, enabled=False):  # it stays, for those who ask in float32, too
+            return Head.of(self.generator, tied=self.is_tied)
 
     def _features(self, images: Pixels) -> Iterator[torch.Tensor]:
         """float32 [images, feature_dim], of a few images at a time."""
-        for chunk in torch.as_tensor(images).split(CHUNK):
-            yield self.generator.trunk(normalise(chunk.to(self._device)))
+        for chunk in torch.as_tensor(images).split(GPU_CHUNK if self._device.type == "cuda" else CHUNK):
+            yield self.generator.trunk(normalise(chunk.to(self._device, non_blocking=True)))
 
     def _said(self, images: Pixels, num_samples: int, seed: int) -> Iterator[torch.Tensor]:
         """q(emoji | image, z) of a few images at a time, float32 [images, num_samples, V].
@@ -176,4 +190,7 @@ def load_snapshot(path: Path, device: torch.device | str = "cpu") -> Snapshot:
     generator = Generator(ModelConfig(**facts.model), tensors["vectors"], facts.image_size)
     generator.load_state_dict(parameters)
     generator.eval().to(device).trunk.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    for layer in generator.trunk.convolutions:
+        if isinstance(layer, LeakyReLU):
+            layer.inplace = True  # nothing is learned here, and memory that is new costs more than the layer
     return Snapshot(facts, generator, tensors["weights"].numpy())

@@ -102,7 +102,7 @@ class Model:
             InputError: a photo cannot be read, or it cannot say what is asked for.
         """
         _check(top_k, samples, seed)
-        denied = self._denied(deny)
+        denied = self.denied(deny)
         found = self.snapshot.estimates(self._images(photos), num_samples=samples, seed=seed, denied=denied)
         names = [_name(photos, number) for number in range(len(photos))]
         return [self._answer(*each, top_k, denied) for each in zip(names, found, strict=True)]
@@ -116,7 +116,7 @@ class Model:
             InputError: a photo cannot be read, or the model has no readings.
         """
         _check(top_k, 0, seed)
-        denied = self._denied(deny)
+        denied = self.denied(deny)
         self._check_whole("readings")
         if (most := self.most_readings) is None:
             raise InputError(
@@ -145,7 +145,7 @@ class Model:
                 together.
         """
         _check(top_k, samples, seed)
-        denied, rows = self._denied(deny), [*dict.fromkeys(self._row(str(emoji)) for emoji in given)]
+        denied, rows = self.denied(deny), [*dict.fromkeys(self._row(str(emoji)) for emoji in given)]
         self._check_whole("completion")
         if len({*rows, *denied}) == len(self.vocabulary):
             raise InputError("With all of its emojis given or denied, there is none that could be next.")
@@ -172,8 +172,12 @@ class Model:
                 return self.vocabulary.index(known)
         raise InputError(f"{emoji} is none of the {len(self.vocabulary)} emojis that this model knows.")
 
-    def _denied(self, emojis: Collection[str]) -> list[int]:
-        """Their rows; one without skin tone and gender denies all variants, as in a deny list."""
+    def denied(self, emojis: Collection[str]) -> list[int]:
+        """Their rows; one without skin tone and gender denies all variants, as in a deny list.
+
+        Raises:
+            InputError: no emoji is left.
+        """
         if not len(emojis):
             return []
         keep = any(canonical(known) != known for known in self.vocabulary)
