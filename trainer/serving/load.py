@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 SNAPSHOT_TAG = "emojigan.snapshot"  # of a version: SHA-256 of the checksums of its snapshot
-MLMODEL = "MLmodel"
+MLMODEL, PACKAGED = "MLmodel", "artifacts"  # MLflow's names of what tells of a model, and of what is in it
 REMOTE = "models:/", "runs:/", "mlflow-artifacts:/"
 
 
@@ -185,10 +185,11 @@ def _fetched(address: str, folder: str) -> Found:
     try:
         version = _version(client, address)
         where = _named(version) if version else address
-        path = Path(download_artifacts(where, dst_path=folder))
+        for name in (MLMODEL, PACKAGED):  # not its code, which is many files
+            download_artifacts(f"{where}/{name}", dst_path=folder)
     except (MlflowException, OSError) as error:
         raise InputError(f"{address} cannot be loaded: {str(error).splitlines()[0]}") from error
-    found = _packaged(where, path, client)
+    found = _packaged(where, Path(folder), client)
     registered = version.tags.get(SNAPSHOT_TAG) if version else None
     if registered and found.digest != registered:
         raise InputError(

@@ -50,9 +50,9 @@ from .registry import (
     try_out,
     versions_of,
 )
+from .source import NAME, PACKAGE, source_of
 
-PACKAGE = Path(__file__).parents[2]
-FOLDERS = ("datasets", "trainer")
+SERVED = Path("trainer", "serving", "served_model.py")
 REQUIREMENTS = (
     *("mlflow", "torch", "numpy", "pandas", "pillow", "safetensors", "pydantic", "pyyaml"),
     *("emoji", "simplejpeg", "tqdm"),
@@ -227,7 +227,7 @@ def _new_version(run_id: str, name: str, made: Registering) -> Version:
         info = mlflow.pyfunc.log_model(
             name=name,
             step=facts.step,
-            python_model=str(PACKAGE / "trainer" / "serving" / "served_model.py"),
+            python_model=str(PACKAGE / SERVED),
             code_paths=[str(_copy_source(Path(folder)))],
             artifacts={"snapshot": str(made.path), "card": str(readme)},
             model_config={"readings": made.kept.readings, "snapshot": made.kept.digest},
@@ -268,12 +268,11 @@ def _about(name: str, run_id: str, made: Registering) -> About:
 
 
 def _copy_source(folder: Path) -> Path:
-    """The package as it is now, under its import name; a model keeps the code that it was made with."""
-    for name in FOLDERS:
-        shutil.copytree(
-            PACKAGE / name, folder / "emojigan" / name, ignore=shutil.ignore_patterns("__pycache__", ".*")
-        )
-    return folder / "emojigan"
+    """What the model needs of the package as it is now; it keeps the code that it was made with."""
+    for path in source_of(SERVED):
+        (folder / NAME / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PACKAGE / path, folder / NAME / path)
+    return folder / NAME
 
 
 def signature() -> Any:

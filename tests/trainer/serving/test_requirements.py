@@ -6,7 +6,10 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from emojigan.trainer.serving.register import REQUIREMENTS
+from emojigan.trainer.serving.register import REQUIREMENTS, SERVED
+from emojigan.trainer.serving.source import source_of
+
+from ...test_layout import ours_imported
 
 ROOT = Path(__file__).parents[3]
 
@@ -46,3 +49,10 @@ def test_a_registered_model_names_every_package_that_it_imports():
         assert {re.sub("[-_.]+", "-", name).lower() for name in distributions[package]} & set(REQUIREMENTS), (
             package
         )
+
+
+def test_all_that_its_code_imports_of_ours_goes_with_it_and_nothing_else():
+    along = {ROOT / path for path in source_of(SERVED)}
+    named = {path for each in along for path in ours_imported(each)}
+    assert named <= along == named | {ROOT / SERVED}
+    assert len(along) < 40
