@@ -11,7 +11,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from emojigan.trainer.serving.load import MLMODEL
+from emojigan.trainer.serving.load import MLMODEL, PACKAGED
 
 from ...model.test_snapshot import make, save
 from .serving import Serving, photo, serving
@@ -21,9 +21,9 @@ def packaged(folder: Path, step: int) -> Path:
     """A model as MLflow keeps it, with a card."""
     snapshot = make(step=step)
     snapshot = replace(snapshot, weights=snapshot.weights + step)
-    path = save(folder, snapshot).relative_to(folder)
-    (folder / "README.md").write_text(f"# The model of step {step}", encoding="utf-8")
-    artifacts = {"snapshot": {"path": str(path)}, "card": {"path": "README.md"}}
+    path = save(folder / PACKAGED, snapshot).relative_to(folder)
+    (folder / PACKAGED / "README.md").write_text(f"# The model of step {step}", encoding="utf-8")
+    artifacts = {"snapshot": {"path": str(path)}, "card": {"path": f"{PACKAGED}/README.md"}}
     flavour = {"artifacts": artifacts, "config": {"readings": 2}}
     (folder / MLMODEL).write_text(yaml.safe_dump({"flavors": {"python_function": flavour}}), encoding="utf-8")
     return folder
