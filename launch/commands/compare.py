@@ -1,12 +1,11 @@
 """`emojigan compare`."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from ...datasets.printable import printable, printable_json
 from ...datasets.store.folder import Folder
+from ..compared import echo_compared
 from ..parameters import shards_option, truth_option, vectors_option
 
 
@@ -31,23 +30,12 @@ def compare(
     emojigan compare new-0 new-1 new-2 old-0 old-1 old-2
     """
     from ...datasets.worlds.truth import Truth
-    from ...trainer.evaluation.compare import about_seeds, compare_runs, verdicts
-    from ...trainer.evaluation.metrics.reactions import REACTION_METRICS
-    from ...trainer.evaluation.metrics.table import METRICS
-    from ...trainer.evaluation.report.tables import format_table, how_to_read, table
+    from ...trainer.evaluation.compare import about_seeds, compare_runs
+    from ...trainer.evaluation.report.tables import how_to_read
 
     if len(runs) < 2:
         raise click.UsageError("Compare at least two runs.")
     world = Truth.read(truth) if truth else None
     compared = compare_runs(runs, world, shards=shards, vectors=vectors)
-    if as_json:
-        for model in compared.models:
-            click.echo(printable_json(asdict(model)))
-        return
-    for metrics in (METRICS, REACTION_METRICS):
-        shown = table(metrics, compared.models, compared.floor)
-        if shown.rows:
-            click.echo(format_table(shown) + "\n")
-    click.echo(f"{how_to_read(compared.models)} {about_seeds(compared)} Split {compared.split}.\n")
-    for line in verdicts(compared):
-        click.echo(printable(line))
+    about = f"{how_to_read(compared.models)} {about_seeds(compared)} Split {compared.split}.\n"
+    echo_compared(compared, [about], as_json=as_json)

@@ -1,6 +1,5 @@
 """`emojigan models`: the registered models of a tracking server, and which version is the champion."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,7 @@ import click
 
 from ...datasets.printable import printable, printable_json
 from ...datasets.store.folder import Folder
+from ..compared import echo_compared
 from ..parameters import shards_option, vectors_option
 
 if TYPE_CHECKING:
@@ -106,27 +106,16 @@ def compare(
     \b
     emojigan models compare emojigan/2 emojigan@champion --on runs/second
     """
-    from ...trainer.evaluation.compare import verdicts
-    from ...trainer.evaluation.metrics.reactions import REACTION_METRICS
-    from ...trainer.evaluation.metrics.table import METRICS
-    from ...trainer.evaluation.report.tables import format_table, table
     from ...trainer.serving.register import compare_versions
 
     if len(versions) < 2:
         raise click.UsageError("Compare at least two versions.")
     compared = compare_versions(versions, run, shards=shards, vectors=vectors)
-    if as_json:
-        for model in compared.models:
-            click.echo(printable_json(asdict(model)))
-        return
-    for metrics in (METRICS, REACTION_METRICS):
-        shown = table(metrics, compared.models, compared.floor)
-        if shown.rows:
-            click.echo(format_table(shown) + "\n")
-    for label in compared.elsewhere:
-        click.echo(printable(f"{label} is of another dataset, and may have learned from these posts."))
-    for line in verdicts(compared):
-        click.echo(printable(line))
+    about = (
+        printable(f"{label} is of another dataset, and may have learned from these posts.")
+        for label in compared.elsewhere
+    )
+    echo_compared(compared, about, as_json=as_json)
 
 
 @models.command()

@@ -128,14 +128,17 @@ def identity(address: str) -> str:
 
 def _of_run(run: Path) -> Found:
     """Of a run, what was evaluated, for that is what is known; else the best by val."""
-    path, readings, scores = best_snapshot(steps_in(run / SNAPSHOTS)), None, {}
     if (run / EVALUATION).is_file():
         evaluation = json.loads((run / EVALUATION).read_text(encoding="utf-8"))
-        path, readings = run / SNAPSHOTS / evaluation["snapshot"], evaluation.get("readings")
-        scores = evaluation.get("scores", {}).get("EmojiGAN", {})
+        path, scores = (
+            run / SNAPSHOTS / evaluation["snapshot"],
+            evaluation.get("scores", {}).get("EmojiGAN", {}),
+        )
+        return Found(str(run), path, evaluation.get("readings"), read_mark(run), scores)
+    path = best_snapshot(steps_in(run / SNAPSHOTS))
     if path is None:
         raise InputError(f"{run} has no snapshot yet. Run its `emojigan train` until it has one.")
-    return Found(str(run), path, readings, read_mark(run), scores)
+    return Found(str(run), path, None, read_mark(run))
 
 
 def _of_snapshot(path: Path) -> Found:
