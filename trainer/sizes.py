@@ -23,6 +23,10 @@ CPU_CHECKPOINT_STEPS = 100  # a step takes a fifth of a second there, and not a 
 EPOCHS = 240
 MIN_STEPS = 50
 
+# With 1,500 emojis the vectors alone were worse than a classifier by the likelihood, and better with what
+# each learned for itself; with 111 that made no difference (benchmarks/fidelity.md).
+MANY_EMOJIS = 1000
+
 ON_CPU = {
     **CPU_NETWORKS,
     "batch_size": CPU_BATCH_SIZE,
@@ -34,7 +38,9 @@ KEYS = (*ON_CPU, "steps", "emoji_residual")
 Sizes = dict[str, int | float]
 
 
-def suit(config: Config, given: Set[str], *, cpu: bool, number: int, variants: bool = False) -> Sizes:
+def suit(
+    config: Config, given: Set[str], *, cpu: bool, number: int, emojis: int = 0, variants: bool = False
+) -> Sizes:
     """What to change of a recipe's config.
 
     The sizes of the networks go together: with one of them given, but the latent's, the others are the
@@ -42,8 +48,9 @@ def suit(config: Config, given: Set[str], *, cpu: bool, number: int, variants: b
 
     Args:
         number: tuples or reactions in the train split.
+        emojis: in the vocabulary. Of many, each learns what its vector lacks.
         variants: whether the dataset keeps skin tones and genders apart, which vectors may not, or by names
-            alone: each emoji learns what is its own (benchmarks/fidelity.md).
+            alone: these learn it, too (benchmarks/fidelity.md).
     """
     sizes: Sizes = {}
     if cpu and not given & (CPU_NETWORKS.keys() - {"latent_dim"}):
@@ -65,7 +72,8 @@ def suit(config: Config, given: Set[str], *, cpu: bool, number: int, variants: b
         enough = epochs * number // (batch_size * batches)
         sizes["steps"] = min(settings.steps, max(MIN_STEPS, enough))
     fresh = config.run.init_from is None  # other networks have a residual, or have none
-    if variants and fresh and config.model.output == "tied" and "emoji_residual" not in given:
+    lacking = variants or emojis >= MANY_EMOJIS
+    if lacking and fresh and config.model.output == "tied" and "emoji_residual" not in given:
         sizes["emoji_residual"] = True
     return sizes
 
@@ -97,8 +105,8 @@ def choose(config: Config, given: Set[str], shards: Folder, run: Path) -> tuple[
     cpu = not torch.cuda.is_available()
     unit, manifest = config.data.unit, read_manifest(shards)
     number = Split(shards, manifest, "train", unit=unit).num_units
-    variants = bool(manifest.options.get("keep_variants"))
-    sizes = suit(config, given, cpu=cpu, number=number, variants=variants)
+    variants, emojis = bool(manifest.options.get("keep_variants")), len(manifest.vocabulary)
+    sizes = suit(config, given, cpu=cpu, number=number, emojis=emojis, variants=variants)
     told, device = tell(sizes, config), "CPU" if cpu else "GPU"
     return sizes, told and (
         f"chosen for a {device} and {number:,} {unit}s: {told}; give such options to choose yourself"

@@ -64,6 +64,14 @@ def test_variants_that_are_kept_apart_are_learned_apart_unless_somebody_says_oth
     assert "--emoji-residual" in tell({"emoji_residual": True}, Config()).split()
 
 
+def test_of_many_emojis_each_learns_what_its_vector_lacks():
+    def chosen(emojis: int) -> bool:
+        config = resolve("reactions", None, {})
+        return "emoji_residual" in suit(config, set(), cpu=False, number=MANY, emojis=emojis)
+
+    assert chosen(1000) and not chosen(999)
+
+
 def test_steps_are_never_more_than_the_recipes():
     config = resolve("tuples", None, {"steps": 7})
     assert suit(config, set(), cpu=False, number=MANY) == {"steps": 7}
