@@ -29,7 +29,8 @@ from emojigan.trainer.model.noise import even_normal
 from emojigan.trainer.model.snapshot import Snapshot, load_snapshot, save_snapshot
 from emojigan.trainer.serving.load import finding
 from emojigan.trainer.serving.scoring.answers import answer
-from emojigan.trainer.serving.scoring.score import Asked, Done, score
+from emojigan.trainer.serving.scoring.job import Request
+from emojigan.trainer.serving.scoring.score import Done, score
 from emojigan.trainer.serving.scoring.sources import open_source
 
 LATENTS = 50
@@ -76,10 +77,12 @@ def from_shards(shards: Path, snapshot: Path, out: Path, device: str, workers: i
     """The command's work, into a new folder."""
     shutil.rmtree(out, ignore_errors=True)
     source = open_source(str(shards))
-    asked = Asked("", source.content, LATENTS, 0, 10, False, (), precision)
+    request = Request("", source.content, LATENTS, 0, 10, False, (), precision)
     with finding(snapshot) as found:
-        asked = replace(asked, snapshot=found.digest)
-        *_, done = score(source, found, asked, LocalFolder(out), workers=workers, device=device, shown=False)
+        request = replace(request, snapshot=found.digest)
+        *_, done = score(
+            source, found, request, LocalFolder(out), workers=workers, device=device, shown=False
+        )
     assert isinstance(done, Done) and not done.to_come
 
 

@@ -62,7 +62,7 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
     ),
     "trainer/serving/scoring": (
         "datasets/store datasets/work datasets/posts datasets/images datasets/emojis datasets/shards "
-        "datasets/stream trainer trainer/model trainer/serving"
+        "datasets/stream trainer trainer/export trainer/model trainer/serving"
     ),
     "trainer/serving/server": "datasets/work datasets/emojis datasets/pages trainer/serving",
     "asking": "trainer/serving",

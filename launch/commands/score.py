@@ -107,7 +107,8 @@ def score(
     torchrun --nproc_per_node 8 --no-python emojigan score shards runs/first --out scores
     """
     from ...trainer.serving.load import finding
-    from ...trainer.serving.scoring.score import Asked, Done, Share
+    from ...trainer.serving.scoring.job import Request
+    from ...trainer.serving.scoring.score import Done, Share
     from ...trainer.serving.scoring.score import score as score_parts
     from ...trainer.serving.scoring.sources import open_source
 
@@ -121,11 +122,11 @@ def score(
     with finding(model) as found:
         if found.mark and is_first_rank():
             click.echo(printable(f"Warning: {found.name} {found.mark.warning}."), err=True)
-        asked = Asked(found.digest, opened.content, samples, seed, top_k, readings, denied, precision)
+        request = Request(found.digest, opened.content, samples, seed, top_k, readings, denied, precision)
         scored = score_parts(
             opened,
             found,
-            asked,
+            request,
             out,
             workers=workers,
             engine=engine,

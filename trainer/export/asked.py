@@ -10,7 +10,7 @@ exported/
   SHA256SUMS
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +20,13 @@ import numpy as np
 from ...datasets.errors import InputError
 from ...datasets.store.atomic import is_whole
 from ..facts import Facts, read_facts
-from ..model.estimate import Asked
+from ..model.estimate import Asked, Pixels, sum_to_one
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 GRAPH, LATENTS, WEIGHTS = "model.onnx", "latents.npy", "weights.npy"
+AT_A_TIME = 2**22  # numbers that the graph gives: 16 MB
 IMAGES, DRAWN, SAID = "images", "latents", "q"  # what goes into the graph, and what comes out
 
 
@@ -43,9 +44,14 @@ class OnnxSnapshot(Asked):
         # The trunk sees the image again for each slice; to most questions the first is the answer.
         return lambda part: self.said(image[None], latents[part])[0]
 
-    def by_latent(self, images: np.ndarray, *, num_samples: int, seed: int) -> np.ndarray:
-        assert self.is_tied
-        return self.said(images, self._latents(num_samples, seed))
+    def averages(self, images: Pixels, *, num_samples: int, seed: int) -> np.ndarray:
+        parts = self.parts(images, num_samples=num_samples, seed=seed)
+        return np.concatenate([sum_to_one(each.mean(axis=1)) for each in parts])
+
+    def parts(self, images: Pixels, *, num_samples: int, seed: int) -> Iterator[np.ndarray]:
+        images, latents = np.asarray(images), self._latents(num_samples, seed)
+        few = max(1, AT_A_TIME // (num_samples * len(self.weights)))
+        return (self.said(images[first : first + few], latents) for first in range(0, len(images), few))
 
     def said(self, images: np.ndarray, latents: np.ndarray) -> np.ndarray:
         """q(emoji | image, z) of each image and each latent, float32 [n, L, V]."""
@@ -66,8 +72,11 @@ class OnnxSnapshot(Asked):
         return even_normal(number, self.latents.shape[2], seed).numpy()
 
 
-def load_exported(folder: Path) -> OnnxSnapshot:
+def load_exported(folder: Path, threads: int = 0) -> OnnxSnapshot:
     """Read what `emojigan export --to onnx` wrote.
+
+    Args:
+        threads: that compute an answer; 0 for as many as there are cores.
 
     Raises:
         InputError: a file is damaged or missing, or ONNX Runtime is not installed.
@@ -75,10 +84,10 @@ def load_exported(folder: Path) -> OnnxSnapshot:
     if not is_whole(folder):
         raise InputError(f"{folder} is damaged: its files are not those of its SHA256SUMS. Export it again.")
     weights, latents = (np.load(folder / name) for name in (WEIGHTS, LATENTS))
-    return OnnxSnapshot(read_facts(folder), weights, latents, open_graph(folder / GRAPH))
+    return OnnxSnapshot(read_facts(folder), weights, latents, open_graph(folder / GRAPH, threads))
 
 
-def open_graph(path: Path) -> "InferenceSession":
+def open_graph(path: Path, threads: int = 0) -> "InferenceSession":
     """A graph that can be run.
 
     Raises:
@@ -94,5 +103,6 @@ def open_graph(path: Path) -> "InferenceSession":
             "A model of ONNX is asked by ONNX Runtime. In the checkout: pip install -e '.[serve]'."
         ) from error
     options = SessionOptions()
+    options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # cores are shared
     return InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -7,14 +7,20 @@
 It is about what the model says; how well that fits people is told by its evaluation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from ...datasets.emojis.weights import undo_by_latent
+from ...datasets.emojis.weights import undo, undo_by_latent, undo_in_reactions
 from ..facts import Facts
+
+if TYPE_CHECKING:
+    import torch
+
+Pixels: TypeAlias = "np.ndarray | torch.Tensor"  # uint8 [n, 3, size, size]
 
 ROUNDS = (256, 512, 1024, 2048, 4096)  # latents after which it is looked whether they part
 MISSED = 0.05  # of the intervals, at most
@@ -40,7 +46,7 @@ class Estimate:
 class Asked:
     """A generator that can be asked about images, whatever computes it. Images are uint8 [n, 3, size, size].
 
-    What it says of an image does not depend on the others. It owes `about` and `by_latent`.
+    What it says of an image does not depend on the others. It owes `about`, `averages` and `parts`.
     """
 
     facts: Facts
@@ -63,16 +69,53 @@ class Asked:
         """
         raise NotImplementedError
 
-    def by_latent(self, images: np.ndarray, *, num_samples: int, seed: int) -> np.ndarray:
-        """q(emoji | image, z) of each of `num_samples` latents, the same for all images.
-
-        Under one latent the emojis of a reaction are independent: its probability is the mean over the
-        latents of their product. The shift of the training's weights is left in; the output must be tied.
+    def averages(self, images: Pixels, *, num_samples: int, seed: int) -> np.ndarray:
+        """q(emoji | image), the mean over `num_samples` latents, the shift of the training's weights left in.
 
         Returns:
-            float32 [n, num_samples, V].
+            float64 [n, V], rows sum to 1.
         """
         raise NotImplementedError
+
+    def parts(self, images: Pixels, *, num_samples: int, seed: int) -> Iterator[np.ndarray]:
+        """q(emoji | image, z) of a few images at a time, float32 [images, num_samples, V].
+
+        All images have the same latents. The shift of the training's weights is left in.
+        """
+        raise NotImplementedError
+
+    def by_latent(self, images: Pixels, *, num_samples: int, seed: int) -> np.ndarray:
+        """The same of all images, float32 [n, num_samples, V]; the output must be tied.
+
+        Under one latent the emojis of a reaction are independent: its probability is the mean over the
+        latents of their product.
+        """
+        assert self.is_tied
+        return np.concatenate([*self.parts(images, num_samples=num_samples, seed=seed)])
+
+    def distribution(self, images: Pixels, *, num_samples: int, seed: int, raw: bool = False) -> np.ndarray:
+        """p(emoji | image), averaged over `num_samples` latents.
+
+        A tied output gives the mean of q(e | y, z), a free one the frequencies of its nearest emojis.
+
+        Args:
+            raw: leave the shift of the training's weights in.
+
+        Returns:
+            float64 [n, V], rows sum to 1.
+
+        Raises:
+            InputError: the weights are too far apart to be undone.
+        """
+        distribution = self.averages(images, num_samples=num_samples, seed=seed)
+        if raw or not self.is_weighted:
+            return distribution
+        undone = undo(distribution, self.weights)  # refuses what cannot be
+        if not self.facts.sizes:
+            return undone
+        sizes, parts = np.array(self.facts.sizes), self.parts(images, num_samples=num_samples, seed=seed)
+        by_latent = (sum_to_one(each).swapaxes(0, 1) for each in parts)
+        return np.concatenate([undo_in_reactions(each, self.weights, sizes) for each in by_latent])
 
     def estimates(
         self, images: np.ndarray, *, num_samples: int, seed: int, denied: Sequence[int] = ()
@@ -96,13 +139,18 @@ class Asked:
         sizes = np.array(self.facts.sizes if self.is_weighted else ())
         q = np.zeros((0, len(self.weights)))
         for number in rounds:
-            new = said(slice(len(q), number)).astype(np.float64)
-            q = np.concatenate([q, new / new.sum(axis=1, keepdims=True)])
+            q = np.concatenate([q, sum_to_one(said(slice(len(q), number)))])
             p, moved = undo_by_latent(q, self.weights, sizes)
             found = estimate(p, moved, self.weights, denied=denied, looks=len(rounds))
             if found.parts:
                 break
         return found  # pyright: ignore[reportPossiblyUnboundVariable], there is a round
+
+
+def sum_to_one(q: np.ndarray) -> np.ndarray:
+    """Distributions without the rounding of float32, float64 [..., V]."""
+    q = q.astype(np.float64)
+    return q / q.sum(axis=-1, keepdims=True)
 
 
 def estimate(

@@ -12,20 +12,18 @@ import numpy as np
 import torch
 from torch.nn import LeakyReLU
 
-from ...datasets.emojis.weights import undo, undo_in_reactions
 from ...datasets.errors import InputError
 from ...datasets.store.atomic import creating_folder, is_whole
 from ..config import ModelConfig
 from ..facts import FACTS, Facts, read_facts
 from .augment import normalise
-from .estimate import Asked
+from .estimate import Asked, Pixels
 from .head import Head
 from .networks import Generator
 from .noise import even_normal
 from .tensors import not_finite, read_tensors, refuse_not_finite, write_tensors
 
 GENERATOR, VECTORS = "generator.safetensors", "vectors.safetensors"
-Pixels = np.ndarray | torch.Tensor
 CHUNK, GPU_CHUNK = 64, 1024  # images that the trunk sees at a time: few stay in a core's cache
 ON_CPU, ON_GPU = (
     2**20,
@@ -41,47 +39,21 @@ class Snapshot(Asked):
     generator: Generator
     weights: np.ndarray
 
-    @torch.inference_mode()
-    def distribution(self, images: Pixels, *, num_samples: int, seed: int, raw: bool = False) -> np.ndarray:
-        """p(emoji | image), averaged over `num_samples` latents.
-
-        A tied output gives the mean of q(e | y, z), a free one the frequencies of its nearest emojis.
-
-        Args:
-            raw: leave the shift of the training's weights in.
-
-        Returns:
-            float64 [n, V], rows sum to 1.
-        """
-        distribution = self.averages(images, num_samples=num_samples, seed=seed).cpu().numpy()
-        if raw or not self.is_weighted:
-            return distribution
-        undone = undo(distribution, self.weights)  # refuses what cannot be
-        if not self.facts.sizes:
-            return undone
-        sizes = np.array(self.facts.sizes)
-        by_latent = (
-            _sum_to_one(each).transpose(0, 1).cpu().numpy() for each in self._said(images, num_samples, seed)
-        )
-        return np.concatenate([undo_in_reactions(each, self.weights, sizes) for each in by_latent])
+    def averages(self, images: Pixels, *, num_samples: int, seed: int) -> np.ndarray:
+        return self.averages_there(images, num_samples=num_samples, seed=seed).cpu().numpy()
 
     @torch.inference_mode()
-    def averages(self, images: Pixels, *, num_samples: int, seed: int) -> torch.Tensor:
-        """The same with the shift of the training's weights left in, on the device of the model.
+    def averages_there(self, images: Pixels, *, num_samples: int, seed: int) -> torch.Tensor:
+        """The same on the device of the model; of a GPU they may be computed still.
 
         Args:
-            images: uint8 [n, 3, size, size]; of pinned memory they are copied beside the work.
-
-        Returns:
-            float64 [n, V], rows sum to 1. They may be computed still, of a GPU.
+            images: of pinned memory they are copied beside the work.
         """
         said = self._said(images, num_samples, seed)
         return torch.cat([_sum_to_one(each.mean(dim=1)) for each in said])
 
-    @torch.inference_mode()
-    def by_latent(self, images: Pixels, *, num_samples: int, seed: int) -> np.ndarray:
-        assert self.is_tied
-        return torch.cat([each.cpu() for each in self._said(images, num_samples, seed)]).numpy()
+    def parts(self, images: Pixels, *, num_samples: int, seed: int) -> Iterator[np.ndarray]:
+        return (each.cpu().numpy() for each in self._said(images, num_samples, seed))
 
     @torch.inference_mode()
     def about(self, image: Pixels, *, num_samples: int, seed: int) -> Callable[[slice], np.ndarray]:
@@ -138,6 +110,7 @@ class Snapshot(Asked):
         for chunk in torch.as_tensor(images).split(GPU_CHUNK if self._device.type == "cuda" else CHUNK):
             yield self.generator.trunk(normalise(chunk.to(self._device, non_blocking=True)))
 
+    @torch.inference_mode()
     def _said(self, images: Pixels, num_samples: int, seed: int) -> Iterator[torch.Tensor]:
         """q(emoji | image, z) of a few images at a time, float32 [images, num_samples, V].
 

@@ -56,6 +56,11 @@ class Found:
         """Which weights it is: SHA-256 of its checksums."""
         return sha256(self.snapshot / SUMS)
 
+    @property
+    def is_exported(self) -> bool:
+        """Whether ONNX Runtime asks it, on CPUs."""
+        return (self.snapshot / GRAPH).is_file()
+
 
 def load(address: str | Path, *, device: "torch.device | str | None" = None) -> Model:
     """The model of a run, of the folder of a snapshot or an export, or of any model address of MLflow.
@@ -78,7 +83,7 @@ def open_model(found: Found, device: "torch.device | str | None" = None) -> Mode
 def open_snapshot(found: Found, device: "torch.device | str | None" = None) -> Asked:
     """The same for what speaks of rows and pixels; its facts tell the readings."""
     path = found.snapshot
-    if (path / GRAPH).is_file():
+    if found.is_exported:
         return load_exported(path)
     import torch  # which takes seconds, and is not there on every server
 

@@ -8,20 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from huggingface_hub import ModelCard
+from PIL import Image
 
 from emojigan.asking import load
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.atomic import SUMS
+from emojigan.datasets.store.folder import LocalFolder
 from emojigan.launch.cli import main
 from emojigan.trainer.export import forms
 from emojigan.trainer.forgotten import Mark
 from emojigan.trainer.model.noise import even_normal
 from emojigan.trainer.model.snapshot import Snapshot
 from emojigan.trainer.run import CONFIG, EVALUATION, FORGOTTEN
+from emojigan.trainer.serving.load import finding
+from emojigan.trainer.serving.scoring.job import Request
+from emojigan.trainer.serving.scoring.score import Done, score
+from emojigan.trainer.serving.scoring.sources import open_source
 
 from ..model.test_snapshot import SIZE, VOCABULARY, images, make, save
 
@@ -102,6 +109,32 @@ def test_readings_and_completions_are_exported_too(exported: dict):
         assert [each.share for each in found] == pytest.approx([each.share for each in expected], abs=1e-5)
     completed = [[each.p for each in model.complete(photos(1), ["😂"])[0]] for model in (one, other)]
     assert completed[1] == pytest.approx(completed[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_scores_by_onnx_runtime_are_those_by_torch(exported: dict, case: str, tmp_path: Path):
+    for number, pixels in enumerate(photos(70)):  # more than are asked about at a time
+        Image.fromarray(pixels).save(tmp_path / f"{number:02d}.png")
+    source, tables = open_source(str(tmp_path)), []
+    for form, path in zip(("torch", "onnx"), exported[case], strict=True):
+        out = tmp_path / form
+        with finding(path) as found:
+            request = Request(found.digest, source.content, 40, 3, 3, False, (), "float32")
+            *_, done = score(source, found, request, LocalFolder(out), workers=1, shown=False)
+        assert isinstance(done, Done) and done.images == 70
+        tables.append(pq.read_table(out / "000000.parquet").to_pylist())
+    for expected, found in zip(*tables, strict=True):
+        assert found["key"] == expected["key"] and found["error"] == expected["error"]
+        assert found["p"] == pytest.approx(expected["p"], abs=1e-5)
+        assert found["entropy"] == pytest.approx(expected["entropy"], abs=1e-4)
+
+
+def test_of_an_export_no_other_precision_is_scored(exported: dict, tmp_path: Path):
+    Image.fromarray(photos(1)[0]).save(tmp_path / "photo.png")
+    asked = ["score", tmp_path, exported["tied"][1], "--out", tmp_path / "scores", "--precision", "bf16"]
+    done = CliRunner().invoke(main, [*map(str, asked)])
+    assert done.exit_code == 2 and "leave --precision out" in done.stderr
+    assert not (tmp_path / "scores").exists()
 
 
 def test_with_torch_an_exported_model_has_latents_of_any_seed(exported: dict):

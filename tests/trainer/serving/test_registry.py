@@ -1,17 +1,28 @@
 """What is registered is what was scored, and who is champion changes for a reason that is kept."""
 
+import base64
+import io
 import json
 import os
 import secrets
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import mlflow
+import numpy as np
+import pandas as pd
 import pytest
+import requests
 import torch
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from emojigan.datasets.store.atomic import SUMS, is_whole, sha256
 from emojigan.launch.cli import main
@@ -22,6 +33,7 @@ from emojigan.trainer.serving.load import SNAPSHOT_TAG, finding
 from emojigan.trainer.serving.registry import GATE_TAG, find
 
 from ...conftest import TINY_NETWORKS
+from ...stores import free_port
 from ..tracking.faulty_server import mlflow_server
 
 ELSEWHERE = "EMOJIGAN_TEST_TRACKING_URI"  # of a server that is there already, to try all of this on
@@ -167,6 +179,55 @@ def test_versions_are_judged_on_the_posts_of_a_run(registered: tuple[str, dict[s
     one, other = (f"{registered[0]}/{number}" for number in (2, 1))
     page = told("models", "compare", one, other, "--on", good)
     assert f"models:/{one} is worse than models:/{other}: NLL of a reaction" in page
+
+
+@pytest.mark.soak
+def test_stock_models_serve_says_the_same_to_sixteen_at_once(registered: tuple[str, dict[str, str]]):
+    version, port = f"models:/{registered[0]}@champion", free_port()
+    rows = {"columns": ["image"], "data": [[base64.b64encode(photo(number)).decode()] for number in range(3)]}
+    params = {"n_samples": 50, "seed": 2}
+    expected = mlflow.pyfunc.load_model(version).predict(
+        pd.DataFrame(rows["data"], columns=rows["columns"]), params=params
+    )
+    words = ["models", "serve", "-m", version, "--env-manager", "local", "-p", str(port)]
+    server = subprocess.Popen([sys.executable, "-m", "mlflow", *words], start_new_session=True)
+
+    def ask(_: int) -> requests.Response:
+        body = {"dataframe_split": rows, "params": params}
+        return requests.post(f"http://127.0.0.1:{port}/invocations", json=body, timeout=60)
+
+    try:
+        while not is_up(port):
+            assert server.poll() is None
+            time.sleep(0.2)
+        with ThreadPoolExecutor(16) as pool:
+            answers = [*pool.map(ask, range(160))]
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    assert {each.status_code for each in answers} == {200}
+    assert len({each.content for each in answers}) == 1
+    said = answers[0].json()["predictions"]
+    assert [[row["emoji"] for row in each] for each in said] == [
+        [row["emoji"] for row in each] for each in expected
+    ]
+    assert [row["p"] for each in said for row in each] == pytest.approx(
+        [row["p"] for each in expected for row in each], abs=1e-9
+    )
+
+
+def is_up(port: int) -> bool:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/ping", timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def photo(number: int) -> bytes:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def test_a_rollback_goes_to_the_one_before_and_says_why(name: str):

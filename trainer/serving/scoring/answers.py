@@ -15,6 +15,7 @@ import torch
 
 from ....datasets.emojis.text import display
 from ....datasets.emojis.weights import MIN_EFFECTIVE_SAMPLES, samples_after_undoing
+from ...model.estimate import Asked
 from ...model.snapshot import Snapshot
 from ..model import Reading
 from .sources import Images
@@ -49,7 +50,7 @@ class Answers:
 
 @torch.inference_mode()
 def answer(
-    snapshot: Snapshot, images: torch.Tensor, *, samples: int, seed: int, top_k: int, denied: Sequence[int]
+    snapshot: Asked, images: torch.Tensor, *, samples: int, seed: int, top_k: int, denied: Sequence[int]
 ) -> Answers:
     """Ask about images, uint8 [n, 3, size, size]; the shift of training weights is undone image by image."""
     q, why = _undone(snapshot, images, samples, seed)
@@ -63,10 +64,13 @@ def answer(
 
 
 def _undone(
-    snapshot: Snapshot, images: torch.Tensor, samples: int, seed: int
+    snapshot: Asked, images: torch.Tensor, samples: int, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """p(emoji | image), float64 [n, V], and why there is none, int64 [n]."""
-    q = snapshot.averages(images, num_samples=samples, seed=seed)
+    if isinstance(snapshot, Snapshot):
+        q = snapshot.averages_there(images, num_samples=samples, seed=seed)
+    else:
+        q = torch.from_numpy(snapshot.averages(images, num_samples=samples, seed=seed))
     why = torch.full((len(q),), FINE, device=q.device)
     if snapshot.is_weighted:
         left = samples_after_undoing(q.cpu().numpy(), snapshot.weights)

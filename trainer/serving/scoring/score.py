@@ -3,54 +3,32 @@
     source ─► parts that are not there yet, of this share ─► read ─► answer ─► table ─► 000000.parquet
                                                                in workers, or around a GPU
 
-scores/
-  _asked.json            of which model, source and options: what the command that began noted
-  000000.parquet         of a part; of shards train/000000.parquet
-
 A file appears under its name only when it is whole, so a killed command goes on when it is run again, and any
 number of them share the work. The bytes are the same for any number of workers, ranks and tasks on the same
 kind of device: each part is computed by itself, on a CPU by one thread.
 """
 
-import json
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from threadpoolctl import threadpool_limits
 
-from ....datasets.errors import InputError
-from ....datasets.shards.layout import MANIFEST, is_hidden
+from ....datasets.shards.layout import is_hidden
 from ....datasets.store.folder import Folder
 from ....datasets.work.processes import mapper
 from ....datasets.work.progress import progress
 from ....datasets.work.threads import ahead
-from ...model.snapshot import Snapshot, load_snapshot
-from ..load import Found, finding
-from ..model import Model
+from ..load import Found
 from .answers import Answers, answer, table
+from .job import Job, Request
 from .sources import Images, Part, Source, UnreadablePart
 
-ASKED = "_asked.json"  # what reads a folder of Parquet passes over files whose names begin so
 WRITING = 2  # tables that are written while a GPU goes on
 SHOWN = 3  # bad images of a part that are named
-
-
-@dataclass(frozen=True)
-class Asked:
-    """All that decides what is written: two folders with the same have the same files."""
-
-    snapshot: str  # digest
-    source: str  # identity
-    samples: int
-    seed: int
-    top_k: int
-    readings: bool
-    deny: tuple[str, ...]
-    precision: str  # float32 or bf16
 
 
 @dataclass(frozen=True)
@@ -62,22 +40,6 @@ class Share:
 
 
 WHOLE = Share()
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker must know."""
-
-    asked: Asked
-    model: str  # an address that it opens
-    name: str  # of the model
-    most_readings: int | None
-    device: str
-    out: Folder
-
-    def open(self) -> Model:
-        """The model, in this process."""
-        return _open(self.model, self.asked.snapshot, self.most_readings, self.device)
 
 
 @dataclass(frozen=True)
@@ -106,7 +68,7 @@ class Done:
 def score(
     source: Source,
     found: Found,
-    asked: Asked,
+    request: Request,
     out: Folder,
     *,
     workers: int,
@@ -128,9 +90,9 @@ def score(
             scores.
     """
     model = found.name if engine == "ray" else str(found.snapshot)
-    job = Job(asked, model, found.name, found.readings, device, out.absolute())
-    _refuse(job, source)
-    _begin(job)
+    device = "cpu" if found.is_exported else device
+    job = Job(request, model, found.name, found.readings, device, out.absolute())
+    job.begin(source)
     begun, names = time.monotonic(), {*out.names()}
     own = source.parts[share.index :: share.count]
     left = [part for part in own if _file(part) not in names]
@@ -209,18 +171,16 @@ def _answer(job: Job, images: Images | UnreadablePart) -> Answers | None:
     """Of a GPU, its work is begun."""
     if isinstance(images, UnreadablePart):
         return None
-    asked, model = job.asked, job.open()
-    snapshot = model.snapshot
-    assert isinstance(snapshot, Snapshot)
+    request, model = job.request, job.open()
     pixels = images.pixels.permute(0, 3, 1, 2)
-    with torch.autocast(torch.device(job.device).type, torch.bfloat16, enabled=asked.precision == "bf16"):
+    with torch.autocast(torch.device(job.device).type, torch.bfloat16, enabled=request.precision == "bf16"):
         return answer(
-            snapshot,
+            model.snapshot,
             pixels,
-            samples=asked.samples,
-            seed=asked.seed,
-            top_k=asked.top_k,
-            denied=model.denied(asked.deny),
+            samples=request.samples,
+            seed=request.seed,
+            top_k=request.top_k,
+            denied=model.denied(request.deny),
         )
 
 
@@ -229,14 +189,13 @@ def _write(job: Job, part: Part, images: Images | UnreadablePart, answers: Answe
         return Scored(0, 0, (f"{images}",), False)
     import pyarrow.parquet as pq
 
-    asked, model = job.asked, job.open()
+    request, model = job.request, job.open()
     readings = None
-    if asked.readings:
+    if request.readings:
         pixels = [*images.pixels.numpy()]
-        readings = (
-            model.readings(pixels, top_k=asked.top_k, seed=asked.seed, deny=asked.deny) if pixels else []
-        )
-    told = table(images, answers, readings, model.vocabulary, _about(job))
+        alike = {"top_k": request.top_k, "seed": request.seed, "deny": request.deny}
+        readings = model.readings(pixels, **alike) if pixels else []
+    told = table(images, answers, readings, model.vocabulary, job.about)
     with job.out.creating(_file(part)) as path:
         pq.write_table(told, path, compression="zstd")
     errors = [
@@ -245,57 +204,5 @@ def _write(job: Job, part: Part, images: Images | UnreadablePart, answers: Answe
     return Scored(len(images.keys), len(errors), tuple(errors[:SHOWN]), True)
 
 
-def _about(job: Job) -> dict[str, str]:
-    """The metadata of each file: emojigan.model, emojigan.snapshot, emojigan.seed, …"""
-    content = {"model": job.name, **asdict(job.asked)}
-    return {
-        f"emojigan.{name}": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for name, value in content.items()
-    }
-
-
 def _file(part: Part) -> str:
     return f"{part.name}.parquet"
-
-
-@lru_cache(maxsize=1)
-def _open(address: str, digest: str, most_readings: int | None, device: str) -> Model:
-    """A model, opened once in each process that works."""
-    with finding(address) as found:
-        if found.digest != digest:
-            raise InputError(f"{address} was changed since it was opened. Run the same command again.")
-        return Model(load_snapshot(found.snapshot, device), most_readings)
-
-
-def _refuse(job: Job, source: Source) -> None:
-    """Refuse before the work what would fail in it."""
-    model, asked = job.open(), job.asked
-    if source.image_size not in (None, model.image_size):
-        raise InputError(
-            f"The shards have images of {source.image_size} pixels, and the model sees {model.image_size}. "
-            f"Build them with --image-size {model.image_size}, or score the photos themselves."
-        )
-    model.denied(asked.deny)
-    if asked.readings:  # of any picture, which tells whether there are some
-        black = torch.zeros(model.image_size, model.image_size, 3, dtype=torch.uint8).numpy()
-        model.readings([black], top_k=1, deny=asked.deny)
-
-
-def _begin(job: Job) -> None:
-    """Note what is asked, or refuse a folder of which something else was asked."""
-    text = json.dumps(asdict(job.asked), ensure_ascii=False, indent=1) + "\n"
-    if job.out.size(MANIFEST) is not None:
-        raise InputError(f"{job.out} holds a dataset. Choose another --out.")
-    if job.out.swap(ASKED, None, text):
-        return
-    try:
-        noted = json.loads(job.out.read(ASKED))
-    except ValueError as error:
-        raise InputError(f"{job.out}/{ASKED} is damaged. Choose another --out.") from error
-    wanted = json.loads(text)
-    others = [name for name in wanted if noted.get(name) != wanted[name]]
-    if others:
-        raise InputError(
-            f"{job.out} holds scores of another {' and '.join(others)}. Choose another --out, or remove it "
-            "first."
-        )

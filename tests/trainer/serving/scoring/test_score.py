@@ -32,7 +32,8 @@ from emojigan.trainer.model.networks import Generator
 from emojigan.trainer.model.snapshot import save_snapshot
 from emojigan.trainer.serving.load import finding, load
 from emojigan.trainer.serving.scoring.answers import _top
-from emojigan.trainer.serving.scoring.score import Asked, Done, Scored, Share, score
+from emojigan.trainer.serving.scoring.job import Request
+from emojigan.trainer.serving.scoring.score import Done, Scored, Share, score
 from emojigan.trainer.serving.scoring.sources import open_source
 
 from ....conftest import EMOJIS
@@ -40,7 +41,7 @@ from ....stores import moto_server
 from ....trainings import PROGRAM
 from ...model.test_snapshot import TINY
 
-ASKED = Asked("", "", samples=50, seed=3, top_k=5, readings=False, deny=(), precision="float32")
+ASKED = Request("", "", samples=50, seed=3, top_k=5, readings=False, deny=(), precision="float32")
 
 
 def make_model(path: Path, seed: int = 0, weights: tuple[float, ...] = (1.0,) * len(EMOJIS)) -> Path:
@@ -59,12 +60,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("model") / "snapshot")
 
 
-def run(source: Path | str, model: Path, out: Path | Folder, asked: Asked = ASKED, **options) -> Done:
+def run(source: Path | str, model: Path, out: Path | Folder, asked: Request = ASKED, **options) -> Done:
     return run_all(source, model, out, asked, **options)[1]
 
 
 def run_all(
-    source: Path | str, model: Path, out: Path | Folder, asked: Asked = ASKED, **options
+    source: Path | str, model: Path, out: Path | Folder, asked: Request = ASKED, **options
 ) -> tuple[list[Scored], Done]:
     opened, folder = open_source(str(source)), LocalFolder(out) if isinstance(out, Path) else out
     with finding(model) as found:
