@@ -38,7 +38,7 @@ from emojigan.trainer.facts import read_facts
 from emojigan.trainer.forgotten import TAG, read_mark
 from emojigan.trainer.inputs import Inputs, read_inputs
 from emojigan.trainer.run import REPORT_PAGE, Origin
-from emojigan.trainer.runtime.ranks import check_same_start
+from emojigan.trainer.runtime.ranks import check_same_start, code_digest
 from emojigan.trainer.tracking.mlflow_run import run_id_of
 from emojigan.trainer.validation import read_val
 
@@ -263,18 +263,26 @@ def test_two_ranks_go_on_with_what_is_left(place: Path, environment: dict[str, s
     assert [line["step"] for line in lines if "train/nll" in line] == list(range(1, STEPS + 1))
 
 
-def test_ranks_that_see_different_datasets_do_not_begin():
+@pytest.mark.parametrize(
+    ("mine", "told"),
+    [
+        ((4, "b", "c"), r"checkpoints of steps \[4, 8\]"),
+        ((8, "a", "c"), "different datasets"),
+        ((8, "b", "d"), "different vectors"),
+    ],
+)
+def test_ranks_that_found_something_else_do_not_begin(mine: tuple[int, str, str], told: str):
     class Two:
-        device = "cpu"
+        device, num_processes = "cpu", 2
 
         def gather(self, mine: torch.Tensor) -> torch.Tensor:
-            return torch.cat([mine, torch.tensor([[8, int("b" * 15, 16)]])])
+            digests = ("b" * 15, "c" * 15, code_digest()[:15])
+            return torch.cat([mine, torch.tensor([[8, *(int(each, 16) for each in digests)]])])
 
-    check_same_start(Two(), 8, "b" * 64)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(InputError, match="different datasets"):
-        check_same_start(Two(), 8, "a" * 64)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(InputError, match=r"checkpoints of steps \[4, 8\]"):
-        check_same_start(Two(), 4, "b" * 64)  # pyright: ignore[reportArgumentType]
+    check_same_start(Two(), 8, "b" * 64, "c" * 64)  # pyright: ignore[reportArgumentType]
+    step, dataset, vectors = mine
+    with pytest.raises(InputError, match=told):
+        check_same_start(Two(), step, dataset * 64, vectors * 64)  # pyright: ignore[reportArgumentType]
 
 
 def test_forgotten_people_do_not_come_back_into_a_run(

@@ -1,56 +1,18 @@
 """`emojigan train`."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ...datasets.store.folder import Folder
-from ...trainer.config import DEFAULT, given_keys, recipes, resolve
+from ...trainer.config import Config
 from ...trainer.runtime.signals import is_first_rank
-from ...trainer.sizes import choose
-from ..options import config_options
-from ..parameters import FOLDER, emojis_of
+from ..training import asked, training_options
 
 
 @click.command(context_settings={"show_default": True})
-@click.argument("shards", type=FOLDER)
-@click.option(
-    "--vectors",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="File of emoji vectors, as `emojigan vectors build` writes it.",
-)
-@click.option(
-    "--out",
-    "run",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder of the run; one that was begun is gone on with.",
-)
-@click.option(
-    "--recipe",
-    type=click.Choice(recipes()),
-    default=DEFAULT,
-    help="What the keys below are where nothing else says it.",
-)
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="YAML file of keys in sections, such as a run's config.yaml.",
-)
 @click.option("--dry-run", is_flag=True, help="Print the config and the plan, and train nothing.")
-@config_options
-def train(
-    shards: Folder,
-    vectors: Path,
-    run: Path,
-    recipe: str,
-    config_file: Path | None,
-    dry_run: bool,
-    **options: Any,
-) -> None:
+@training_options
+def train(dry_run: bool, **words: Any) -> None:
     """Train on the dataset SHARDS, or go on with the run that is there.
 
     To resume, run the same command again. SIGTERM, SIGINT (Ctrl-C), SIGUSR1 and SIGHUP stop it: all ranks
@@ -66,23 +28,21 @@ def train(
     torchrun --nproc_per_node 2 --no-python emojigan train shards --vectors vectors.bin --out runs/two
     accelerate launch --config_file accelerate_config.yaml --no_python emojigan train shards …
     """
-    given = {key: value for key, value in options.items() if value is not None}
-    if "deny" in given:
-        from ...datasets.shards.manifest import read_manifest
-
-        keeps = bool(read_manifest(shards).options.get("keep_variants"))
-        given["deny"] = emojis_of(given["deny"], "a training", keep_variants=keeps)
-    config = resolve(recipe, config_file, given)
-    sizes, chosen = choose(config, given_keys(recipe, config_file, given), shards, run)
-    config = resolve(recipe, config_file, {**given, **sizes})
+    training = asked(**words)
     if dry_run:
+        config, chosen = training.settle()
         from ...trainer.training.dry_run import describe
 
-        click.echo("\n".join(filter(None, (describe(config, shards, vectors), chosen))))
+        told = describe(config, training.shards, training.vectors)
+        click.echo("\n".join(filter(None, (told, chosen))))
         return
 
     from ...trainer.training.loop import train as run_training
 
-    if chosen and is_first_rank():
-        click.echo(chosen)
-    run_training(config, shards, vectors, run)
+    def settle() -> Config:
+        config, chosen = training.settle()
+        if chosen and is_first_rank():
+            click.echo(chosen)
+        return config
+
+    run_training(training.config.run, settle, training.shards, training.vectors, training.run)

@@ -1,5 +1,9 @@
-"""The ranks of a training: how they start, on what, and that they begin alike."""
+"""The ranks of a training: how they meet, on what, and that they begin alike.
 
+rank, address of the first one ─► meet ─► Accelerator ─► check_one_folder, check_same_start
+"""
+
+import hashlib
 import os
 import secrets
 import socket
@@ -15,7 +19,7 @@ from accelerate.utils import InitProcessGroupKwargs, gather_object
 
 from ...datasets.errors import InputError
 from ...datasets.store.atomic import write_atomic
-from ..config import Config
+from ..config import Config, RunConfig
 from ..run import TOKEN
 from .together import LONGER
 
@@ -25,30 +29,60 @@ each of its many calls, and where a thread delivers metrics or makes batches, ge
 Python's own 5 ms, 60 small operations took 640 ms beside a busy thread, with this 11 ms, and alone 0.1."""
 SEEN_WITHIN = 10.0  # seconds for a network disk to show on one machine what another wrote
 NAMED = 3  # places, in a message
+TOLD = 300  # characters of what torch says
+CODE = Path(__file__).parents[2]  # where the folders of our code lie
 SHARED = "Put --out where all nodes see it."
 
 
 def start(config: Config) -> Accelerator:
-    """Join the other ranks, and refuse to train on another number of them than was promised."""
+    """Join the other ranks, to train as the config says."""
+    accelerator = meet(config.run)
+    set_up(config, accelerator.num_processes)
+    return accelerator
+
+
+def meet(settings: RunConfig) -> Accelerator:
+    """Join the other ranks.
+
+    Raises:
+        InputError: there are more or fewer than were promised, or one did not come within the time-out.
+    """
     refuse_cpus_for_gpus()
     sys.setswitchinterval(TURN)
-    patience = timedelta(minutes=config.run.timeout, seconds=LONGER)
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(), kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)]
-    )
-    ranks, promised = accelerator.num_processes, config.run.world_size
+    patience = timedelta(minutes=settings.timeout, seconds=LONGER)
+    try:
+        accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(), kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)]
+        )
+    except RuntimeError as error:
+        if "WORLD_SIZE" not in os.environ:
+            raise
+        raise InputError(
+            f"The {os.environ['WORLD_SIZE']} ranks did not meet: {said_by_torch(error)}. `emojigan doctor`, "
+            "with the same words, finds out why."
+        ) from error
+    ranks, promised = accelerator.num_processes, settings.world_size
     if promised is not None and promised != ranks:
         raise InputError(
             f"{promised} ranks were promised and {ranks} started. Use `accelerate launch --multi_gpu "
             f"--num_processes {promised} --no_python emojigan train …`, or on CPUs `torchrun "
             "--nproc_per_node N --no-python emojigan train …`; with --cpu accelerate starts one."
         )
+    return accelerator
+
+
+def said_by_torch(error: BaseException) -> str:
+    """The first line of what torch says when a collective fails, without the stack that it puts behind."""
+    return str(error).strip().splitlines()[0].rstrip(".")[:TOLD]
+
+
+def set_up(config: Config, ranks: int) -> None:
+    """Let torch compute here as the config says; refuse what it cannot."""
     check_fit(config, ranks)
     torch.backends.cudnn.allow_tf32 = config.run.precision == "tf32"
     if config.run.deterministic_ranks:
         torch.backends.cudnn.deterministic = True
         torch.set_num_threads(1)  # how many threads there are rounds the sums of a CPU otherwise, too
-    return accelerator
 
 
 def check_fit(config: Config, ranks: int) -> None:
@@ -121,23 +155,36 @@ def _comes_to_hold(path: Path, content: str) -> bool:
         time.sleep(0.1)
 
 
-def check_same_start(accelerator: Accelerator, step: int, dataset: str) -> None:
-    """Refuse to begin where ranks found different checkpoints or datasets: they would part ways.
+def check_same_start(accelerator: Accelerator, step: int, dataset: str, vectors: str) -> None:
+    """Refuse to begin where ranks found different checkpoints, data or code: they would part ways.
 
     Args:
         dataset: SHA-256 of the manifest.
+        vectors: SHA-256 of the file of vectors.
     """
-    mine = torch.tensor([[step, int(dataset[:15], 16)]], device=accelerator.device)
-    found = accelerator.gather(mine)
+    if accelerator.num_processes == 1:
+        return
+    digests = (int(each[:15], 16) for each in (dataset, vectors, code_digest()))
+    found = accelerator.gather(torch.tensor([[step, *digests]], device=accelerator.device))
     assert isinstance(found, torch.Tensor)
-    steps, datasets = (sorted(set(column.tolist())) for column in found.T)
+    steps, *others = (sorted(set(column.tolist())) for column in found.T)
     if len(steps) > 1:
         raise InputError(f"The ranks found checkpoints of steps {steps}. {SHARED}")
-    if len(datasets) > 1:
-        raise InputError(
-            "The ranks found different datasets: one changed meanwhile, or nodes have copies that differ. "
-            "Make the copies equal, and run the same command again."
-        )
+    for what, different in zip(("datasets", "vectors", "versions of our code"), others, strict=True):
+        if len(different) > 1:
+            raise InputError(
+                f"The ranks found different {what}: one changed meanwhile, or nodes have copies that differ. "
+                "Make the copies equal, and run the same command again."
+            )
+
+
+def code_digest() -> str:
+    """The SHA-256 of the code that trains, and of its recipes."""
+    digest = hashlib.sha256()
+    files = (path for folder in ("datasets", "trainer") for path in (CODE / folder).rglob("*"))
+    for path in sorted(path for path in files if path.suffix in (".py", ".yaml")):
+        digest.update(f"{path.relative_to(CODE)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def precision(config: Config) -> torch.dtype:

@@ -84,7 +84,7 @@ def begin(accelerator: Accelerator, config: Config, shards: Folder, vectors: Pat
             f"{shards} is not the dataset that {run} was trained on, as it is after every `emojigan shards "
             "forget`. Use that, or another --out."
         )
-    check_same_start(accelerator, step, inputs.dataset)
+    check_same_start(accelerator, step, inputs.dataset, inputs.vectors_hash)
     held_out = read_val(inputs)
     stream, resident, kept = _stream(accelerator, config, inputs, run, step)
     stop_by_agreement()

@@ -12,7 +12,7 @@ import copy
 import math
 import sys
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +25,13 @@ from ...datasets.store.folder import Folder, LocalFolder
 from ...datasets.store.lock import writing
 from ...datasets.stream.held_out import HeldOut
 from ...datasets.work.progress import TELLING, progress
-from ..config import Config
+from ..config import Config, RunConfig
 from ..facts import Facts, best_snapshot, keep_snapshots
 from ..model.snapshot import Snapshot, save_snapshot
 from ..run import CHECKPOINTS, SNAPSHOTS, step_name, steps_in
 from ..runtime.background import Background, later
 from ..runtime.feed import feed
-from ..runtime.ranks import check_one_folder, start
+from ..runtime.ranks import check_one_folder, meet, set_up
 from ..runtime.signals import Stopped, asked
 from ..runtime.together import together
 from ..runtime.votes import Votes
@@ -45,18 +45,26 @@ from .speed import Meter, Pace, Waited, about, bar_text
 from .step import UPDATE_METRICS, Training, set_learning_rate, train_step, update_average
 
 
-def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
+def train(
+    settings: RunConfig, settle: Callable[[], Config], shards: Folder, vectors: Path, run: Path
+) -> None:
     """Train, from the newest checkpoint of the run folder or from the start, to the last step.
+
+    Args:
+        settings: how the ranks meet.
+        settle: gives the config that the dataset makes of what was asked for; where the ranks have met, so
+            that what one of them cannot read, all refuse.
 
     Raises:
         InputError: something given cannot work, and nothing was trained; or training failed again and again,
             and the checkpoints before are kept.
     """
-    accelerator = start(config)
-    with (
-        together(accelerator, config.run.timeout) as stepped,
-        writing(LocalFolder(run), "emojigan train") if accelerator.is_main_process else nullcontext(),
-    ):
+    accelerator = meet(settings)
+    with together(accelerator, settings.timeout) as stepped, ExitStack() as stack:
+        config = settle()
+        set_up(config, accelerator.num_processes)
+        if accelerator.is_main_process:
+            stack.enter_context(writing(LocalFolder(run), "emojigan train"))
         check_one_folder(accelerator, run)
         begun = begin(accelerator, config, shards, vectors, run)
         step = go_on(begun, run, stepped)
