@@ -28,6 +28,7 @@ from emojigan.trainer.tracking import delivery
 
 from .couriers import CourierThread
 from .stores import ceph_server
+from .two_hosts import Host, joined_hosts
 
 ROOT = Path(__file__).parents[1]
 EMOJIS = "😍😂🔥🐶🌊🍕🎉💔"
@@ -176,6 +177,13 @@ def ceph(ceph_gateway: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Itera
     S3FileSystem.clear_instance_cache()  # of clients of another server
     yield ceph_gateway
     S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="module")
+def two_hosts() -> Iterator[tuple[Host, Host]]:
+    """node0 and node1, on which nothing runs."""
+    with joined_hosts() as hosts:
+        yield hosts
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from itertools import chain, islice, pairwise
 import numpy as np
 import pytest
 
+from emojigan.datasets.store.cache import ShardCache
+from emojigan.datasets.store.folder import open_folder
 from emojigan.datasets.stream.order import Order
 from emojigan.datasets.stream.split import Split
 from emojigan.datasets.stream.stream import batches_per_epoch, stream
@@ -115,6 +117,23 @@ def test_a_rank_meets_only_the_shards_of_its_lane(splits, monkeypatch):
     for one, other in pairwise(opened):
         assert len(one & other) <= 1  # the shard on the border
     assert max(map(len, opened)) < 33 / 2
+
+
+def test_with_as_many_lanes_a_node_fetches_its_own_shards_of_a_store(splits, tmp_path):
+    """Two nodes of two ranks, each node with a cache of its own."""
+    local, store = splits[33], open_folder(f"memory://{tmp_path.name}")
+    for name in local.folder.names():
+        store.write(name, local.folder.read(name))
+    fetched = []
+    for node in (0, 1):
+        cache = ShardCache(tmp_path / str(node), 2**30)
+        split = Split(store, local.manifest, "train", cache)
+        for rank in (2 * node, 2 * node + 1):
+            number = batches_per_epoch(split, 16) - 8  # short of the next epoch, which is opened ahead
+            read(split, number, batch_size=16, lanes=2, rank=rank, world_size=4, helpers=0)
+        fetched.append({shard.name for shard in split.shards if (cache.path / shard.sha256).exists()})
+    assert len(fetched[0] & fetched[1]) <= 1  # the shard on the border
+    assert max(map(len, fetched)) < 33 * 2 / 3
 
 
 def test_two_runs_agree(splits):
