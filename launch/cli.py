@@ -25,6 +25,7 @@ COMMANDS = {
     "vectors": "Make emoji vectors, and look at what is in them.",
     "weights": "Look at what weights of samples would do.",
     "train": "Train, or go on training.",
+    "doctor": "Look what stands in the way of a training, here or on all nodes.",
     "evaluate": "Score a run on held-out posts and write its report.",
     "runs": "List runs, and what they scored.",
     "compare": "Judge runs on the same held-out posts.",

@@ -131,7 +131,7 @@ def check_one_folder(accelerator: Accelerator, run: Path) -> None:
     try:
         written, *_ = gather_object([token])
         place = f"{socket.gethostname()}:{path.parent}"
-        (_, first), *others = gather_object([(_comes_to_hold(path, written), place)])
+        (_, first), *others = gather_object([(comes_to_hold(path, written), place)])
     finally:
         if main:
             path.unlink(missing_ok=True)
@@ -140,7 +140,7 @@ def check_one_folder(accelerator: Accelerator, run: Path) -> None:
         raise InputError(f"What rank 0 writes in {first} is not seen in {places}. {SHARED}")
 
 
-def _comes_to_hold(path: Path, content: str) -> bool:
+def comes_to_hold(path: Path, content: str) -> bool:
     """Whether a file of another machine is there with this content, now or in a little while."""
     deadline = time.monotonic() + SEEN_WITHIN
     while True:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from accelerate import Accelerator
 
 from ...datasets.store.folder import Folder
 from ..config import Config
@@ -62,19 +63,25 @@ def describe(config: Config, shards: Folder, vectors: Path) -> str:
 
 
 def estimate(config: Config, inputs: Inputs) -> str:
-    """How long all steps would take, by some of them that are done and forgotten.
+    """How long all steps would take. Compiling, and the scoring of snapshots, come on top."""
+    accelerator = start(config)
+    seconds, _ = try_steps(config, inputs, accelerator)
+    return about(seconds * config.optimizer.steps, accelerator)
 
-    Compiling, and the scoring of snapshots, come on top.
-    """
-    accelerator, settings = start(config), config.optimizer
+
+def try_steps(config: Config, inputs: Inputs, accelerator: Accelerator) -> tuple[float, int]:
+    """Do some steps on all ranks, which are forgotten: seconds of one, and how many updates were left out."""
+    settings, rank, ranks = config.optimizer, accelerator.process_index, accelerator.num_processes
     training, pace = build(config, inputs, accelerator), Pace(accelerator.device)
     updates = settings.num_critic_steps + settings.num_generator_steps
-    with closing(training), closing(inputs.stream(config, start=0)) as reading:
+    reading = inputs.stream(config, start=0, rank=rank, world_size=ranks)
+    with closing(training), closing(reading):
         batches = feed(reading, accelerator.device)
         for step in count():
             set_learning_rate(training, step % settings.steps)  # of few steps it may do some again
             train_step(training, batches, step * updates)
             update_average(training, step)
-            if each := pace.step():
-                return about(each * settings.steps, accelerator)
+            if seconds := pace.step():
+                guards = training.critic_guard, training.generator_guard
+                return seconds, sum(int(guard.counts[0]) for guard in guards)
     raise AssertionError("a stream of batches has no end")

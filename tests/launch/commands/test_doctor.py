@@ -1,0 +1,162 @@
+"""`emojigan doctor` alone and on two ranks, with faults that are real; and it leaves nothing behind."""
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from emojigan.datasets.errors import InputError
+from emojigan.launch.cli import main
+from emojigan.trainer.doctor import alike, meeting, steps
+from emojigan.trainer.doctor.meeting import meet
+from emojigan.trainer.tracking.server import mlflow_client
+
+from ...conftest import TINY_NETWORKS
+from ...stores import free_port
+
+ROOT = Path(__file__).parents[3]
+ALONE = {"joining", "sums", "network", "code", "clocks"}  # are about several ranks
+QUICK = """
+from emojigan.trainer.runtime import ranks
+ranks.SEEN_WITHIN = 0.5
+from emojigan.launch.cli import main
+main()
+"""
+
+
+def found(output: str) -> dict[str, tuple[str, str]]:
+    """State and sentence of each check."""
+    lines = (json.loads(line) for line in output.splitlines())
+    return {line["check"]: (line["state"], line["told"]) for line in lines}
+
+
+@pytest.fixture
+def words(shards: Path, vectors_file: Path) -> list[str]:
+    options = ["--vectors", str(vectors_file), *TINY_NETWORKS, "--json"]
+    return ["doctor", str(shards), *options]
+
+
+@pytest.fixture
+def invoke(words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
+    """Runs it in this process, with some options."""
+    monkeypatch.setattr(steps, "READ_FOR", 0.1)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")  # as it sets them itself, for this process alone
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return lambda *more: CliRunner().invoke(main, [*words, *more])
+
+
+def test_where_all_is_well_it_says_so_and_leaves_nothing_behind(
+    invoke: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    client = mlflow_client()
+    before = [*tmp_path.iterdir()]
+    result = invoke("--out", str(tmp_path / "runs" / "first"))
+    states = {check: state for check, (state, _) in found(result.stdout).items()}
+    assert states == {check: "skipped" if check in ALONE else "fine" for check in states}, result.stdout
+    assert len(states) == 15 and result.exit_code == 0
+    assert [*tmp_path.iterdir()] == before
+    assert "took a run" in found(result.stdout)["MLflow"][1] and not client.search_runs(["0"])
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (500, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("few_files")
+def test_what_is_wrong_with_a_machine_is_told_with_what_to_do(
+    invoke: Callable[..., Result], disk: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A full disk, few files, no MLflow, and a learning rate at which nothing is finite."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    result = invoke("--out", str(disk / "run"), "--learning-rate", "1e30")
+    told = found(result.stdout)
+    assert result.exit_code == 1
+    failed = {check: sentence for check, (state, sentence) in told.items() if state == "failure"}
+    assert failed.keys() == {"disk", "MLflow", "room", "steps"}, told
+    assert "MiB free. Free space there" in failed["disk"] and "cannot be reached" in failed["MLflow"]
+    assert "allows 500 open files: ulimit -n" in failed["room"] and "--learning-rate" in failed["steps"]
+    assert told["stream"][0] == "skipped" and not [*disk.iterdir()]
+
+
+def test_what_two_ranks_do_not_share_is_told_once(
+    words: list[str], vectors_file: Path, environment: dict[str, str], tmp_path: Path
+):
+    """Other code, other vectors, and another folder at --out on one of them."""
+    copy = tmp_path / "copy" / "emojigan"
+    for folder in ("asking", "datasets", "trainer", "launch"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    with open(copy / "trainer" / "validation.py", "a") as file:
+        file.write("# changed\n")
+    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    processes = []
+    for rank in ("0", "1"):
+        (tmp_path / rank).mkdir()
+        content = vectors_file.read_bytes()
+        (tmp_path / rank / "vectors.bin").write_bytes(content if rank == "0" else content[:-1] + b"\1")
+        path = {"PYTHONPATH": str(tmp_path / "copy")} if rank == "1" else {}
+        process = subprocess.Popen(
+            [sys.executable, "-c", QUICK, *words, "--vectors", "vectors.bin", "--out", "run"],
+            cwd=tmp_path / rank,
+            env={**environment, **meet, **path, "RANK": rank, "LOCAL_RANK": rank},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        processes.append(process)
+    said = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [1, 1], said
+    told = found(said[0][0])
+    assert said[1][0] == ""
+    failed = {check: sentence for check, (state, sentence) in told.items() if state == "failure"}
+    assert failed.keys() == {"code", "dataset", "folder"}, told
+    assert "other vectors" in failed["dataset"] and "is not seen by rank 1 in" in failed["folder"]
+    assert told["sums"] == ("fine", "all-reduce gives 3 on all")
+    assert [path.name for path in tmp_path.glob("[01]/*")] == ["vectors.bin"] * 2
+
+
+@pytest.fixture
+def be(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Take this process for a rank of two, which wait for a second."""
+    monkeypatch.setattr(meeting, "MEET_WITHIN", 1)
+    monkeypatch.setattr(alike, "MEET_WITHIN", 1)
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    return lambda rank: monkeypatch.setenv("RANK", str(rank))
+
+
+def test_a_rank_that_does_not_come_is_told_and_all_else_is_looked_at(
+    be: Callable[[int], None], invoke: Callable[..., Result], tmp_path: Path
+):
+    be(0)
+    told = found(invoke("--out", str(tmp_path / "run")).stdout)
+    assert told["ranks"][0] == "failure" and "of 2 ranks 1 came: rank 1 did not" in told["ranks"][1]
+    assert told["dataset"][0] == told["folder"][0] == "fine"
+    assert told["sums"] == ("skipped", "not looked at: ranks comes first")
+
+
+def test_two_processes_that_take_themselves_for_one_rank_are_told(be: Callable[[int], None]):
+    be(0)
+    first = meet()
+    be(1)
+    second = meet()
+    with pytest.raises(InputError, match="rank 1 is there twice: on"):
+        meet()
+    assert [len(hosts) for hosts in first.came(5).values()] == [1, 2]
+    assert second.hear("came/0/1", 1) == first.host
+
+
+def test_a_first_rank_that_cannot_be_reached_is_told(be: Callable[[int], None]):
+    be(1)
+    with pytest.raises(InputError, match=r"^127\.0\.0\.1:\d+, where the first rank is, cannot be reached"):
+        meet()

@@ -1,0 +1,42 @@
+"""What is examined: a training that is about to be started, on the ranks that are there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...datasets.store.folder import Folder
+from ..config import Config, RunConfig
+from ..inputs import Inputs, read_inputs
+from ..run import CHECKPOINTS, read_origin, steps_in
+from .meeting import Meeting
+
+
+@dataclass
+class Examined:
+    """What is asked for, and what checks find that later ones go on with."""
+
+    meeting: Meeting
+    settings: RunConfig
+    settle: Callable[[], Config]  # the whole config, with what the dataset makes of it
+    shards: Folder
+    vectors: Path
+    run: Path
+    config: Config | None = None
+    inputs: Inputs | None = None
+    step_seconds: float = 0.0
+
+    def read(self) -> Inputs:
+        """Read the dataset as a training would, for the checks behind, too.
+
+        Raises:
+            InputError: it cannot be trained on.
+        """
+        self.config = self.settle()
+        origin = read_origin(self.run) if steps_in(self.run / CHECKPOINTS) else None
+        self.inputs = read_inputs(self.config, self.shards, self.vectors, origin)
+        return self.inputs
+
+    def known(self) -> tuple[Config, Inputs]:
+        """What was read."""
+        assert self.config is not None and self.inputs is not None
+        return self.config, self.inputs
