@@ -7,9 +7,11 @@ ranks told. Nothing is left behind but what a cache fetched, and in MLflow a run
 """
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -20,9 +22,7 @@ from ...datasets.store.trouble import explained
 from . import alike, destinations, machine, network, steps
 from .examined import Examined
 from .finding import Finding, Judge, State, Told, errors
-from .meeting import HEAR_WITHIN, MEET_WITHIN, TooLate, in_time
-
-ENDS_WITHIN = 400.0  # seconds, whatever hangs
+from .meeting import HEAR_WITHIN, MEET_WITHIN, Meeting, TooLate, in_time
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,22 @@ CHECKS = (
         "joining", network.look_at_joining, network.judge_joining, network.JOIN_WITHIN + 5, True, ("ranks",)
     ),
     Check("sums", network.look_at_sums, network.judge_sums, 20, True, JOINED),
-    Check("network", network.look_at_speed, network.judge_speed, 60, True, JOINED),
+    Check("network", network.look_at_speed, network.judge_speed, 60, True, (*JOINED, "sums")),
     Check("software", alike.look_at_software, alike.judge_software, 10),
     Check("code", alike.look_at_code, alike.judge_code, 20, True),
-    Check("dataset", alike.look_at_dataset, alike.judge_dataset, 60),
+    Check("dataset", alike.look_at_dataset, alike.judge_dataset, 30),
     Check("folder", destinations.look_at_folder, destinations.judge_folder, 30),
     Check("disk", destinations.look_at_disk, destinations.judge_disk, 60),
     Check("clocks", machine.look_at_clock, machine.judge_clocks, 2 * HEAR_WITHIN, True),
     Check("MLflow", destinations.look_at_tracking, destinations.judge_tracking, 30),
     Check("room", machine.look_at_room, machine.judge_room, 10, needs=("dataset",)),
-    Check("steps", steps.look_at_steps, steps.judge_steps, 150, needs=(*JOINED, "devices", "dataset")),
+    Check(
+        "steps",
+        steps.look_at_steps,
+        steps.judge_steps,
+        150,
+        needs=(*JOINED, "devices", "sums", "network", "dataset"),
+    ),
     Check("stream", steps.look_at_stream, steps.judge_stream, 30, needs=("steps",)),
 )
 
@@ -66,25 +72,40 @@ def examine(examined: Examined) -> Iterator[Finding]:
         InputError: the first rank does not answer any more.
     """
     meeting = examined.meeting
-    guard = threading.Timer(ENDS_WITHIN, _hangs)
-    guard.daemon = True
-    guard.start()
-    failed: dict[str, State] = {}
+    states: dict[str, State] = {}
+    for check in CHECKS:
+        with _ending(check):
+            finding = _skipped(check, meeting, states) or _find(check, examined)
+        states[check.name] = finding.state
+        yield finding
+    meeting.part()
+
+
+@contextmanager
+def _ending(check: Check) -> Iterator[None]:
+    """End the process when this block does not end: the store of a machine that is cut off never answers."""
+    seconds = 3 * (check.within + HEAR_WITHIN)
+
+    def end() -> None:
+        place = f"on {socket.gethostname()} in {seconds:.0f} s"
+        os.write(2, f"Error: `{check.name}` did not end {place}: it is cut off.\n".encode())
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
     try:
-        for check in CHECKS:
-            began = time.monotonic()
-            finding = _skipped(check, meeting.size, failed) or _find(check, examined, began)
-            failed[check.name] = finding.state
-            yield finding
-        meeting.part()
+        yield
     finally:
-        guard.cancel()
+        timer.cancel()
 
 
-def _skipped(check: Check, size: int, states: dict[str, State]) -> Finding | None:
+def _skipped(check: Check, meeting: Meeting, states: dict[str, State]) -> Finding | None:
     """Why a check is not made, if it is not."""
-    if check.several and size == 1:
+    if check.several and meeting.size == 1:
         return Finding(check.name, "skipped", "one process: nothing to compare")
+    if meeting.lost_some():
+        return Finding(check.name, "skipped", "not looked at: a rank was lost")
     lacking = [name for name in check.needs if states[name] == "failure" or _blocked(name, states)]
     if lacking:
         return Finding(check.name, "skipped", f"not looked at: {lacking[0]} comes first")
@@ -97,9 +118,9 @@ def _blocked(name: str, states: dict[str, State]) -> bool:
     return states[name] == "skipped" and any(states[each] == "failure" for each in needs)
 
 
-def _find(check: Check, examined: Examined, began: float) -> Finding:
+def _find(check: Check, examined: Examined) -> Finding:
     """Look, and hear what all found."""
-    meeting = examined.meeting
+    meeting, began = examined.meeting, time.monotonic()
     mine = _look(check, examined)
     try:
         told = meeting.gather(check.name, mine, check.within + HEAR_WITHIN)
@@ -134,8 +155,3 @@ def _judged(check: Check, told: list[Told]) -> tuple[State, str]:
     if check.judge is not network.judge_joining and (said := errors(told)):
         return "failure", said if len(told) > 1 else told[0].error
     return check.judge(told)
-
-
-def _hangs() -> None:
-    os.write(2, f"doctor did not end in {ENDS_WITHIN:.0f} s: it ends itself.\n".encode())
-    os._exit(1)

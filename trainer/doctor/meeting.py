@@ -94,9 +94,15 @@ class Meeting:
                     if found[rank].error:
                         deadline = min(deadline, time.monotonic() + HEAR_WITHIN)
             time.sleep(POLL)
-        self.lost |= missing
+        if missing:
+            self.lost |= missing
+            self.tell("lost", sorted(missing))
         late = [Told(rank, "", {}, "does not answer") for rank in missing]
         return sorted([*found.values(), *late], key=lambda each: each.rank)
+
+    def lost_some(self) -> bool:
+        """Whether a rank that had come does not answer any more."""
+        return self.store.check(["lost"])
 
     def part(self) -> None:
         """End together: the store may be in the first one's process."""
