@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -320,35 +321,55 @@ def test_a_training_in_order_is_the_same_on_ranks_that_change_between_restarts(
     assert metrics(tmp_path / "one") == metrics(tmp_path / "changing")
 
 
-def test_ranks_that_do_not_share_the_folder_of_the_run_are_refused_and_one_says_so(
-    shards: Path, vectors_file: Path, environment: dict[str, str], tmp_path: Path
-):
-    """As nodes have where --out is a disk of their own; here each has a working directory of its own."""
+@pytest.fixture
+def apart(environment: dict[str, str], tmp_path: Path) -> Callable[..., list[str]]:
+    """Train on two ranks, each with a working directory of its own, as nodes have; what each refuses."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.getsockname()[1]), "WORLD_SIZE": "2"}
     program = (
         "from emojigan.trainer.runtime import ranks; from emojigan.launch.cli import main; "
         "ranks.SEEN_WITHIN = 0.5; main()"
     )
-    words = ["train", str(shards), "--vectors", str(vectors_file), "--out", "run", "--batch-size", "16"]
-    processes = []
     for rank in ("0", "1"):
         (tmp_path / rank).mkdir()
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, *words],
-            cwd=tmp_path / rank,
-            env={**environment, **meet, "RANK": rank, "LOCAL_RANK": rank},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        processes.append(process)
-    said = [process.communicate(timeout=300)[1] for process in processes]
-    assert [process.returncode for process in processes] == [2, 2], said
+
+    def both(*words: str) -> list[str]:
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", program, "train", *words],
+                cwd=tmp_path / rank,
+                env={**environment, **meet, "RANK": rank, "LOCAL_RANK": rank},
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            for rank in ("0", "1")
+        ]
+        said = [process.communicate(timeout=300)[1] for process in processes]
+        assert [process.returncode for process in processes] == [2, 2], said
+        return said
+
+    return both
+
+
+def test_ranks_that_do_not_share_the_folder_of_the_run_are_refused_and_one_says_so(
+    shards: Path, vectors_file: Path, apart: Callable[..., list[str]], tmp_path: Path
+):
+    """As nodes have where --out is a disk of their own."""
+    said = apart(str(shards), "--vectors", str(vectors_file), "--out", "run", "--batch-size", "16")
     first, other = (f"{socket.gethostname()}:{tmp_path / rank / 'run'}" for rank in ("0", "1"))
     line = f"Error: What rank 0 writes in {first} is not seen in {other}. Put --out where all nodes see it.\n"
     assert said == [line, ""]
     assert not [*tmp_path.glob("*/run")]
+
+
+def test_shards_that_one_rank_does_not_see_all_refuse_and_it_says_so(
+    shards: Path, vectors_file: Path, apart: Callable[..., list[str]], tmp_path: Path
+):
+    (tmp_path / "0" / "shards").symlink_to(shards)
+    first, other = apart("shards", "--vectors", str(vectors_file), "--out", str(tmp_path / "run"))
+    assert first == "" and other.startswith("Error: shards") and other.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def refused(shards: Path, vectors_file: Path, run: Path, *options: str) -> str:

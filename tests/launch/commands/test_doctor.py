@@ -19,6 +19,7 @@ from emojigan.trainer.tracking.server import mlflow_client
 
 from ...conftest import TINY_NETWORKS
 from ...stores import free_port
+from ...trainer.tracking.faulty_server import mlflow_server
 
 ROOT = Path(__file__).parents[3]
 ALONE = {"joining", "sums", "network", "code", "clocks"}  # are about several ranks
@@ -87,6 +88,22 @@ def test_what_is_wrong_with_a_machine_is_told_with_what_to_do(
     assert "MiB free. Free space there" in failed["disk"] and "cannot be reached" in failed["MLflow"]
     assert "allows 500 open files: ulimit -n" in failed["room"] and "--learning-rate" in failed["steps"]
     assert told["stream"][0] == "skipped" and not [*disk.iterdir()]
+
+
+@pytest.mark.soak
+def test_a_server_that_knows_nobody_of_this_name_is_told(
+    invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("MLFLOW_FLASK_SERVER_SECRET_KEY", "secret")
+    monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", "a long password")
+    with mlflow_server(tmp_path, options=["--app-name", "basic-auth"]) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "nobody")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
+        told = found(invoke("--out", str(tmp_path / "run")).stdout)
+    state, sentence = told["MLflow"]
+    assert state == "failure" and "You are not authenticated" in sentence, told
+    assert "the name and password for it" in sentence
 
 
 def test_what_two_ranks_do_not_share_is_told_once(
