@@ -47,6 +47,12 @@ class DataConfig(Section):
     augment: bool = Field(
         default=True, description="Flip, shift, and change brightness and contrast of the images."
     )
+    fold: int | None = Field(
+        default=None,
+        ge=0,
+        description="Fold of the train split that is not learned from, and that an evaluation is of: for "
+        "cross-validation, on shards that were built with --folds.",
+    )
     deny: tuple[str, ...] = Field(
         default=(),
         description="File of emojis that are not learned, one a line, as for `emojigan shards build`; in a "
