@@ -167,7 +167,5 @@ def _lots_of(position: np.ndarray, options: BuildOptions) -> np.ndarray:
     """The same of splits and folds: uint8 [n], positions in `lots_of`."""
     split, folds = splits_of(position, options), options.folds or 1
     held_out = options.test_share + options.val_share
-    fold = (
-        (position / 2.0**64 - held_out) / (1 - held_out) * folds if held_out < 1 else np.zeros(len(position))
-    )
+    fold = (position / 2.0**64 - held_out) / max(1 - held_out, 1e-9) * folds  # means nothing beyond train
     return np.where(split == 0, fold.clip(0, folds - 1), split + folds - 1).astype(np.uint8)

@@ -11,7 +11,7 @@ what it saves is half there when it is killed meanwhile.
 import copy
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
@@ -45,8 +45,13 @@ from .speed import Meter, Pace, Waited, about, bar_text
 from .step import UPDATE_METRICS, Training, set_learning_rate, train_step, update_average
 
 
-def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
+def train(
+    config: Config, shards: Folder, vectors: Path, run: Path, tags: Mapping[str, str] | None = None
+) -> None:
     """Train, from the newest checkpoint of the run folder or from the start, to the last step.
+
+    Args:
+        tags: that MLflow is told of the run beside those of its own.
 
     Raises:
         InputError: something given cannot work, and nothing was trained; or training failed again and again,
@@ -58,7 +63,7 @@ def train(config: Config, shards: Folder, vectors: Path, run: Path) -> None:
         writing(LocalFolder(run), "emojigan train") if accelerator.is_main_process else nullcontext(),
     ):
         check_one_folder(accelerator, run)
-        begun = begin(accelerator, config, shards, vectors, run)
+        begun = begin(accelerator, config, shards, vectors, run, tags or {})
         step = go_on(begun, run, stepped)
         accelerator.wait_for_everyone()  # no rank ends well before the last checkpoint is whole
         accelerator.end_training()
