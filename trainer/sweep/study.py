@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
@@ -139,7 +140,7 @@ def check_storage(address: str | None) -> None:
             f"--storage {address}: give postgresql://…, or leave it out for a journal file. sqlite is no "
             "place for several workers: it ran a trial twice, and ended a worker with `database is locked`."
         )
-    if printable(address) != address:
+    if urlsplit(address).password:
         raise InputError(
             "Leave the password out of --storage, for it would stand in sweep.yaml. PGPASSWORD or ~/.pgpass "
             "gives it to each worker."
