@@ -26,6 +26,7 @@ COMMANDS = {
     "weights": "Look at what weights of samples would do.",
     "train": "Train, or go on training.",
     "doctor": "Look what stands in the way of a training, here or on all nodes.",
+    "sweep": "Try options on the folds of a dataset, by many workers, and tell which are best.",
     "evaluate": "Score a run on held-out posts and write its report.",
     "runs": "List runs, and what they scored.",
     "compare": "Judge runs on the same held-out posts.",
@@ -67,7 +68,7 @@ class LazyGroup(click.Group):
         """Suggest what was meant; click does so only for commands that are loaded already."""
         if args[0] not in COMMANDS and (close := difflib.get_close_matches(args[0], COMMANDS, 1)):
             ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
-        if args[0] == "train":
+        if args[0] == "train" or args[:2] == ["sweep", "work"]:
             ctx.with_resource(listening())  # before what it imports, which takes seconds
         return super().resolve_command(ctx, args)
 

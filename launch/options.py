@@ -21,6 +21,7 @@ WORDS = {True: "yes", False: "no"}
 NOT_SET = {
     "world_size": "any",
     "helpers": "as the cores allow",
+    "fold": "none",
     "deny": "none",
     "init_from": "none",
     "deterministic_ranks": "off",

@@ -109,6 +109,15 @@ def shards(posts_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="session")
+def folded(posts_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same posts, with train in two folds."""
+    out = tmp_path_factory.mktemp("folded") / "shards"
+    options = BuildOptions(images_per_shard=50, folds=2)
+    build_shards(Source([posts_folder / "posts.jsonl"]), LocalFolder(out), options, workers=1, max_bad=0)
+    return out
+
+
+@pytest.fixture(scope="session")
 def vectors_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random unit vector of 300 numbers for each emoji of `shards`."""
     matrix = np.random.default_rng(1).normal(size=(len(EMOJIS), 300))

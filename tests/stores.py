@@ -1,16 +1,19 @@
-"""Real S3 servers in processes of their own: moto's, and Ceph's gateway where it is installed."""
+"""Real servers in processes of their own: moto's and Ceph's S3, PostgreSQL; skipped where one is missing."""
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import boto3
@@ -63,6 +66,27 @@ def moto_server(folder: Path) -> Iterator[tuple[subprocess.Popen, dict[str, str]
 
 
 @contextmanager
+def rclone_server(folder: Path) -> Iterator[dict[str, str]]:
+    """Run rclone's S3 server on a folder, which knows a wrong secret, but heeds no condition of a writing."""
+    port = free_port()
+    words = [
+        "rclone",
+        "serve",
+        "s3",
+        "--addr",
+        f"127.0.0.1:{port}",
+        "--auth-key",
+        "key,secret",
+        "--config",
+        "",
+    ]
+    with _running([*words, str(folder)], folder.parent / "rclone.log") as server:
+        url = f"http://127.0.0.1:{port}"
+        _wait(lambda: _answers(url), server)
+        yield _clients(url, "key", "secret") | {"AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required"}
+
+
+@contextmanager
 def ceph_server(folder: Path) -> Iterator[dict[str, str]]:
     """Run Ceph's S3 gateway on a cluster in memory, with the bucket `bucket`. Starts in 20 s."""
     if shutil.which("radosgw") is None:
@@ -100,6 +124,32 @@ def ceph_server(folder: Path) -> Iterator[dict[str, str]]:
         url = f"http://127.0.0.1:{gateway}"
         _wait(lambda: _answers(url), server)
         yield _clients(url, "key", "secretsecret")
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server that only this machine reaches; yields the address of its database."""
+    programs = [*Path("/usr/lib/postgresql").glob("*/bin/initdb")] or [shutil.which("initdb")]
+    if programs[-1] is None:
+        pytest.skip("PostgreSQL is missing: apt-get install postgresql")
+    programs = Path(programs[-1]).parent
+    user = "postgres" if os.getuid() == 0 else None  # it does not run as root
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+        if user:
+            shutil.chown(folder, user)
+        begin = partial(subprocess.Popen, user=user, cwd=folder, stdout=subprocess.DEVNULL)
+        words = ["--pgdata", f"{folder}/data", "--username", "mlflow", "--auth", "trust", "--no-sync"]
+        assert begin([programs / "initdb", *words]).wait() == 0
+        words = ["-D", f"{folder}/data", "-k", folder, "-c", "listen_addresses="]
+        with begin([programs / "postgres", *words], stderr=subprocess.DEVNULL) as server:
+            try:
+                is_ready = [programs / "pg_isready", "--host", folder, "--username", "mlflow", "--quiet"]
+                while begin(is_ready).wait():
+                    assert server.poll() is None
+                    time.sleep(0.1)
+                yield f"postgresql+psycopg2://mlflow@/postgres?host={folder}"
+            finally:
+                server.send_signal(signal.SIGQUIT)
 
 
 def _clients(url: str, key: str, secret: str) -> dict[str, str]:

@@ -57,6 +57,10 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
         "trainer/evaluation trainer/evaluation/metrics"
     ),
     "trainer/export": "datasets/store datasets/emojis trainer trainer/model",
+    "trainer/sweep": (
+        "datasets/store datasets/pages datasets/shards trainer trainer/runtime trainer/tracking "
+        "trainer/training trainer/evaluation"
+    ),
     "trainer/serving": (
         "datasets/store datasets/posts datasets/images datasets/emojis datasets/shards trainer trainer/model "
         "trainer/export trainer/tracking trainer/evaluation trainer/evaluation/metrics"
@@ -72,8 +76,8 @@ ROOMS = {*MAY_IMPORT, "launch", "launch/commands"}
 LISTS_OF_EQUALS = {"datasets/posts/formats", "launch/commands", "trainer/evaluation/baselines"}
 MOST_FILES = 9
 OF_EXTRAS = {
-    *("anyio", "onnx", "onnxruntime", "onnxscript", "pillow_heif", "prometheus_client", "ray", "starlette"),
-    "uvicorn",
+    *("anyio", "onnx", "onnxruntime", "onnxscript", "optuna", "pillow_heif", "prometheus_client", "ray"),
+    *("sqlalchemy", "starlette", "uvicorn"),
 }
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 

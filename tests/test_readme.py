@@ -52,7 +52,7 @@ def test_the_paper_and_emoji2vec_are_linked():
     assert "https://aclanthology.org/W18-6240/" in README and "https://github.com/uclnlp/emoji2vec" in README
 
 
-@pytest.mark.parametrize("extra", ["heic", "onnx", "ray", "s3", "serve"])
+@pytest.mark.parametrize("extra", ["heic", "onnx", "ray", "s3", "serve", "sweep"])
 def test_an_extra_is_named_as_it_is_installed(extra: str):
     assert f'pip install -e ".[{extra}]"' in README
 

@@ -4,6 +4,7 @@ Each section is what one part needs. The command line makes its options from the
 name, one type, one range and one description, here.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +47,12 @@ class DataConfig(Section):
     )
     augment: bool = Field(
         default=True, description="Flip, shift, and change brightness and contrast of the images."
+    )
+    fold: int | None = Field(
+        default=None,
+        ge=0,
+        description="Fold of the train split that is not learned from, and that an evaluation is of: for "
+        "cross-validation, on shards that were built with --folds.",
     )
     deny: tuple[str, ...] = Field(
         default=(),
@@ -326,6 +333,21 @@ def _validated(sections: dict[str, dict[str, Any]], origin: Path | str) -> Confi
         unknown = first["type"] == "extra_forbidden"
         message = "unknown key" if unknown else first["msg"].removeprefix("Value error, ")
         raise InputError(f"{origin}: {key}: {message}.") from error
+
+
+def with_keys(config: Config, keys: Mapping[str, Any], origin: str) -> Config:
+    """A configuration with other values of some of its keys.
+
+    Args:
+        origin: of these, for a message.
+
+    Raises:
+        InputError: a value is out of range, or does not fit the others.
+    """
+    sections = config.model_dump()
+    for values in sections.values():
+        values.update({key: keys[key] for key in values.keys() & keys.keys()})
+    return _validated(sections, origin)
 
 
 def given_keys(recipe: str, file: Path | None, options: dict[str, Any]) -> set[str]:

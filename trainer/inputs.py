@@ -126,7 +126,7 @@ def read_inputs(config: Config, shards: Folder, vector_file: Path, origin: Origi
     """
     manifest = read_manifest(shards)
     cache = ShardCache(Path(config.run.cache).expanduser(), int(config.run.cache_gib * 2**30))
-    train = Split(shards, manifest, "train", cache, config.data.unit)
+    train = Split(shards, manifest, "train", cache, config.data.unit, config.data.fold)
     origin = origin or Origin.of(manifest)
     emoji_vectors = load_vectors(vector_file)
     matrix, missing = match(emoji_vectors, list(origin.vocabulary))

@@ -104,7 +104,7 @@ def choose(config: Config, given: Set[str], shards: Folder, run: Path) -> tuple[
         return sizes, told and f"as in {run / CONFIG}: {told}"
     cpu = not torch.cuda.is_available()
     unit, manifest = config.data.unit, read_manifest(shards)
-    number = Split(shards, manifest, "train", unit=unit).num_units
+    number = Split(shards, manifest, "train", unit=unit, fold=config.data.fold).num_units
     variants, emojis = bool(manifest.options.get("keep_variants")), len(manifest.vocabulary)
     sizes = suit(config, given, cpu=cpu, number=number, emojis=emojis, variants=variants)
     told, device = tell(sizes, config), "CPU" if cpu else "GPU"

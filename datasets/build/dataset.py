@@ -337,6 +337,7 @@ def manifest_of(
                 index_sha256=result.index_sha256,
                 outside=result.tuples - known,
                 reactions=result.reactions,
+                fold=task.fold,
             )
             for task, result in results
             for known in [sum(count for emoji, count in result.emojis.items() if emoji in vocabulary)]

@@ -69,18 +69,36 @@ def hash64(text: str) -> int:
 
 
 @dataclass(frozen=True)
+class Lot:
+    """What posts are dealt to: a split, or a fold of train."""
+
+    split: str
+    fold: int | None = None
+
+    def __str__(self) -> str:
+        return self.split if self.fold is None else f"fold {self.fold} of {self.split}"
+
+
+def lots_of(options: BuildOptions) -> tuple[Lot, ...]:
+    """All that posts are dealt to, in the order of SPLITS."""
+    folds = [None] if options.folds is None else [*range(options.folds)]
+    return tuple(Lot(split, fold) for split in SPLITS for fold in (folds if split == "train" else [None]))
+
+
+@dataclass(frozen=True)
 class Deal:
-    """The splits of posts."""
+    """The splits and folds of posts."""
 
     split_by: str  # what was dealt: one of SPLIT_BY
-    split: np.ndarray  # uint8 [posts], positions in SPLITS
+    lots: tuple[Lot, ...]
+    lot: np.ndarray  # uint8 [posts], positions in `lots`
     why: str  # it is not by account, where `auto` decided; else empty
 
 
 def deal(
     options: BuildOptions, images: np.ndarray, *, account: np.ndarray, identity: np.ndarray, time: np.ndarray
 ) -> Deal:
-    """Deal posts to the splits, as the options ask.
+    """Deal posts to the splits, and those of train to folds, as the options ask.
 
     Args:
         images: int64 [posts], how many each has that can be used; a post without any counts for nothing.
@@ -88,13 +106,13 @@ def deal(
         identity: uint64 [posts], hashes of the ids.
         time: int64 [posts], in seconds; only asked for where the posts are dealt by it.
     """
-    split_by, why = options.split_by, ""
+    split_by, why, lots = options.split_by, "", lots_of(options)
     if split_by == "auto":
         why = _why_not_by_account(options, images, account)
         split_by = "post" if why else "account"
     if split_by == "time":
-        return Deal(split_by, _split_by_time(options, np.flatnonzero(images), identity, time), why)
-    return Deal(split_by, splits_of(account if split_by == "account" else identity, options), why)
+        return Deal(split_by, lots, _split_by_time(options, np.flatnonzero(images), identity, time), why)
+    return Deal(split_by, lots, _lots_of(account if split_by == "account" else identity, options), why)
 
 
 def _why_not_by_account(options: BuildOptions, images: np.ndarray, account: np.ndarray) -> str:
@@ -105,11 +123,13 @@ def _why_not_by_account(options: BuildOptions, images: np.ndarray, account: np.n
         return ""  # each post is an account of its own, or all is train
     if accounts < FEWEST_ACCOUNTS:
         return f"Only {accounts} account{'s' if accounts > 1 else ''}."
-    counts = np.bincount(splits_of(account[used], options), images[used], len(SPLITS)).astype(int).tolist()
+    lots = lots_of(options)
+    counts = np.bincount(_lots_of(account[used], options), images[used], len(lots)).astype(int).tolist()
     shares = {"val": options.val_share, "test": options.test_share}
-    for split, count in zip(SPLITS, counts, strict=True):
-        if count < LEAST_OF_SHARE * shares.get(split, 1 - sum(shares.values())) * sum(counts):
-            return f"By account, {split} would get {count:,} of {sum(counts):,} images, for few have most."
+    of_train = (1 - sum(shares.values())) / (options.folds or 1)
+    for lot, count in zip(lots, counts, strict=True):
+        if count < LEAST_OF_SHARE * shares.get(lot.split, of_train) * sum(counts):
+            return f"By account, {lot} would get {count:,} of {sum(counts):,} images, for few have most."
     return ""
 
 
@@ -118,6 +138,7 @@ def _split_by_time(
 ) -> np.ndarray:
     """The newest posts are test, those before them val; of one second, the hash of the id decides."""
     assert (time[used] != NO_TIME).all()  # the survey refuses posts without one
+    assert options.folds is None  # which the command line refuses: later folds would learn from earlier ones
     oldest_first = used[np.lexsort((identity[used], time[used]))]
     test = len(used) - round(len(used) * options.test_share)
     val = max(0, test - round(len(used) * options.val_share))
@@ -140,3 +161,11 @@ def splits_of(position: np.ndarray, options: BuildOptions) -> np.ndarray:
     in_test = share < options.test_share
     in_val = ~in_test & (share < options.test_share + options.val_share)
     return np.select([in_test, in_val], [SPLITS.index("test"), SPLITS.index("val")], 0).astype(np.uint8)
+
+
+def _lots_of(position: np.ndarray, options: BuildOptions) -> np.ndarray:
+    """The same of splits and folds: uint8 [n], positions in `lots_of`."""
+    split, folds = splits_of(position, options), options.folds or 1
+    held_out = options.test_share + options.val_share
+    fold = (position / 2.0**64 - held_out) / max(1 - held_out, 1e-9) * folds  # means nothing beyond train
+    return np.where(split == 0, fold.clip(0, folds - 1), split + folds - 1).astype(np.uint8)

@@ -20,6 +20,7 @@ class BuildOptions:
     split_by: str = "auto"  # or one of SPLIT_BY; auto is account where there are enough of them, else post
     val_share: float = 0.1  # of the accounts or posts
     test_share: float = 0.1
+    folds: int | None = None  # into which train is dealt, for a cross-validation
     texts: tuple[str, ...] = ("caption",)  # of TEXTS: where emojis come from
     repeat: str = "once"  # or all: how often an emoji counts in a post
     deny: DenyList = field(default=DenyList())
@@ -30,7 +31,10 @@ class BuildOptions:
 
     def to_json(self) -> dict:
         """For the manifest. Of the deny list only a hash is in it, for the list may hold names of people."""
-        return {**asdict(self), "texts": list(self.texts), "deny": self.deny.fingerprint()}
+        content = {**asdict(self), "texts": list(self.texts), "deny": self.deny.fingerprint()}
+        if self.folds is None:
+            del content["folds"]  # a dataset without any is the one that it was before there were folds
+        return content
 
     def made(self, manifest: Manifest) -> bool:
         """Whether a dataset was built with these options; `auto` may have come to account or to post."""
@@ -38,7 +42,7 @@ class BuildOptions:
         asked = self.to_json()
         if self.split_by == "auto" and manifest.split_by != "time":
             asked["split_by"] = manifest.split_by
-        return recorded | asked == recorded
+        return recorded | asked == recorded and self.folds == recorded.get("folds")
 
 
 ADOPTION_OPTIONS = (

@@ -26,8 +26,8 @@ from ..posts.outcomes import (
     USED,
     WITHOUT_EMOJI,
 )
-from ..shards.layout import SPLITS, tar_name
-from .labels import deal
+from ..shards.layout import tar_name
+from .labels import Lot, deal
 from .options import BuildOptions
 
 
@@ -55,6 +55,7 @@ class ShardTask:
     """One shard to write."""
 
     split: str
+    fold: int | None  # of train, where that is dealt to folds
     name: str  # train/000000.tar
     images: int
     samples: np.ndarray  # int32 [samples, 3]: number of the image in the shard, chunk, row in the chunk
@@ -82,7 +83,7 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
 
     An image that comes again is stored once, where it comes first. A cluster of near-duplicates stays in
     the split that most of its tuples were dealt to; its samples of other splits are left out, so that
-    nothing that looks alike is in two splits.
+    nothing that looks alike is in two splits. The same holds of the folds of train.
 
     Args:
         digests: of all chunks, in order; none is kept once the next is asked for.
@@ -102,8 +103,8 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
     first = _first_of_each(same)[same]
     originals = np.flatnonzero(first == np.arange(len(first)))
     cluster = near_clusters(column.pop("near")[image[originals]])[np.searchsorted(originals, first)]
-    split = dealt.split[post]
-    stays = _stays(cluster, split, column["tuples"], post)
+    lot = dealt.lot[post]
+    stays = _stays(cluster, lot, column["tuples"], post)
     used = np.zeros(len(duplicate), np.bool_)
     used[post[stays]] = True
     posts, bad, broken = _count(chunks, column["outcome"], duplicate, used)
@@ -113,7 +114,7 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
         NEAR_DUPLICATE_IMAGES: int((~stays).sum()),
     }
     return Plan(
-        tasks=_cut(chunks, image[stays], same[stays], split[stays], options),
+        tasks=_cut(chunks, image[stays], same[stays], lot[stays], dealt.lots, options),
         posts=posts,
         bad=bad,
         broken=broken,
@@ -191,13 +192,14 @@ def _first_of_each(number: np.ndarray) -> np.ndarray:
     return first
 
 
-def _stays(cluster: np.ndarray, split: np.ndarray, tuples: np.ndarray, post: np.ndarray) -> np.ndarray:
-    """Whether a sample stays, bool [samples]: its split is where most tuples of its near-duplicates are."""
+def _stays(cluster: np.ndarray, lot: np.ndarray, tuples: np.ndarray, post: np.ndarray) -> np.ndarray:
+    """Whether a sample stays, bool [samples]: its lot is where most tuples of its near-duplicates are."""
     together = np.flatnonzero((np.bincount(cluster) > 1)[cluster])
-    near, split = np.unique(cluster[together], return_inverse=True)[1], split[together]
-    votes = np.bincount(len(SPLITS) * near + split, tuples[post[together]], len(SPLITS) * len(together))
+    lots = int(lot.max(initial=0)) + 1
+    near, lot = np.unique(cluster[together], return_inverse=True)[1], lot[together]
+    votes = np.bincount(lots * near + lot, tuples[post[together]], lots * len(together))
     stays = np.ones(len(cluster), np.bool_)
-    stays[together] = votes.reshape(-1, len(SPLITS)).argmax(1)[near] == split
+    stays[together] = votes.reshape(-1, lots).argmax(1)[near] == lot
     return stays
 
 
@@ -242,19 +244,25 @@ def _with_rejects(chunks: list[_Chunk], duplicate: np.ndarray) -> list[tuple[int
 
 
 def _cut(
-    chunks: list[_Chunk], image: np.ndarray, same: np.ndarray, split: np.ndarray, options: BuildOptions
+    chunks: list[_Chunk],
+    image: np.ndarray,
+    same: np.ndarray,
+    lot: np.ndarray,
+    lots: tuple[Lot, ...],
+    options: BuildOptions,
 ) -> list[ShardTask]:
-    """Cut each split into shards, in the order of the source; all arguments are [samples that stay]."""
+    """Cut each lot into shards, in the order of the source; all arrays are [samples that stay]."""
     stored = _first_of_each(same)[same]  # [samples], the sample whose bytes are stored for it
     begins = np.cumsum([0, *(chunk.images for chunk in chunks)])
     size = options.images_per_shard
-    tasks = []
-    for number, name in enumerate(SPLITS):
-        samples = np.flatnonzero(split == number)
+    tasks: list[ShardTask] = []
+    of_split: Counter[str] = Counter()  # shards
+    for number, each in enumerate(lots):
+        samples = np.flatnonzero(lot == number)
         first = samples[stored[samples] == samples]
-        row = np.searchsorted(first, stored[samples]).astype(np.int32)  # the image's number in the split
+        row = np.searchsorted(first, stored[samples]).astype(np.int32)  # the image's number in the lot
         order = np.argsort(row, kind="stable")
-        rows = np.empty((len(samples), 3), np.int32)  # ShardTask.samples, numbered through the split
+        rows = np.empty((len(samples), 3), np.int32)  # ShardTask.samples, numbered through the lot
         rows[:, 0] = row[order]
         samples = image[samples[order]]
         rows[:, 1] = np.searchsorted(begins, samples, "right") - 1
@@ -262,5 +270,7 @@ def _cut(
         cuts = np.searchsorted(rows[:, 0], range(0, len(first) + size, size))
         for shard, (low, high) in enumerate(pairwise(cuts)):
             here = rows[low:high] - np.array([shard * size, 0, 0], np.int32)
-            tasks.append(ShardTask(name, tar_name(name, shard), int(here[-1, 0]) + 1, here))
+            name = tar_name(each.split, of_split[each.split])
+            tasks.append(ShardTask(each.split, each.fold, name, int(here[-1, 0]) + 1, here))
+            of_split[each.split] += 1
     return tasks

@@ -6,7 +6,7 @@ Written last, so a folder without it is not a dataset yet.
 import hashlib
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 from ..errors import InputError
@@ -44,6 +44,7 @@ class ShardEntry:
     # Reactions, which are the emojis of one post under one image: how many have 1, 2, … of them, and MOST or
     # more, whether or not of the vocabulary.
     reactions: tuple[int, ...] | None = None
+    fold: int | None = None  # of train, where that is dealt to folds: nobody is in two
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,17 @@ class Manifest:
     """Of each event: "from", the identity of the dataset before it; "forgot", the accounts; "images",
     "tuples" and "posts", how many went; "train", how many of the tuples were in the train split."""
 
-    def of_split(self, split: str) -> tuple[ShardEntry, ...]:
-        """The shards of one split, in order."""
-        return self._by_split.get(split, ())
+    def of_split(self, split: str, fold: int | None = None) -> tuple[ShardEntry, ...]:
+        """The shards of one split, in order; with a fold, train lacks it, and it stands for test."""
+        if fold is None or split == "val":
+            return self._by_split.get(split, ())
+        train = self._by_split.get("train", ())
+        return tuple(shard for shard in train if (shard.fold == fold) == (split == "test"))
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The folds that the train split is dealt to; none where it is not."""
+        return tuple(sorted({shard.fold for shard in self.shards if shard.fold is not None}))
 
     @cached_property
     def _by_split(self) -> dict[str, tuple[ShardEntry, ...]]:
@@ -83,15 +92,23 @@ class Manifest:
 
     def sha256(self) -> str:
         """The dataset's identity."""
+        return self._sha256
+
+    @cached_property
+    def _sha256(self) -> str:  # of many shards it takes seconds, and is asked for several times
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def to_json(self) -> str:
         """The bytes of manifest.json, as text."""
-        content = {"format_version": FORMAT_VERSION, **asdict(self)}
-        for shard in content["shards"]:
-            for counted in ("outside", "reactions"):
-                if shard[counted] is None:
-                    del shard[counted]  # the identity of an older dataset stays what it was
+        content = {each.name: getattr(self, each.name) for each in fields(self)}
+        # By asdict it would take a minute for a million shards. What an older dataset does not have is not in
+        # it, so that its identity stays what it was.
+        names = [each.name for each in fields(ShardEntry)]
+        content["shards"] = [
+            {name: value for name in names if (value := getattr(shard, name)) is not None}
+            for shard in self.shards
+        ]
+        content = {"format_version": FORMAT_VERSION, **content}
         return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 

@@ -15,12 +15,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 import fsspec
 
 from ..errors import InputError
-from .atomic import create, remove_folder, replacing, telling_where, write_atomic
+from .atomic import create, remove_folder, replacing, sha256, telling_where, write_atomic
 from .trouble import FULL
 
 SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "http", "https", "memory")
@@ -51,12 +51,16 @@ class Folder(Protocol):
     def swap(self, name: str, old: bytes | None, new: bytes | str) -> bool:
         """Write a file if it still has the content `old`, None for no file; return whether it had.
 
-        S3 compares as it writes. Elsewhere somebody may write between the two: be its only writer.
+        S3 compares as it writes, if the server heeds conditions: `keeps_conditions`. Elsewhere somebody may
+        write between the two: be its only writer.
         """
         ...
 
     def creating(self, name: str) -> AbstractContextManager[Path]:
-        """Yield a path on this machine to write to; on success the file is here, on any error it is not."""
+        """Yield a path on this machine to write to; on success the file is here, on any error it is not.
+
+        What somebody else has put there meanwhile stays on S3, and is an InputError if it is not the same.
+        """
         ...
 
     def reading(self, name: str) -> AbstractContextManager[Path]:
@@ -101,10 +105,23 @@ def is_safe(name: str) -> bool:
     return bool(_NAME.fullmatch(name)) and not {".", ".."} & set(name.split("/"))
 
 
-def _if_same(store: fsspec.AbstractFileSystem, path: str) -> dict[str, str]:
-    """What lets a store write a file only if it is the one that is there now; nothing where none can."""
-    # Without its quotation marks: with them Ceph finds every file to be another one, and S3 takes both.
-    return {"IfMatch": store.info(path)["ETag"].strip('"')} if "s3" in store.protocol else {}
+def _unless_changed(store: fsspec.AbstractFileSystem, path: str) -> dict[str, Any]:
+    """What lets a store write a file only if what is there now is there still; nothing where none can.
+
+    A large file that replaces another is sent in parts, for which s3fs passes on no such condition.
+    """
+    if "s3" not in store.protocol:
+        return {}
+    try:
+        # Without its quotation marks: with them Ceph finds every file to be another one, and S3 takes both.
+        return {"IfMatch": store.info(path)["ETag"].strip('"')}
+    except FileNotFoundError:
+        return {"mode": "create"}
+
+
+def _was_changed(error: OSError) -> bool:
+    """Whether a store refused to write for the condition."""
+    return isinstance(error, FileExistsError) or "PreconditionFailed" in str(error.__cause__)
 
 
 def _checked(name: str) -> str:
@@ -194,12 +211,18 @@ class StoreFolder:
         """The store, and the path of a file there, or of the folder itself.
 
         The clients of stores let errors through which are no OSErrors: no credentials, no such host. Here
-        they become OSErrors, which name this folder.
+        they become OSErrors, which name this folder; and what is forbidden an InputError.
         """
         store, root = self._opened
         path = root if name is None else f"{root}/{_checked(name)}"
         try:
             yield store, path
+        except PermissionError as error:  # no trouble that passes
+            reason = str(error).rstrip(".") or "Forbidden"
+            raise InputError(
+                f"{self.url}: {reason}. The store does not let this key and secret in: see "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what your store asks for."
+            ) from error
         except OSError as error:
             if error.filename is None:  # s3fs gives its own nothing but a sentence
                 error.strerror = error.strerror or str(error).rstrip(".")
@@ -223,27 +246,52 @@ class StoreFolder:
 
     def swap(self, name: str, old: bytes | None, new: bytes | str) -> bool:
         with self._reaching(name) as (store, path):
+            condition = {"mode": "create"} if old is None else _unless_changed(store, path)
             try:
-                condition = {"mode": "create"} if old is None else _if_same(store, path)
-                if old is not None and store.cat_file(path) != old:
+                # We look ourselves first: some servers of S3 do not heed the condition.
+                if (store.cat_file(path) if store.exists(path) else None) != old:
                     return False
                 store.pipe_file(path, new.encode() if isinstance(new, str) else new, **condition)
-            except (FileExistsError, FileNotFoundError):
+            except FileNotFoundError:
                 return False
             except OSError as error:
-                if "PreconditionFailed" not in str(error.__cause__):
+                if not _was_changed(error):
                     raise
                 return False
         return True
 
+    def keeps_conditions(self, name: str) -> bool:
+        """Whether the store refuses to create the file of this name, which is there, once more."""
+        with self._reaching(name) as (store, path):
+            try:
+                store.pipe_file(path, store.cat_file(path), mode="create")
+            except OSError as error:
+                if not _was_changed(error):
+                    raise
+                return True
+        return False
+
     @contextmanager
     def creating(self, name: str) -> Iterator[Path]:
-        _checked(name)  # before the work
+        with self._reaching(name) as (store, path):  # before the work
+            condition = _unless_changed(store, path)
         with tempfile.TemporaryDirectory(prefix="emojigan-") as folder:
+            file = Path(folder) / "file"
             with telling_where(Path(folder)):
-                yield Path(folder) / "file"
-            with self._reaching(name) as (store, path):
-                store.put_file(str(Path(folder) / "file"), path)
+                yield file
+            try:
+                with self._reaching(name) as (store, path):
+                    store.put_file(str(file), path, **condition)
+            except OSError as error:
+                if not _was_changed(error):
+                    raise
+                with self.reading(name) as other:
+                    same = sha256(other) == sha256(file)
+                if not same:
+                    raise InputError(
+                        f"{self}/{name} was written by somebody else meanwhile. Run the same command again "
+                        "when nobody writes there."
+                    ) from error
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Path]:

@@ -210,6 +210,11 @@ class _SignsOfLife:
             if old:
                 self._writers.remove(old)
 
+    def keeps_conditions(self) -> bool:
+        """Whether the store heeds the conditions of a writing."""
+        with self._lock:
+            return self._writers.keeps_conditions(self._name)
+
     def end(self) -> None:
         self._ended.set()
         self._thread.join()
@@ -226,6 +231,11 @@ def _announced(folder: StoreFolder, writer: str, wait: bool) -> Iterator[Folder]
     own = _SignsOfLife(folder, writer)
     try:
         _become_writer(_writers(folder), own, _Waiting(folder, wait))
+        if folder.url.startswith("s3:") and not own.keeps_conditions():
+            tell(
+                f"{folder} is on a server that does not heed conditional writes: two writers at once are "
+                "kept apart by their signs of life alone."
+            )
         yield _Fenced(folder.url, own.identity)
     finally:
         own.end()

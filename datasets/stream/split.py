@@ -66,8 +66,15 @@ class Split:
     name: str
     cache: ShardCache | None = None  # where a store's shards are kept while they are read
     unit: Unit = "tuple"  # what a batch is made of
+    fold: int | None = None  # of a cross-validation: train lacks it, and it stands for test
 
     def __post_init__(self) -> None:
+        if self.fold not in (None, *self.manifest.folds):
+            there = f"are {len(self.manifest.folds)}, from 0 on" if self.manifest.folds else "is none"
+            raise InputError(
+                f"{self.folder} has no fold {self.fold}: there {there}. `emojigan shards build --folds` "
+                "deals train to folds."
+            )
         if not self.shards:
             others = (
                 "other shares, or --split-by post" if self.manifest.split_by == "account" else "other shares"
@@ -78,10 +85,16 @@ class Split:
                 f"{others}."
             )
 
+    @property
+    def text(self) -> str:
+        """How the splits were dealt, and what that makes of the scores."""
+        told = "" if self.fold is None else f"; fold {self.fold} of train stands for test"
+        return self.manifest.split_text + told
+
     @cached_property
     def shards(self) -> tuple[ShardEntry, ...]:
         """The entries of its shards, in order."""
-        return self.manifest.of_split(self.name)
+        return self.manifest.of_split(self.name, self.fold)
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:

@@ -158,6 +158,12 @@ def _dataset_options(command: Callable) -> Callable:
     help="What is dealt to train, val and test: accounts; posts; posts by time, the newest to test. Auto is "
     "account, or post where there are too few accounts.",
 )
+@click.option(
+    "--folds",
+    type=click.IntRange(2, 100),
+    show_default="none",
+    help="Folds that train is dealt to as it is to the splits, for `emojigan sweep` and `train --fold`.",
+)
 @_dataset_options
 def build(
     sources: tuple[Path, ...],
@@ -195,6 +201,10 @@ def build(
 
     if task_index >= task_count:
         raise click.BadParameter("tasks are numbered from 0 to --task-count − 1.", param_hint="--task-index")
+    if options["split_by"] == "time" and options["folds"]:
+        raise click.BadParameter(
+            "posts that are split by time have no folds: later ones would teach.", param_hint="--folds"
+        )
     manifest = build_shards(
         Source([source.absolute() for source in sources], form, columns),
         out.absolute(),

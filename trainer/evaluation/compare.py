@@ -83,6 +83,12 @@ def compare_runs(
                 f"{run} says other emojis than {runs[0]}: they are not asked the same. Compare runs of "
                 "vectors for the same emojis, with the same --deny."
             )
+    for run, (config, *_) in zip(runs, opened, strict=True):
+        if config.data.fold != opened[0][0].data.fold:
+            raise InputError(
+                f"{run} and {runs[0]} were trained without other folds: one has learned from what the other "
+                "is asked. Compare runs of one --fold, or see `emojigan sweep report`."
+            )
     _, inputs, vector_file = opened[0]
     scene = set_scene(inputs, vector_file, truth)
     asked = zip(snapshots, _labels(runs), strict=True)
@@ -92,7 +98,7 @@ def compare_runs(
     return Compared(
         tuple(beside_first(scored, chance)),
         floor_of(scene),
-        inputs.train.manifest.split_text,
+        inputs.train.text,
         alike=sum(map(len, groups)),
         weighted=any(each.is_weighted for each in snapshots),
     )
@@ -124,7 +130,7 @@ def compare_models(snapshots: Mapping[str, Snapshot], inputs: Inputs, vector_fil
     return Compared(
         tuple(beside_first(scored)),
         floor_of(scene),
-        inputs.train.manifest.split_text,
+        inputs.train.text,
         weighted=any(each.is_weighted for each in snapshots.values()),
         shared=None if shared is None else len(shared),
         elsewhere=tuple(

@@ -165,7 +165,7 @@ def evaluate(
         q=own.q,
         floor=floor_of(scene),
         features=snapshot.features(images[:MAX_POINTS]),
-        split=inputs.train.manifest.split_text,
+        split=inputs.train.text,
         about_reactions=_about_reactions(snapshot, scene),
         readings=find_readings(snapshot, inputs, scene),
         harm=find_harm(snapshot, config, inputs, scene, own.q, sensitive) if sensitive else None,

@@ -120,9 +120,11 @@ def register(
 
     Raises:
         InputError: the run was not evaluated, or what was scored is not what is there; or the snapshot is
-            damaged, or not finite, or says nothing.
+            damaged, or not finite, or says nothing; or it was trained without a fold.
     """
     made = _read(run, shards, vectors)
+    if (fold := read_beginning(run)[0].data.fold) is not None:
+        raise InputError(f"{run} is of a cross-validation: train it without --fold {fold}, on all of train.")
     run_id, client = needed_run_id(run), mlflow_client()
     version = _known(name, made.kept.digest) or _new_version(run_id, name, made)
     for key, value in mark_tags(made.mark).items():

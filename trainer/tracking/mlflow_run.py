@@ -88,6 +88,27 @@ def open_run(
     return found.info
 
 
+def begin_parent(name: str, about: str) -> str:
+    """Begin an MLflow run under which others stand, by a tag of theirs. -> its id
+
+    Raises:
+        MlflowException: the server cannot be reached, or refuses.
+    """
+    client = mlflow_client()
+    tags = {"mlflow.note.content": about}
+    return client.create_run(_experiment(client), run_name=name, tags=tags).info.run_id
+
+
+def end_parent(run_id: str, tags: dict[str, str], metrics: dict[str, float]) -> None:
+    """Tell what came out of the runs under an MLflow run, and end it."""
+    client = mlflow_client()
+    for key, value in tags.items():
+        client.set_tag(run_id, key, value)
+    for key, value in metrics.items():
+        client.log_metric(run_id, key, value)
+    client.set_terminated(run_id)
+
+
 def page_of(address: str, info: "RunInfo") -> str | None:
     """Where people see an MLflow run, without the password of the address; None where that is no server."""
     if not address.startswith("http"):
@@ -124,15 +145,20 @@ def _find(run: Path, client: "MlflowClient") -> "Run | None":
 
 def _begin(run: Path, client: "MlflowClient", about: About) -> "Run":
     """Begin the MLflow run of a folder's key, or find it where it was begun already."""
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-    experiment = client.get_experiment_by_name(name)
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
+    experiment_id = _experiment(client)
     create(run / MLFLOW_KEY, secrets.token_hex(16) + "\n")
     key = (run / MLFLOW_KEY).read_text(encoding="utf-8").strip()
     if begun := client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'"):
         return begun[0]
     tags = {KEY_TAG: key, "mlflow.note.content": about.description}
     return client.create_run(experiment_id, run_name=run.resolve().name, tags=tags)
+
+
+def _experiment(client: "MlflowClient") -> str:
+    """The id of the experiment of our runs."""
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    experiment = client.get_experiment_by_name(name)
+    return experiment.experiment_id if experiment else client.create_experiment(name)
 
 
 def _is_of_another_config(found: "Run", params: dict[str, str]) -> bool:

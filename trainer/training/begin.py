@@ -7,7 +7,7 @@ Nothing is written before each rank can begin.
 
 import json
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -63,7 +63,14 @@ class Begun:
     about: About  # what MLflow is told
 
 
-def begin(accelerator: Accelerator, config: Config, shards: Folder, vectors: Path, run: Path) -> Begun:
+def begin(
+    accelerator: Accelerator,
+    config: Config,
+    shards: Folder,
+    vectors: Path,
+    run: Path,
+    more_tags: Mapping[str, str],
+) -> Begun:
     """Read all that is given, find where to go on, say what is about to happen, and note it in the run.
 
     Raises:
@@ -107,7 +114,7 @@ def begin(accelerator: Accelerator, config: Config, shards: Folder, vectors: Pat
         resident=resident,
         held_out=held_out,
         watch=watch,
-        about=About.of(config, inputs, shards, plan(config, inputs), tags),
+        about=About.of(config, inputs, shards, plan(config, inputs), {**more_tags, **tags}),
     )
 
 

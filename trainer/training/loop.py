@@ -11,7 +11,7 @@ what it saves is half there when it is killed meanwhile.
 import copy
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, nullcontext
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,12 @@ from .step import UPDATE_METRICS, Training, set_learning_rate, train_step, updat
 
 
 def train(
-    settings: RunConfig, settle: Callable[[], Config], shards: Folder, vectors: Path, run: Path
+    settings: RunConfig,
+    settle: Callable[[], Config],
+    shards: Folder,
+    vectors: Path,
+    run: Path,
+    tags: Mapping[str, str] | None = None,
 ) -> None:
     """Train, from the newest checkpoint of the run folder or from the start, to the last step.
 
@@ -54,6 +59,7 @@ def train(
         settings: how the ranks meet.
         settle: gives the config that the dataset makes of what was asked for; where the ranks have met, so
             that what one of them cannot read, all refuse.
+        tags: that MLflow is told of the run beside those of its own.
 
     Raises:
         InputError: something given cannot work, and nothing was trained; or training failed again and again,
@@ -66,7 +72,7 @@ def train(
         if accelerator.is_main_process:
             stack.enter_context(writing(LocalFolder(run), "emojigan train"))
         check_one_folder(accelerator, run)
-        begun = begin(accelerator, config, shards, vectors, run)
+        begun = begin(accelerator, config, shards, vectors, run, tags or {})
         step = go_on(begun, run, stepped)
         accelerator.wait_for_everyone()  # no rank ends well before the last checkpoint is whole
         accelerator.end_training()

@@ -26,6 +26,7 @@ from emojigan.datasets.shards.index import read_index
 from emojigan.datasets.shards.layout import SPLITS
 from emojigan.datasets.shards.manifest import Manifest, read_manifest
 from emojigan.datasets.store.folder import LocalFolder
+from emojigan.datasets.stream.split import Split
 
 from ..care.test_forget import contents
 
@@ -49,8 +50,8 @@ def deal_rows(rows: list[tuple[int, int, int, int]], options: BuildOptions) -> D
 
 def splits(rows: list[tuple[int, int, int, int]], options: BuildOptions) -> dict[int, str]:
     """The split of each post, by the hash of its id."""
-    dealt = deal_rows(rows, options).split
-    return {row[1]: SPLITS[split] for row, split in zip(rows, dealt.tolist(), strict=True)}
+    dealt = deal_rows(rows, options)
+    return {row[1]: str(dealt.lots[lot]) for row, lot in zip(rows, dealt.lot.tolist(), strict=True)}
 
 
 @pytest.mark.parametrize("split_by", ["account", "post"])
@@ -62,6 +63,40 @@ def test_more_posts_move_nobody(split_by, few, more):
     before = splits(few, options)
     after = splits([*(row for row in more if row[1] not in known), *few], options)
     assert before.items() <= after.items()
+
+
+@pytest.mark.parametrize("split_by", ["account", "post"])
+@given(rows=ROWS, folds=st.integers(2, 100))
+@settings(deadline=None)
+def test_folds_part_train_alone_and_nobody_is_in_two(split_by, rows, folds):
+    options = replace(OPTIONS, split_by=split_by)
+    without, dealt = splits(rows, options), splits(rows, replace(options, folds=folds))
+    assert {post: lot.split()[-1] for post, lot in dealt.items()} == without
+    accounts = {(account, dealt[identity]) for account, identity, *_ in rows}
+    if split_by == "account":
+        assert len(accounts) == len({account for account, _ in accounts})
+
+
+def test_each_fold_is_held_out_by_the_training_without_it(folded: Path, shards: Path):
+    folder, without = LocalFolder(folded), read_manifest(LocalFolder(shards))
+    manifest = read_manifest(folder)
+    assert manifest.folds == (0, 1) and is_whole(folded)
+
+    def accounts(split: str, fold: int | None = None) -> set[str]:
+        entries = Split(folder, manifest, split, fold=fold).shards
+        return {account for entry in entries for account in read_index(folder, entry).accounts}
+
+    for fold in manifest.folds:
+        train, val, test = (accounts(split, fold) for split in SPLITS)
+        assert train and test and not train & test and not (train | test) & val
+        assert train | test == accounts("train") and val == accounts("val")
+    assert accounts("test", 0).isdisjoint(accounts("test", 1))
+    assert [sum(each.images for each in manifest.of_split(split)) for split in ("val", "test")] == [
+        sum(each.images for each in without.of_split(split)) for split in ("val", "test")
+    ]
+    for other in (folder, 2), (LocalFolder(shards), 0):
+        with pytest.raises(InputError, match=f"has no fold {other[1]}: .*--folds"):
+            Split(other[0], read_manifest(other[0]), "train", fold=other[1])
 
 
 @given(ROWS, st.randoms(), st.floats(0, 0.5), st.floats(0, 0.5))
@@ -148,9 +183,13 @@ def build(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bui
     monkeypatch.setattr(survey, "CHUNK", 7)
 
     def build(
-        split_by: str = "auto", out: str = "out", workers: int = 1, task: Task = WHOLE
+        split_by: str = "auto",
+        out: str = "out",
+        workers: int = 1,
+        task: Task = WHOLE,
+        folds: int | None = None,
     ) -> Manifest | None:
-        options = replace(OPTIONS, split_by=split_by)
+        options = replace(OPTIONS, split_by=split_by, folds=folds)
         folder = LocalFolder(tmp_path / out)
         source = Source([archive / "posts.jsonl"])
         return build_shards(source, folder, options, workers=workers, max_bad=0, task=task)
@@ -174,11 +213,11 @@ def test_one_persons_archive_is_split_by_posts_with_a_sentence(build, tmp_path, 
     assert is_whole(tmp_path / "out")
 
 
-@pytest.mark.parametrize("split_by", ["auto", "post", "time"])
-def test_what_looks_alike_stays_together(build, tmp_path, split_by):
-    manifest = build(split_by)
+@pytest.mark.parametrize(("split_by", "folds"), [("auto", None), ("post", None), ("time", None), ("post", 3)])
+def test_what_looks_alike_stays_together(build, tmp_path, split_by, folds):
+    manifest = build(split_by, folds=folds)
     where = {
-        post: shard.split
+        post: (shard.split, shard.fold)
         for shard in manifest.shards
         for post in read_index(LocalFolder(tmp_path / "out"), shard).posts
     }

@@ -4,18 +4,23 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
 from click.testing import CliRunner
+from s3fs import S3FileSystem
 
 from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.build.survey import Source
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.store.folder import Folder, open_folder
+from emojigan.datasets.store.lock import writing
 from emojigan.launch.cli import main
+
+from ...stores import rclone_server
 
 BUILD = """
 from emojigan.datasets.build import survey
@@ -97,6 +102,75 @@ def test_name_that_might_leave_the_folder_is_refused(folder, name):
 def test_url_that_is_no_plain_store_is_refused(url):
     with pytest.raises(InputError, match="not a place for shards"):
         open_folder(url)
+
+
+@pytest.fixture(params=["moto", pytest.param("ceph", marks=pytest.mark.soak)])
+def conditional(request, tmp_path) -> Folder:
+    """An empty folder on a server that heeds conditions."""
+    request.getfixturevalue("store" if request.param == "moto" else "ceph")
+    return open_folder(f"s3://bucket/{tmp_path.name}")
+
+
+@pytest.fixture
+def unconditional(monkeypatch, tmp_path) -> Iterator[Folder]:
+    """An empty folder on a server that heeds none."""
+    (tmp_path / "served").mkdir()
+    with rclone_server(tmp_path / "served") as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        S3FileSystem.clear_instance_cache()
+        yield open_folder("s3://bucket/x")
+    S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.parametrize("before", [None, b"before"])
+def test_of_two_who_create_a_file_at_once_the_second_is_told_unless_it_is_the_same(conditional, before):
+    if before:
+        conditional.write("a.tar", before)
+    with conditional.creating("a.tar") as first:
+        first.write_bytes(b"one")
+        with conditional.creating("a.tar") as second:
+            second.write_bytes(b"one")
+    with (
+        pytest.raises(
+            InputError, match=r"^s3://bucket/\S+/a.tar was written by somebody else meanwhile\. Run"
+        ),
+        conditional.creating("a.tar") as first,
+    ):
+        first.write_bytes(b"one more")
+        conditional.write("a.tar", b"another")
+    assert conditional.read("a.tar") == b"another"
+
+
+def test_a_server_that_heeds_no_condition_is_told_once_and_is_written_to(
+    unconditional, posts_folder, shards, tmp_path, capsys
+):
+    told = "heed conditional writes: two writers at once are kept apart by their signs of life alone.\n"
+    for number in range(2):
+        with writing(unconditional, "a test") as folder:
+            assert folder.swap("begun", None, b"one") is (number == 0)
+            assert not folder.swap("begun", b"two", b"three") and folder.read("begun") == b"one"
+    assert capsys.readouterr().err.count(told) == 1
+    out = "s3://bucket/shards"
+    assert CliRunner().invoke(main, build(posts_folder, out, "--workers", "1")).exit_code == 0
+    assert content(tmp_path / "served" / "bucket" / "shards") == content(shards)
+
+
+def wrong_secret_is_a_line(posts_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    S3FileSystem.clear_instance_cache()
+    for words in build(posts_folder, "s3://bucket/y"), ["shards", "verify", "s3://bucket/y"]:
+        result = CliRunner().invoke(main, words)
+        assert refused(result, "s3://bucket/y") and len(result.stderr.splitlines()) == 1, result.stderr
+
+
+def test_a_wrong_secret_is_told_in_one_line(unconditional, posts_folder, monkeypatch):
+    wrong_secret_is_a_line(posts_folder, monkeypatch)
+
+
+@pytest.mark.soak
+def test_so_it_is_by_ceph(ceph, posts_folder, monkeypatch):
+    wrong_secret_is_a_line(posts_folder, monkeypatch)
 
 
 def test_absolute_folder_is_the_same_from_elsewhere(tmp_path, monkeypatch):

@@ -15,7 +15,8 @@ import pytest
 from emojigan.trainer.tracking.mlflow_run import run_id_of
 
 from ...conftest import TINY_NETWORKS
-from ..tracking.faulty_server import mlflow_server, postgresql
+from ...stores import postgresql
+from ..tracking.faulty_server import mlflow_server
 from .server.serving import serving
 from .test_registry import changed, command, sharpened, told
 

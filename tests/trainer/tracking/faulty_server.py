@@ -2,22 +2,17 @@
 
 import http.client
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-
-import pytest
 
 PAGE = b"<html><body><h1>Down for maintenance</h1></body></html>"
 ERROR = b'{"error_code": "INTERNAL_ERROR", "message": "no"}'
@@ -94,32 +89,6 @@ def mlflow_server(
         yield server
     finally:
         server.kill()
-
-
-@contextmanager
-def postgresql() -> Iterator[str]:
-    """A PostgreSQL server that only this machine reaches; yields the address of its database."""
-    programs = [*Path("/usr/lib/postgresql").glob("*/bin/initdb")] or [shutil.which("initdb")]
-    if programs[-1] is None:
-        pytest.skip("PostgreSQL is missing: apt-get install postgresql")
-    programs = Path(programs[-1]).parent
-    user = "postgres" if os.getuid() == 0 else None  # it does not run as root
-    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
-        if user:
-            shutil.chown(folder, user)
-        begin = partial(subprocess.Popen, user=user, cwd=folder, stdout=subprocess.DEVNULL)
-        words = ["--pgdata", f"{folder}/data", "--username", "mlflow", "--auth", "trust", "--no-sync"]
-        assert begin([programs / "initdb", *words]).wait() == 0
-        words = ["-D", f"{folder}/data", "-k", folder, "-c", "listen_addresses="]
-        with begin([programs / "postgres", *words], stderr=subprocess.DEVNULL) as server:
-            try:
-                is_ready = [programs / "pg_isready", "--host", folder, "--username", "mlflow", "--quiet"]
-                while begin(is_ready).wait():
-                    assert server.poll() is None
-                    time.sleep(0.1)
-                yield f"postgresql+psycopg2://mlflow@/postgres?host={folder}"
-            finally:
-                server.send_signal(signal.SIGQUIT)
 
 
 class Proxy(ThreadingHTTPServer):

@@ -1,0 +1,171 @@
+"""Each trial is done once, whoever is killed meanwhile. Workers are processes, that note what they do."""
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from optuna.trial import Trial, TrialState
+
+from emojigan.datasets.errors import InputError
+from emojigan.trainer.config import Config
+from emojigan.trainer.sweep.plan import FOLD, Sweep, write_sweep
+from emojigan.trainer.sweep.study import RETRY_OF, WHY, Trials, open_trials
+
+from ...stores import postgresql
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from emojigan.trainer.sweep.plan import read_sweep
+from emojigan.trainer.sweep.study import open_trials
+
+folder, hangs = Path(sys.argv[1]), sys.argv[2] == "hangs"
+
+def note(what, trial):
+    with open(folder / what, "a") as file:
+        file.write(f"{trial.number}\\n")
+
+def do(trial):
+    note("begun", trial)
+    if hangs:
+        note("hangs", trial)
+        time.sleep(600)
+    rate = trial.suggest_categorical("rate", sweep.grid["rate"])
+    fold = trial.suggest_categorical("fold", sweep.folds)
+    note("done", trial)
+    return rate + fold
+
+sweep, _ = read_sweep(folder)
+open_trials(folder, sweep).do_each(do)
+"""
+
+
+def sweep_in(folder: Path, **changes) -> Sweep:
+    told = {
+        "name": "tried",
+        "shards": "shards",
+        "vectors": "vectors.bin",
+        "folds": (0, 1, 2, 3, 4),
+        "grid": {"rate": tuple(range(8))},
+        "ranges": {},
+        "search": "grid",
+        "trials": 40,
+        "metric": "nll",
+        "seed": 0,
+        "parent": "",
+    }
+    sweep = Sweep(**told | changes)
+    write_sweep(folder, sweep, Config())
+    return sweep
+
+
+def lines(path: Path) -> Counter[int]:
+    return Counter(map(int, path.read_text().split())) if path.exists() else Counter()
+
+
+def begin(folder: Path, how: str) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", WORKER, folder, how])
+
+
+def six_workers_one_of_them_killed(folder: Path, storage: str | None) -> None:
+    sweep = sweep_in(folder, storage=storage)
+    open_trials(folder, sweep)
+    killed = begin(folder, "hangs")
+    while not lines(folder / "hangs"):
+        assert killed.poll() is None
+        time.sleep(0.01)
+    workers = [begin(folder, "works") for _ in range(5)]
+    while not lines(folder / "done"):
+        assert None in [worker.poll() for worker in workers]
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    assert [worker.wait(300) for worker in workers] == [0] * 5
+    assert (
+        begin(folder, "works").wait(300) == 0
+    )  # if it was killed when the others had looked for the last time
+
+    (left,) = lines(folder / "hangs")
+    assert lines(folder / "done") == Counter(range(40))
+    assert lines(folder / "begun") == Counter(range(40)) + Counter([left])
+    trials = open_trials(folder, sweep).all()
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 40
+    tried = {(trial.params["rate"], trial.params[FOLD]): trial.value for trial in trials}
+    assert tried == {(rate, fold): rate + fold for rate in range(8) for fold in range(5)}
+
+
+def test_six_workers_one_of_them_killed_do_each_of_forty_trials_once(tmp_path: Path):
+    six_workers_one_of_them_killed(tmp_path, None)
+
+
+@pytest.mark.soak
+def test_so_it_is_on_postgresql(tmp_path: Path):
+    with postgresql() as address:
+        six_workers_one_of_them_killed(tmp_path, address.replace("+psycopg2", ""))
+
+
+class Killed(BaseException):
+    """What no worker sees coming."""
+
+
+def searched(trial: Trial) -> float:
+    return trial.suggest_float("rate", 1e-4, 1e-1, log=True)
+
+
+@pytest.mark.parametrize("search", ["random", "tpe"])
+def test_a_search_that_is_taken_up_keeps_its_parameters_and_invents_no_trial(tmp_path: Path, search: str):
+    def is_killed(trial: Trial) -> float:
+        found.append(searched(trial))
+        raise Killed
+
+    found: list[float] = []
+    sweep = sweep_in(tmp_path, search=search, trials=12)
+    with pytest.raises(Killed):
+        open_trials(tmp_path, sweep).do_each(is_killed)
+    trials = open_trials(tmp_path, sweep)
+    assert [trial.state for trial in trials.all()].count(TrialState.RUNNING) == 1
+    assert trials.do_each(searched, 5) == 5 and trials.do_each(searched) == 7
+    values = [trial.value for trial in trials.all()]
+    assert values[0] == found[0] and len({*values}) == 12
+
+
+def outcome(trials: Trials) -> list[str]:
+    return [trial.state.name for trial in trials.all()]
+
+
+def test_a_failed_trial_does_not_stop_the_others_and_is_tried_again_when_it_is_given_back(tmp_path: Path):
+    def do(trial: Trial) -> float:
+        rate = trial.suggest_categorical("rate", (0, 1, 2))
+        if rate == 1 and fails:
+            raise InputError("it diverges")
+        return rate
+
+    fails = True
+    trials = open_trials(tmp_path, sweep_in(tmp_path, grid={"rate": (0, 1, 2)}, folds=(0,), trials=3))
+    assert trials.do_each(do) == 3 and outcome(trials) == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert trials.all()[1].user_attrs[WHY] == "it diverges"
+    fails = False
+    assert (trials.give_back_failed(), trials.give_back_failed()) == (1, 0)
+    assert trials.do_each(do) == 1 and outcome(trials) == ["COMPLETE"] * 3
+    assert trials.all()[-1].params == {"rate": 1} and trials.all()[-1].user_attrs[RETRY_OF] == 1
+
+
+def test_trouble_of_a_machine_leaves_the_trial_to_others(tmp_path: Path):
+    def do(trial: Trial) -> float:
+        raise InputError("the disk is full") from OSError(28, "No space left on device")
+
+    trials = open_trials(tmp_path, sweep_in(tmp_path))
+    with pytest.raises(InputError, match="the disk is full"):
+        trials.do_each(do)
+    assert outcome(trials) == ["RUNNING"] + ["WAITING"] * 39
+    assert trials.do_each(lambda trial: 0.0, 1) == 1 and outcome(trials)[0] == "COMPLETE"
+
+
+def test_a_sweep_that_was_planned_in_part_is_planned_to_its_end(tmp_path: Path):
+    sweep = sweep_in(tmp_path)
+    study = open_trials(tmp_path, sweep_in(tmp_path, grid={"rate": (0, 1)})).study
+    assert len(study.trials) == 10
+    assert [trial.number for trial in open_trials(tmp_path, sweep).all()] == [*range(40)]

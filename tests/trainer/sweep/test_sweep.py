@@ -1,0 +1,181 @@
+"""A sweep from its creation to its report, by the command line: trainings of the product, on folds."""
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from emojigan.datasets.build.dataset import build_shards
+from emojigan.datasets.build.options import BuildOptions
+from emojigan.datasets.build.survey import Source
+from emojigan.datasets.store.folder import LocalFolder
+from emojigan.launch.cli import main
+from emojigan.trainer.evaluation.compare import compare_runs
+from emojigan.trainer.run import read_beginning
+from emojigan.trainer.sweep.plan import read_sweep
+from emojigan.trainer.sweep.report import report
+from emojigan.trainer.tracking.mlflow_run import run_id_of
+
+from ...conftest import TINY_NETWORKS
+from ...stores import postgresql
+from ...trainings import PROGRAM, ended, metrics, wait
+
+RATES = [1e-3, 3e-2]
+
+
+def command(*words: object) -> Result:
+    return CliRunner().invoke(main, ["sweep", *map(str, words)])
+
+
+def told(*words: object) -> str:
+    result = command(*words)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def swept(folded: Path, vectors_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two learning rates on two folds, by two workers, one after the other."""
+    folder = tmp_path_factory.mktemp("sweeps") / "first"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder.parent / 'mlflow.db'}")
+        words = [folded, "--vectors", vectors_file, "--out", folder, *TINY_NETWORKS, "--steps", 8]
+        assert "4 trials over 2 folds" in told("create", *words, "--grid", "learning-rate=1e-3,3e-2")
+        assert "no trial of" in command("report", folder).stderr.lower()
+        assert "1 complete, 3 waiting" in told("work", folder, "--trials", 1)
+        assert "4 complete\n" in told("work", folder)
+        yield folder
+
+
+def test_each_configuration_is_scored_on_each_fold_by_a_run_that_has_not_seen_it(swept: Path):
+    runs = {run.parent.name + run.name: run for run in swept.glob("trials/*/fold-*")}
+    configs = [read_beginning(runs[name])[0] for name in sorted(runs)]
+    tried = [(config.optimizer.learning_rate, config.data.fold) for config in configs]
+    assert tried == [(rate, fold) for rate in RATES for fold in (0, 1)]
+    found = {result.point["learning_rate"]: result for result in report(swept).results}
+    for name, run in runs.items():
+        (scored,) = compare_runs([run]).models
+        rate, fold = tried[int(name[:4])]
+        assert found[rate].scores[fold] == scored.scores["reaction_nll"]
+    assert [result.mean for result in report(swept).results] == sorted(each.mean for each in found.values())
+
+
+def test_its_report_tells_the_spread_and_a_command_that_trains_the_best_on_all_folds(swept: Path):
+    lines = told("report", swept).splitlines()
+    best = report(swept).results[0]
+    values = np.array([*best.scores.values()])
+    assert f"{values.mean():.4f}  {values.std(ddof=1):.4f}" in next(
+        each for each in lines if each.startswith("--")
+    )
+    program, *words = shlex.split(next(line for line in lines if line.startswith("emojigan train")))
+    dry = CliRunner().invoke(main, [*words, "--dry-run"])
+    assert program == "emojigan" and dry.exit_code == 0, dry.output
+    assert f"learning_rate: {best.point['learning_rate']}" in dry.stdout and "fold: null" in dry.stdout
+    assert best.label in (swept / "report.html").read_text(encoding="utf-8")
+
+
+def test_its_runs_stand_under_one_of_mlflow(swept: Path):
+    client, (sweep, _) = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"]), read_sweep(swept)
+    for run in swept.glob("trials/*/fold-*"):
+        assert client.get_run(run_id_of(run)).data.tags["mlflow.parentRunId"] == sweep.parent
+    parent = client.get_run(sweep.parent)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics == {"best/reaction_nll": report(swept).results[0].mean}
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([], "nothing to try"),
+        (["--grid", "rate=1,2"], "--rate is no key that can be tried"),
+        (["--grid", "fold=0,1"], "--fold is no key that can be tried"),
+        (["--grid", "dropout=0,1"], "--dropout 1: optimizer.dropout: Input should be less than 1"),
+        (["--grid", "output=tied,free"], "a free output has no likelihood"),
+        (["--range", "dropout=0..0.5"], "A grid has values, and no --range"),
+        (["--range", "dropout=0.5..0", "--search", "tpe", "--trials", "3"], "the lower first"),
+        (["--grid", "dropout=0,.5", "--search", "tpe"], "--trials is for"),
+        (["--grid", "dropout=0,.5", "--metric", "luck"], "--metric luck: give one of"),
+        (["--grid", "dropout=0,.5", "--storage", "sqlite:///trials.db"], "sqlite is no place"),
+        (["--grid", "dropout=0,.5", "--storage", "postgresql://ann:s3cret@db/x"], "Leave the password out"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused_in_a_line_and_nothing_is_created(
+    folded: Path, vectors_file: Path, tmp_path: Path, words: list[str], reason: str
+):
+    result = command("create", folded, "--vectors", vectors_file, "--out", tmp_path / "out", *words)
+    assert result.exit_code == 2 and reason in result.stderr, result.output
+    assert len(result.stderr.splitlines()) == 1 and "s3cret" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_without_folds_have_nothing_to_choose_on(shards: Path, vectors_file: Path, tmp_path: Path):
+    words = [shards, "--vectors", vectors_file, "--out", tmp_path / "out", "--grid", "dropout=0,.5"]
+    assert "has no folds, and the test split is not for choosing" in command("create", *words).stderr
+
+
+@pytest.mark.soak
+def test_twenty_trainings_by_six_workers_of_which_one_is_killed_and_one_is_stopped(
+    posts_folder: Path, vectors_file: Path, environment: dict[str, str], tmp_path: Path
+):
+    """Each is trained to its end once, and the two that were left are gone on with."""
+    shards, folder = tmp_path / "shards", tmp_path / "sweep"
+    options = BuildOptions(images_per_shard=50, folds=5)
+    build_shards(Source([posts_folder / "posts.jsonl"]), LocalFolder(shards), options, workers=1, max_bad=0)
+
+    def start(*words: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*PROGRAM, "sweep", *map(str, words)],
+            env={**environment, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def trained(worker: subprocess.Popen[str]) -> list[Path]:
+        """The run that a worker is training, once it is past its first checkpoint."""
+        found = []
+        for lock in folder.glob("trials/*/.lock"):
+            with contextlib.suppress(FileNotFoundError):
+                if f"process {worker.pid} " in lock.read_text():
+                    found += lock.parent.glob("fold-*/checkpoints/step-00000010")
+        return [path.parents[1] for path in found]
+
+    steps = ["--steps", 60, "--checkpoint-steps", 10, "--snapshot-steps", 30, "--keep-checkpoints", 9]
+    grid = ["--grid", "learning-rate=1e-3,3e-3", "--grid", "dropout=0,.5"]
+    words = [shards, "--vectors", vectors_file, "--out", folder, *TINY_NETWORKS, *steps, *grid]
+    with postgresql() as address:
+        code, output = ended(start("create", *words, "--storage", address.replace("+psycopg2", "")))
+        assert code == 0 and "20 trials over 5 folds" in output, output
+        workers = [start("work", folder) for _ in range(6)]
+        left = []
+        for worker, number, expected in (workers[0], signal.SIGKILL, -9), (workers[1], signal.SIGTERM, 75):
+            wait(lambda worker=worker: bool(trained(worker)), worker)
+            left += trained(worker)
+            worker.send_signal(number)
+            code, output = ended(worker)
+            assert code == expected, output
+        outputs = [ended(worker, 1200) for worker in workers[2:]]
+        outputs.append(ended(start("work", folder)))  # if one was left when the others had looked
+        assert [code for code, _ in outputs] == [0] * 5, outputs
+        assert "trials: 20 complete\n" in outputs[-1][1]
+        code, output = ended(start("report", folder))
+        assert code == 0 and output.count("--learning-rate") == 4 + 2, output
+
+    runs = sorted(folder.glob("trials/*/fold-*"))
+    tried = [read_beginning(run)[0] for run in runs]
+    assert len(runs) == 20
+    assert (
+        len({(each.optimizer.learning_rate, each.optimizer.dropout, each.data.fold) for each in tried}) == 20
+    )
+    for run in runs:
+        assert [line["step"] for line in metrics(run) if "train/nll" in line] == [*range(1, 61)]
+    printed = "".join(output for _, output in outputs)
+    assert printed.count("resumed at step") == len(left) == 2
+    assert all(f"trial {int(run.parent.name)} of 20" in printed for run in left)

@@ -1,0 +1,164 @@
+"""Trials, each done exactly once by any number of workers that may be killed: Optuna's study, and locks.
+
+    planned ─► waiting ─► running ─► complete, or failed ─► given back: waiting, once more
+                             └─ its worker was killed ─► taken up by another one
+
+Optuna's own loop invents a trial where another worker was faster: on PostgreSQL it ran 43 of 40. So all
+trials are planned when a sweep is created, and none comes later. A worker has the lock of a trial's folder
+while it is at it, and the system ends that lock with its process: a trial that runs and is not locked is of a
+worker that is gone. This needs no heartbeat, and is the same whoever keeps the states.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import OperationalError
+
+from ...datasets.errors import InputError
+from ...datasets.printable import printable
+from ...datasets.store.folder import LocalFolder
+from ...datasets.store.lock import writing
+from .plan import JOURNAL, Sweep, trial_folder
+
+WHY = "why"  # attribute of a failed trial
+RETRY_OF = "retry_of"  # attribute of one that has the place of a failed one: the number of that
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The trials of a sweep, as they are kept; made by `open_trials`."""
+
+    folder: Path
+    sweep: Sweep
+    study: Study
+    storage: BaseStorage
+
+    def all(self) -> list[FrozenTrial]:
+        """All but failed ones that were given back, by their numbers."""
+        found = self.study.get_trials(deepcopy=False)
+        again = {trial.user_attrs.get(RETRY_OF) for trial in found}
+        return [trial for trial in found if trial.number not in again]
+
+    def do_each(self, do: Callable[[Trial], float], most: int | None = None) -> int:
+        """Take trials, one after the other, until none is left to take; return how many.
+
+        Args:
+            do: gives what is to be low. With an InputError the trial has failed, and the next is taken; but
+                one by an OSError is the trouble of this machine, and leaves the trial to others.
+            most: trials to take.
+        """
+        done = 0
+        while most is None or done < most:
+            with ExitStack() as stack:
+                trial = self._take(stack)
+                if trial is None:
+                    break
+                self._do(trial, do)
+            done += 1
+        return done
+
+    def _do(self, trial: Trial, do: Callable[[Trial], float]) -> None:
+        try:
+            value = do(trial)
+        except Exception as error:
+            if isinstance(error.__cause__ or error, OSError):
+                raise
+            trial.set_user_attr(WHY, f"{error}" if isinstance(error, InputError) else repr(error))
+            self.study.tell(trial, state=TrialState.FAIL)
+            if not isinstance(error, InputError):
+                raise
+            print(printable(f"trial {trial.number} has failed: {error}"), flush=True)
+        else:
+            self.study.tell(trial, value)
+
+    def _take(self, stack: ExitStack) -> Trial | None:
+        """A trial that a worker left, or one that waits; locked until the end of `stack`."""
+        study_id = self.storage.get_study_id_from_name(self.sweep.name)
+        unfinished = (TrialState.RUNNING, TrialState.WAITING)
+        for number in [each.number for each in self.study.get_trials(deepcopy=False, states=unfinished)]:
+            trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+            with ExitStack() as locked:
+                folder = LocalFolder(trial_folder(self.folder, number))
+                try:
+                    locked.enter_context(writing(folder, "emojigan sweep work"))
+                except InputError:
+                    continue  # another worker is at it
+                state = self.storage.get_trial(trial_id).state  # what it was before it was locked is past
+                if state.is_finished():
+                    continue
+                if state == TrialState.WAITING:
+                    self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+                stack.push(locked.pop_all())
+                self.study.sampler = _sampler(self.sweep, number)
+                return Trial(self.study, trial_id)
+        return None
+
+    def give_back_failed(self) -> int:
+        """Let failed trials be taken once more; return how many."""
+        with writing(LocalFolder(self.folder), "emojigan sweep repair", wait=True):
+            failed = [trial for trial in self.all() if trial.state == TrialState.FAIL]
+            for trial in failed:
+                self.study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
+        return len(failed)
+
+
+def open_trials(folder: Path, sweep: Sweep) -> Trials:
+    """The trials of a sweep, all of which are planned then.
+
+    Raises:
+        InputError: its database cannot be reached.
+    """
+    optuna.logging.set_verbosity(logging.WARNING)
+    with writing(LocalFolder(folder), "emojigan sweep", wait=True):  # it may be planned in part
+        storage = _storage(folder, sweep)
+        study = optuna.create_study(storage=storage, study_name=sweep.name, load_if_exists=True)
+        for point in sweep.planned()[len(study.get_trials(deepcopy=False)) :]:
+            study.enqueue_trial(point)
+    return Trials(folder, sweep, study, storage)
+
+
+def check_storage(address: str | None) -> None:
+    """Refuse a place in which trials are not safe.
+
+    Raises:
+        InputError: it is no PostgreSQL, or its password would be written down.
+    """
+    if address is None:
+        return
+    if not address.startswith("postgresql://"):
+        raise InputError(
+            f"--storage {address}: give postgresql://…, or leave it out for a journal file. sqlite is no "
+            "place for several workers: it ran a trial twice, and ended a worker with `database is locked`."
+        )
+    if urlsplit(address).password:
+        raise InputError(
+            "Leave the password out of --storage, for it would stand in sweep.yaml. PGPASSWORD or ~/.pgpass "
+            "gives it to each worker."
+        )
+
+
+def _storage(folder: Path, sweep: Sweep) -> BaseStorage:
+    if sweep.storage is None:
+        return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+    address = sweep.storage.replace("postgresql://", "postgresql+psycopg2://", 1)
+    try:
+        return RDBStorage(address, engine_kwargs={"pool_pre_ping": True})
+    except OperationalError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        raise InputError(f"{sweep.storage} cannot be used: {reason}.") from error
+
+
+def _sampler(sweep: Sweep, number: int) -> BaseSampler:
+    """What a search finds the parameters of a trial by: the same, whichever worker takes it."""
+    seed = (sweep.seed + 1_000_003 * number) % 2**32
+    return RandomSampler(seed=seed) if sweep.search == "random" else TPESampler(seed=seed)

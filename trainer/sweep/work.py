@@ -1,0 +1,77 @@
+"""A trial is done: trainings of the product, each without a fold, and scored on that.
+
+Trial ─► keys ─► train ─► runs ─► the best snapshot of each, on the fold it has not seen ─► scores, mean loss
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from optuna.trial import Trial
+
+from ...datasets.errors import InputError
+from ...datasets.printable import printable
+from ...datasets.store.folder import open_folder
+from ..config import Config, with_keys
+from ..evaluation.compare import compare_runs
+from ..evaluation.judge import METRIC
+from ..runtime.signals import Stopped, asked, launched
+from ..training.loop import train
+from .plan import FOLD, Point, Sweep, Value, is_logarithmic, read_sweep, run_folder, told
+from .study import Trials, open_trials
+
+SCORES = "scores"  # attribute of a trial: by fold, and the key of a metric
+PARENT = "mlflow.parentRunId"
+
+
+def work(folder: Path, most: int | None) -> Trials:
+    """Do trials of a sweep until none is left to take, or `most`.
+
+    Raises:
+        InputError: there is no sweep; or this machine, a store or a database is in trouble.
+        Stopped: a signal came, and the training that was going on is saved: whoever takes the trial next goes
+            on with it.
+    """
+    if launched():
+        raise InputError("A worker is one process: start `emojigan sweep work` once for each GPU, by itself.")
+    sweep, config = read_sweep(folder)
+    trials = open_trials(folder, sweep)
+    trials.do_each(partial(_do, folder, sweep, config), most)
+    return trials
+
+
+def _do(folder: Path, sweep: Sweep, config: Config, trial: Trial) -> float:
+    point: Point = {
+        **{key: cast(Value, trial.suggest_categorical(key, values)) for key, values in sweep.grid.items()},
+        **{key: _within(trial, key, *ends, config) for key, ends in sweep.ranges.items()},
+    }
+    folds = (trial.suggest_categorical(FOLD, sweep.folds),) if sweep.search == "grid" else sweep.folds
+    scores = {fold: _scores(folder, sweep, config, trial.number, point, fold) for fold in folds}
+    trial.set_user_attr(SCORES, {str(fold): of_fold for fold, of_fold in scores.items()})
+    return float(np.mean([METRIC[sweep.metric].loss(of_fold[sweep.metric]) for of_fold in scores.values()]))
+
+
+def _within(trial: Trial, key: str, low: float, high: float, config: Config) -> int | float:
+    log = is_logarithmic(low, high)
+    if isinstance(config.flat()[key], int):
+        return trial.suggest_int(key, int(low), int(high), log=log)
+    return trial.suggest_float(key, low, high, log=log)
+
+
+def _scores(
+    folder: Path, sweep: Sweep, config: Config, number: int, point: Point, fold: int
+) -> Mapping[str, float]:
+    """Train without a fold, or go on with that, and score on it: by the key of each metric."""
+    print(printable(f"trial {number} of {sweep.trials}: {told({**point, FOLD: fold})}"), flush=True)
+    run = run_folder(folder, number, fold)
+    keys = with_keys(config, {**point, FOLD: fold}, f"trial {number}")
+    tags = {"mlflow.runName": f"{sweep.name}, trial {number}, fold {fold}", PARENT: sweep.parent}
+    train(keys.run, lambda: keys, open_folder(sweep.shards), Path(sweep.vectors), run, tags)
+    if asked():
+        raise Stopped(f"stopped after trial {number} was trained. Run the same command again to go on.")
+    (model,) = compare_runs([run]).models
+    if not np.isfinite(model.scores.get(sweep.metric, np.nan)):
+        raise InputError(f"its model has no {METRIC[sweep.metric].label}, by which this sweep judges.")
+    return {key: float(score) for key, score in model.scores.items() if np.isfinite(score)}
