@@ -69,7 +69,7 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
     "asking": "trainer/serving",
 }
 ROOMS = {*MAY_IMPORT, "launch", "launch/commands"}
-FOR_CLUSTERS = {"launch/slurm"}  # batch files, and no Python
+FOR_CLUSTERS = {"launch/slurm", "launch/kubernetes"}  # without Python
 LISTS_OF_EQUALS = {"datasets/posts/formats", "launch/commands", "trainer/evaluation/baselines"}
 MOST_FILES = 9
 OF_EXTRAS = {
