@@ -1,6 +1,7 @@
 """A real Slurm on this machine: a controller, and two nodes that can be killed."""
 
 import os
+import secrets
 import shutil
 import subprocess
 import sysconfig
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from socket import gethostname
 
+import psutil
 import pytest
 
 from ...stores import free_port
@@ -29,6 +31,7 @@ AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CryptoType=crypto/munge
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+FirstJobId={first}
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -105,12 +108,24 @@ class Slurm:
 
     def start_node(self, name: str) -> None:
         """Each is a namespace of processes, of which with the first one all are gone, as with its power."""
-        words = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "slurmd", "-D", "-N", name]
+        words = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]
+        words += [f"slurmd -D -N {name}; exec sleep infinity"]
         self.nodes[name] = self.stack.enter_context(_running(words, self.environment, self.folder))
 
     def kill_node(self, name: str) -> None:
+        """Pull its plug."""
         self.nodes[name].kill()
         self.nodes[name].wait()
+
+    def shut_down_node(self, name: str) -> None:
+        """As a machine is by its administrator: Slurm's daemon goes, and all else is asked to."""
+        processes = psutil.Process(self.nodes[name].pid).children(recursive=True)
+        for each in processes:
+            if each.name() == "slurmd":
+                each.kill()
+        for each in processes:
+            if each.name() == "torchrun":
+                each.terminate()
 
     def is_up(self) -> bool:
         return self("sinfo", "-h", "-N", "-p", "low", "-o", "%T").split() == ["idle"] * len(NODES)
@@ -122,7 +137,9 @@ def slurm_cluster(folder: Path) -> Iterator[Slurm]:
     if os.getuid() or not all(map(shutil.which, PROGRAMS)):
         pytest.skip("Slurm is missing, or root: apt-get install slurmctld slurmd slurm-client munge")
     ports = [free_port() for _ in NODES]
-    config = CONFIG.format(host=gethostname().split(".")[0], port=free_port(), ports=ports, folder=folder)
+    first = 1 + secrets.randbelow(9000)  # by the ids of jobs their trainings choose ports
+    host, port = gethostname().split(".")[0], free_port()
+    config = CONFIG.format(host=host, port=port, ports=ports, first=first, folder=folder)
     (folder / "slurm.conf").write_text(config)
     (folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
     (folder / "state").mkdir()
@@ -147,7 +164,9 @@ def slurm_cluster(folder: Path) -> Iterator[Slurm]:
 
 @contextmanager
 def _running(words: list[str], environment: dict[str, str], folder: Path) -> Iterator[subprocess.Popen]:
+    """Run a daemon, which ends with the tests even if these are killed."""
     with open(folder / "daemons.log", "a") as log:
+        words = ["setpriv", "--pdeathsig", "KILL", *words]
         daemon = subprocess.Popen(words, env=environment, stdout=log, stderr=log)
     try:
         yield daemon

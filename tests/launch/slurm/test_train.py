@@ -127,20 +127,33 @@ def test_ten_preemptions(new: Callable[..., Training]):
 
 
 @pytest.mark.soak
-def test_a_training_that_reaches_its_limit_or_is_requeued_or_whose_node_dies(new: Callable[..., Training]):
-    """One after the other, in one training; a limit is of whole minutes."""
+def test_whatever_else_ends_a_job(new: Callable[..., Training]):
+    """One after the other, in one training: a limit, which is of whole minutes; an order; nodes that go."""
     steps = 900
-    whole, training = trained_whole(new, "whole-3", steps), new("stopped-3", steps)
+    whole, training = trained_whole(new, "whole-4", steps), new("stopped-4", steps)
     slurm, job = training.slurm, training.submit("--time=1", "--signal=B:USR1@40")
     slurm.wait(lambda: "for it was told to stop" in slurm.log(job), job)
-    slurm("scontrol", "update", f"JobId={job}", "TimeLimit=10")
+    slurm("scontrol", "update", f"JobId={job}", "TimeLimit=20")
     training.reach(job, training.case.checkpoint() + 50)
     slurm("scontrol", "requeue", job)
-    slurm.wait(lambda: slurm.facts(job)["JobState"] == "PENDING", job)
-    training.reach(job, training.case.checkpoint() + 50)
-    slurm.kill_node("n1")
-    slurm.wait(lambda: slurm.facts(job)["JobState"] != "RUNNING", job)
-    slurm.start_node("n1")
+    for end in (slurm.kill_node, slurm.shut_down_node):
+        slurm.wait(lambda: slurm.facts(job)["JobState"] == "PENDING", job)
+        training.reach(job, training.case.checkpoint() + 50)
+        end("n1")
+        slurm.wait(lambda: slurm.facts(job)["JobState"] == "PENDING", job)
+        slurm.kill_node("n1")
+        slurm.start_node("n1")
     assert slurm.ended(job) == "COMPLETED"
     ends_like_one_that_nothing_ended(training, job, whole, ["it was told to stop", "a node is gone"])
-    assert slurm.facts(job)["Restarts"] == "3"
+    assert slurm.facts(job)["Restarts"] == "4"
+
+
+@pytest.mark.soak
+def test_a_training_that_is_cancelled_saves_and_is_not_requeued(new: Callable[..., Training]):
+    training = new("cancelled", 10_000)
+    job = training.submit()
+    training.reach(job, 5)
+    training.slurm("scancel", job)
+    assert training.slurm.ended(job) == "CANCELLED"
+    assert training.case.checkpoint() == training.case.lines() >= 5
+    assert training.slurm.facts(job)["Restarts"] == "0" and "requeued" not in training.slurm.log(job)
