@@ -124,7 +124,7 @@ class Slurm:
             if each.name() == "slurmd":
                 each.kill()
         for each in processes:
-            if each.name() == "torchrun":
+            if not each.name().startswith("slurm"):
                 each.terminate()
 
     def is_up(self) -> bool:

@@ -32,7 +32,8 @@ class Training:
     def submit(self, *options: str) -> str:
         """Submit it on two nodes, a rank each; the id of its job."""
         _, shards, _, vectors, _, run, *words = self.case.words
-        given = {"SHARDS": shards, "VECTORS": vectors, "OUT": run, **self.case.environment}
+        given = {"SHARDS": shards, "VECTORS": vectors, "OUT": run}
+        given |= {name: value for name, value in self.case.environment.items() if name.startswith("MLFLOW_")}
         return self.slurm.submit(*TINY_JOB, *options, str(BATCH_FILES / "train.sbatch"), *words, **given)
 
     def reach(self, job: str, steps: int) -> None:
@@ -107,7 +108,7 @@ def test_a_training_that_is_preempted_ends_like_one_that_nothing_ended(
 
 def test_a_training_that_ends_by_an_error_is_not_requeued(slurm: Slurm, tmp_path: Path):
     given = {"SHARDS": str(tmp_path / "none"), "VECTORS": "none", "OUT": str(tmp_path / "run")}
-    job = slurm.submit(*TINY_JOB, str(BATCH_FILES / "train.sbatch"), **given)
+    job = slurm.submit("--nodes=1", *TINY_JOB, str(BATCH_FILES / "train.sbatch"), **given)
     assert slurm.ended(job) == "FAILED" and slurm.facts(job)["Restarts"] == "0"
     assert slurm.facts(job)["ExitCode"] == "1:0" and "is not a dataset" in slurm.log(job)
 
