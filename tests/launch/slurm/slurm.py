@@ -7,7 +7,7 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from socket import gethostname
@@ -120,11 +120,11 @@ class Slurm:
     def shut_down_node(self, name: str) -> None:
         """As a machine is by its administrator: Slurm's daemon goes, and all else is asked to."""
         processes = psutil.Process(self.nodes[name].pid).children(recursive=True)
-        for each in processes:
-            if each.name() == "slurmd":
-                each.kill()
-        for each in processes:
-            if not each.name().startswith("slurm"):
+        (daemon,) = (each for each in processes if each.name() == "slurmd")
+        asked = [each for each in processes if not each.name().startswith("slurm")]
+        daemon.kill()
+        for each in asked:
+            with suppress(psutil.NoSuchProcess):  # it ended with another one
                 each.terminate()
 
     def is_up(self) -> bool:

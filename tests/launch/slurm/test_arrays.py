@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emojigan.datasets.shards.layout import MANIFEST
+from emojigan.launch.cli import COMMANDS
 
 from ...conftest import TINY_NETWORKS
 from ...trainings import PROGRAM
@@ -49,3 +50,33 @@ def test_the_tasks_of_a_score_ask_about_every_image(
     whole = tmp_path / "whole"
     subprocess.run([*PROGRAM, "score", shards, trained, "--out", whole], env=environment, check=True)
     assert pq.read_table(out) == pq.read_table(whole)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif("sweep" not in COMMANDS, reason="emojigan sweep is not there yet")
+def test_the_workers_of_a_sweep_do_each_trial_once(
+    slurm: Slurm, posts_folder: Path, vectors_file: Path, environment: dict[str, str], tmp_path: Path
+):
+    shards, sweep = tmp_path / "shards", tmp_path / "sweep"
+    words = ["shards", "build", posts_folder / "posts.jsonl", "--out", shards, "--folds", "2"]
+    subprocess.run([*PROGRAM, *words, "--workers", "1"], env=environment, check=True)
+    words = [
+        "sweep",
+        "create",
+        shards,
+        "--vectors",
+        vectors_file,
+        "--out",
+        sweep,
+        *TINY_NETWORKS,
+        "--steps",
+        "4",
+    ]
+    subprocess.run([*PROGRAM, *words, "--grid", "dropout=0,.5"], env=environment, check=True)
+    given = {name: value for name, value in environment.items() if name.startswith("MLFLOW_")}
+    run(slurm, "sweep", SWEEP=str(sweep), **given)
+    report = subprocess.run(
+        [*PROGRAM, "sweep", "report", sweep], env=environment, check=True, capture_output=True, text=True
+    )
+    print(report.stdout)
+    assert len([*sweep.rglob("evaluation.json")]) == 4
