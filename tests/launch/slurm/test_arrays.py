@@ -1,5 +1,6 @@
 """The batch files of arrays: tasks together do what one command does; and what a batch file must be told."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from .slurm import BATCH_FILES, Slurm
 FILES = sorted(BATCH_FILES.iterdir())
 
 
-def run(slurm: Slurm, name: str, *words: str, **given: str) -> None:
-    """Run an array of two tasks to its end."""
+def run(slurm: Slurm, name: str, *words: str, **given: str) -> str:
+    """Run an array of two tasks to its end; what they printed."""
     path = str(BATCH_FILES / f"{name}.sbatch")
     job = slurm.submit("--array=0-1", "--cpus-per-task=1", path, *words, **given)
-    for task in (0, 1):
-        assert slurm.ended(f"{job}_{task}") == "COMPLETED", slurm.log(f"{job}_{task}")
+    tasks = [f"{job}_{task}" for task in (0, 1)]
+    for task in tasks:
+        assert slurm.ended(task) == "COMPLETED", slurm.log(task)
+    return "".join(map(slurm.log, tasks))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -57,26 +60,12 @@ def test_the_tasks_of_a_score_ask_about_every_image(
 def test_the_workers_of_a_sweep_do_each_trial_once(
     slurm: Slurm, posts_folder: Path, vectors_file: Path, environment: dict[str, str], tmp_path: Path
 ):
-    shards, sweep = tmp_path / "shards", tmp_path / "sweep"
-    words = ["shards", "build", posts_folder / "posts.jsonl", "--out", shards, "--folds", "2"]
-    subprocess.run([*PROGRAM, *words, "--workers", "1"], env=environment, check=True)
-    words = [
-        "sweep",
-        "create",
-        shards,
-        "--vectors",
-        vectors_file,
-        "--out",
-        sweep,
-        *TINY_NETWORKS,
-        "--steps",
-        "4",
-    ]
-    subprocess.run([*PROGRAM, *words, "--grid", "dropout=0,.5"], env=environment, check=True)
+    out, sweep = tmp_path / "shards", tmp_path / "sweep"
+    build = ["build", posts_folder / "posts.jsonl", "--out", out, "--folds", "2", "--workers", "1"]
+    create = ["create", out, "--vectors", vectors_file, "--out", sweep, "--grid", "dropout=0,.5"]
+    for words in (["shards", *build], ["sweep", *create, *TINY_NETWORKS, "--steps", "4"]):
+        subprocess.run([*PROGRAM, *words], env=environment, check=True)
     given = {name: value for name, value in environment.items() if name.startswith("MLFLOW_")}
-    run(slurm, "sweep", SWEEP=str(sweep), **given)
-    report = subprocess.run(
-        [*PROGRAM, "sweep", "report", sweep], env=environment, check=True, capture_output=True, text=True
-    )
-    print(report.stdout)
-    assert len([*sweep.rglob("evaluation.json")]) == 4
+    log = run(slurm, "sweep", SWEEP=str(sweep), **given)
+    assert sorted(re.findall(r"^trial (\d) of 4", log, re.M)) == ["0", "1", "2", "3"], log
+    assert "trials: 4 complete" in log

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-
-from emojigan.launch.cli import main
 
 from ...conftest import TINY_NETWORKS
 from ...trainings import Case, metrics, to_tell, told
@@ -30,7 +27,7 @@ class Training:
     steps: int
 
     def submit(self, *options: str) -> str:
-        """Submit it on two nodes, a rank each; the id of its job."""
+        """Submit it, on two nodes with a rank each; the id of its job."""
         _, shards, _, vectors, _, run, *words = self.case.words
         given = {"SHARDS": shards, "VECTORS": vectors, "OUT": run}
         given |= {name: value for name, value in self.case.environment.items() if name.startswith("MLFLOW_")}
@@ -49,12 +46,12 @@ class Training:
 @pytest.fixture
 def new(
     slurm: Slurm, shards: Path, vectors_file: Path, environment: dict[str, str], tmp_path: Path
-) -> Callable[..., Training]:
+) -> Callable[[str, int], Training]:
     """Makes a training of a name, which MLflow tells from others, of so many steps."""
 
-    def training(name: str, steps: int, *options: str) -> Training:
+    def training(name: str, steps: int) -> Training:
         words = ["train", str(shards), "--vectors", str(vectors_file), "--out", str(tmp_path / name)]
-        words += [*OPTIONS, f"--steps={steps}", *options]
+        words += [*OPTIONS, f"--steps={steps}"]
         return Training(slurm, Case(words, tmp_path / name, environment), steps)
 
     return training
@@ -66,6 +63,11 @@ def preempt(slurm: Slurm) -> None:
     assert slurm.ended(other) == "COMPLETED"
 
 
+def steps_of(training: Training) -> list[float]:
+    """Those that are noted."""
+    return [line["step"] for line in metrics(training.case.run) if "train/nll" in line]
+
+
 def ends_like_one_that_nothing_ended(
     training: Training, job: str, whole: Training, requeues: list[str]
 ) -> None:
@@ -75,12 +77,12 @@ def ends_like_one_that_nothing_ended(
     assert re.findall("^requeued, for (.*)", log, re.M) == requeues, log
     assert training.state() == whole.state()
     assert metrics(run) == metrics(whole.case.run)
-    assert [line["step"] for line in metrics(run) if "train/nll" in line] == [*range(1, training.steps + 1)]
+    assert steps_of(training) == [*range(1, training.steps + 1)]
     assert told(run, training.case.environment) == to_tell(run)
     assert training.case.status() == "FINISHED" and "was not told all" not in log
 
 
-def trained_whole(new: Callable[..., Training], name: str, steps: int) -> Training:
+def trained_whole(new: Callable[[str, int], Training], name: str, steps: int) -> Training:
     """A training that nothing ends."""
     whole = new(name, steps)
     job = whole.submit()
@@ -89,21 +91,19 @@ def trained_whole(new: Callable[..., Training], name: str, steps: int) -> Traini
     return whole
 
 
-def test_a_training_that_is_preempted_ends_like_one_that_nothing_ended(
-    new: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
-):
-    """The other one is of this process; `--deterministic-ranks` makes them comparable."""
-    training, whole = (new(name, 60, "--deterministic-ranks=2") for name in ("stopped", "whole"))
-    job = training.submit()
+def test_a_training_that_is_preempted_goes_on_where_it_saved(new: Callable[[str, int], Training]):
+    """On one node, for it is cheaper; the long tests have two, and compare with one that nothing ended."""
+    training = new("preempted", 40)
+    slurm, case, job = training.slurm, training.case, training.submit("--nodes=1")
     training.reach(job, 5)
-    preempt(training.slurm)
-    assert training.case.status() == "KILLED" and 5 <= training.case.checkpoint() < 60
-    assert training.slurm.ended(job) == "COMPLETED"
-    assert training.slurm.facts(job)["Restarts"] == "1"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", whole.case.environment["MLFLOW_TRACKING_URI"])
-    result = CliRunner().invoke(main, whole.case.words)
-    assert result.exit_code == 0, result.output
-    ends_like_one_that_nothing_ended(training, job, whole, ["another job needs its nodes"])
+    preempt(slurm)
+    saved = case.checkpoint()
+    assert case.status() == "KILLED" and 5 <= saved < 40
+    assert slurm.ended(job) == "COMPLETED" and slurm.facts(job)["Restarts"] == "1"
+    log = slurm.log(job)
+    assert "requeued, for another job needs its nodes" in log and f"resumed at step {saved} of 40" in log
+    assert steps_of(training) == [*range(1, 41)]
+    assert case.status() == "FINISHED" and "was not told all" not in log
 
 
 def test_a_training_that_ends_by_an_error_is_not_requeued(slurm: Slurm, tmp_path: Path):
@@ -114,7 +114,7 @@ def test_a_training_that_ends_by_an_error_is_not_requeued(slurm: Slurm, tmp_path
 
 
 @pytest.mark.soak
-def test_ten_preemptions(new: Callable[..., Training]):
+def test_ten_preemptions(new: Callable[[str, int], Training]):
     steps = 900
     whole, training = trained_whole(new, "whole-10", steps), new("preempted-10", steps)
     job, saved = training.submit(), [0]
@@ -128,7 +128,7 @@ def test_ten_preemptions(new: Callable[..., Training]):
 
 
 @pytest.mark.soak
-def test_whatever_else_ends_a_job(new: Callable[..., Training]):
+def test_whatever_else_ends_a_job(new: Callable[[str, int], Training]):
     """One after the other, in one training: a limit, which is of whole minutes; an order; nodes that go."""
     steps = 900
     whole, training = trained_whole(new, "whole-4", steps), new("stopped-4", steps)
@@ -150,7 +150,7 @@ def test_whatever_else_ends_a_job(new: Callable[..., Training]):
 
 
 @pytest.mark.soak
-def test_a_training_that_is_cancelled_saves_and_is_not_requeued(new: Callable[..., Training]):
+def test_a_training_that_is_cancelled_saves_and_is_not_requeued(new: Callable[[str, int], Training]):
     training = new("cancelled", 10_000)
     job = training.submit()
     training.reach(job, 5)
