@@ -50,7 +50,7 @@ def commands() -> Iterator[list[str]]:
     for path in MANIFESTS:
         for each in containers([*yaml.safe_load_all(path.read_text(encoding="utf-8"))]):
             yield [NUMBER.sub("1", word) for word in (*each["command"], *each["args"])]
-    shown = "".join(re.findall(r"^```\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+    shown = "".join(re.findall(r"^```\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)).replace("\\\n", "")
     texts = (path.read_text(encoding="utf-8") for path in BATCH_FILES)
     shown += "".join(texts).replace("#     sbatch", "sbatch")
     for line in re.findall(r"^(?:sbatch|emojigan|torchrun) .*", shown, re.MULTILINE):
