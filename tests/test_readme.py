@@ -61,22 +61,24 @@ def test_there_are_commands():
     assert len(OURS) > 10
 
 
+def parse(words: list[str]) -> None:
+    """Parse a command of ours to its end, and of its launcher what stands before; nothing is run."""
+    launcher, ours = words[: words.index("emojigan")], words[words.index("emojigan") + 1 :]
+    command, context = main, click.Context(main)
+    while isinstance(command, click.Group):
+        found = command.get_command(context, ours[0])
+        assert found is not None, ours[0]
+        command, ours = found, ours[1:]
+    command.make_context(command.name, ours, parent=context)
+    if launcher:
+        parsers = {"accelerate": launch_command_parser, "torchrun": get_args_parser}
+        arguments = [word for word in words[1:] if word != "launch"]
+        assert parsers[launcher[0]]().parse_args(arguments).training_script == "emojigan"
+
+
 @pytest.mark.parametrize("words", OURS, ids=" ".join)
 def test_a_command_names_what_the_command_line_knows(words: list[str]):
-    """It is parsed to the end, and not run."""
-    command, context, rest = main, click.Context(main), words[words.index("emojigan") + 1 :]
-    while isinstance(command, click.Group):
-        found = command.get_command(context, rest[0])
-        assert found is not None, rest[0]
-        command, rest = found, rest[1:]
-    command.make_context(words[1], rest, parent=context)
-
-
-@pytest.mark.parametrize("words", [words for words in OURS if words[0] != "emojigan"], ids=" ".join)
-def test_a_launcher_knows_its_options(words: list[str]):
-    parsers = {"accelerate": launch_command_parser, "torchrun": get_args_parser}
-    arguments = [word for word in words[1:] if word != "launch"]
-    assert parsers[words[0]]().parse_args(arguments).training_script == "emojigan"
+    parse(words)
 
 
 def test_make_knows_its_targets():

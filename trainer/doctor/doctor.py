@@ -42,7 +42,12 @@ CHECKS = (
     Check("ranks", alike.look_at_ranks, alike.judge_ranks, MEET_WITHIN + 5),
     Check("devices", alike.look_at_device, alike.judge_devices, 20),
     Check(
-        "joining", network.look_at_joining, network.judge_joining, network.JOIN_WITHIN + 5, True, ("ranks",)
+        "joining",
+        network.look_at_joining,
+        network.judge_joining,
+        network.JOIN_WITHIN + 5,
+        True,
+        ("ranks", "devices"),
     ),
     Check("sums", network.look_at_sums, network.judge_sums, 20, True, JOINED),
     Check("network", network.look_at_speed, network.judge_speed, 60, True, (*JOINED, "sums")),

@@ -167,7 +167,7 @@ def rounds(number: int) -> list[list[tuple[int, int]]]:
 
 def judge_speed(told: Sequence[Told]) -> tuple[State, str]:
     small, large = (max(each.facts[key] for each in told) for key in ("small", "large"))
-    sums = f"a number is added up in {1000 * small:.1f} ms, gradients in {1000 * large:.0f} ms"
+    sums = f"a number is added up in {1000 * small:.1f} ms, gradients in {1000 * large:.1f} ms"
     pairs = {
         tuple(sorted((each.host, other))): speed
         for each in told

@@ -10,6 +10,7 @@ times, which are those of the file.
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ..run import METRICS_FILE
+from ..runtime.signals import SIGNALS
 from .about import About
 from .metrics_file import Reading, read_from
 from .mlflow_run import last_steps, open_run, page_of
@@ -45,7 +47,12 @@ def main() -> None:
 
     The first is an Order; then come {"tags": …} and, at the end, {"status": …}. Answers are {"ready": true}
     when MLflow was asked for the first time, {"page": …} and {"trouble": … or null}.
+
+    Signals that stop a training do not stop this: schedulers send them to all processes of a job, and how the
+    training ends is to be told.
     """
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)  # what MLflow prints must not come between them
         courier = Courier(order_of(sys.stdin), answers)

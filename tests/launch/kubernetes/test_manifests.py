@@ -1,0 +1,168 @@
+"""Manifests are what Kubernetes, JobSet and Kubeflow Trainer take, to the last key; nothing is applied."""
+
+import copy
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pydantic
+import pytest
+import yaml
+from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import JobsetV1alpha2JobSet
+from kubeflow_trainer_api.models.trainer_v1alpha1_train_job import TrainerV1alpha1TrainJob
+
+from emojigan.launch.commands.serve import TOKEN
+from emojigan.trainer.serving.server.api import document
+
+from ..test_cluster_files import containers
+
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "launch" / "kubernetes"
+VERSION = "1.37"
+MODELS = {"JobSet": JobsetV1alpha2JobSet, "TrainJob": TrainerV1alpha1TrainJob}
+MANIFESTS = {
+    f"{path.name}: {part['kind']}": part
+    for path in sorted(FOLDER.glob("*.yaml"))
+    for part in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+}
+TRAININGS = ("job.yaml: Job", "jobset.yaml: JobSet", "trainjob.yaml: TrainJob")
+PODS = [name for name in MANIFESTS if not name.endswith("Service")]
+
+
+def is_taken(part: dict[str, Any]) -> bool:
+    """Whether it has no key that nobody knows, lacks none, and no value is of another type."""
+    try:
+        if model := MODELS.get(part["kind"]):
+            return model.from_dict(part).to_dict() == part  # unknown keys are left out
+        kubernetes_validate.validate(part, VERSION, strict=True)
+    except (kubernetes_validate.ValidationError, pydantic.ValidationError):
+        return False
+    return True
+
+
+def only(name: str) -> dict[str, Any]:
+    """The container of a manifest."""
+    (found,) = containers(MANIFESTS[name])
+    return found
+
+
+def environment(name: str) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in only(name)["env"] if "value" in each}
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_a_manifest_is_taken(name: str):
+    assert is_taken(MANIFESTS[name])
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+@pytest.mark.parametrize("fault", ["unknown key", "wrong type"])
+def test_a_fault_anywhere_deep_in_a_manifest_is_seen(name: str, fault: str):
+    """So the test above can fail."""
+    part = copy.deepcopy(MANIFESTS[name])
+    inner = next(containers(part), None) or part["spec"]["ports"][0]
+    if fault == "unknown key":
+        inner["imagge"] = "registry.example/emojigan"
+    else:
+        inner["args" if "args" in inner else "port"] = "one word"
+    assert not is_taken(part)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_the_promised_ranks_are_those_that_are_started(name: str):
+    spec, container = MANIFESTS[name]["spec"], only(name)
+    promised = int(container["args"][container["args"].index("--world-size") + 1])
+    if name == "trainjob.yaml: TrainJob":
+        nodes, resources = spec["trainer"]["numNodes"], container["resourcesPerNode"]
+    else:
+        job = spec["replicatedJobs"][0]["template"]["spec"] if "replicatedJobs" in spec else spec
+        nodes, resources = job["completions"], container["resources"]
+        assert job["parallelism"] == nodes == int(environment(name)["PET_NNODES"])
+    assert promised == nodes * int(resources["limits"]["nvidia.com/gpu"])
+
+
+def test_all_trainings_are_one_command():
+    first, *others = ({key: only(name)[key] for key in ("image", "command", "args")} for name in TRAININGS)
+    assert others == [first] * 2
+
+
+def test_the_first_pod_has_the_name_by_which_the_others_look_for_it():
+    service, job, jobset = (
+        MANIFESTS[name] for name in ("job.yaml: Service", "job.yaml: Job", "jobset.yaml: JobSet")
+    )
+    called = job["metadata"]["name"]
+    assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": called}
+    assert job["spec"]["template"]["spec"]["subdomain"] == service["metadata"]["name"]
+    assert environment("job.yaml: Job")["PET_MASTER_ADDR"] == f"{called}-0.{service['metadata']['name']}"
+    assert service["spec"]["ports"][0]["port"] == int(environment("job.yaml: Job")["PET_MASTER_PORT"])
+    called, node = jobset["metadata"]["name"], jobset["spec"]["replicatedJobs"][0]["name"]
+    assert environment("jobset.yaml: JobSet")["PET_MASTER_ADDR"] == f"{called}-{node}-0-0.{called}"
+
+
+def test_a_build_has_as_many_tasks_as_pods():
+    args, spec = only("build.yaml: Job")["args"], MANIFESTS["build.yaml: Job"]["spec"]
+    assert int(args[args.index("--task-count") + 1]) == spec["completions"] == spec["parallelism"]
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_no_pod_is_roots(name: str):
+    assert "'runAsNonRoot': True" in str(MANIFESTS[name])
+    if name != "trainjob.yaml: TrainJob":  # whose containers are of the runtime
+        security = only(name)["securityContext"]
+        assert security["readOnlyRootFilesystem"] and security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_server_is_asked_where_it_answers_and_told_its_token():
+    container = only("serve.yaml: Deployment")
+    probes = [container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")]
+    assert {probe["path"] for probe in probes} == {"/health", "/ready"} <= document()["paths"].keys()
+    (port,), args = container["ports"], container["args"]
+    assert {probe["port"] for probe in probes} == {port["name"]}
+    assert str(port["containerPort"]) == args[args.index("--port") + 1]
+    (token,) = (each for each in container["env"] if "valueFrom" in each)
+    assert token["name"] == TOKEN and token["valueFrom"]["secretKeyRef"]["key"] == "token"
+
+
+# The image.
+
+
+DOCKERFILE = (FOLDER / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+LINES = [line.split(maxsplit=1) for line in DOCKERFILE.splitlines() if line and line[0] != "#"]
+
+
+def test_what_the_image_copies_is_built_into_a_wheel_with_all_files(tmp_path: Path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for words in (rest.split() for word, rest in LINES if word == "COPY" and "--from" not in rest):
+        *paths, to = words
+        for path in map(ROOT.joinpath, paths):
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, source / to)
+    (line,) = (rest for word, rest in LINES if word == "RUN" and "pip install" in rest)
+    *_, option, constraints, what = shlex.split(line)
+    assert option == "-c" and (source / constraints).is_file()
+    words = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*words, "--wheel-dir", tmp_path, source], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        names = {*file.namelist()}
+        (about,) = (file.read(name).decode() for name in names if name.endswith("/METADATA"))
+    assert {
+        "emojigan/launch/cli.py",
+        "emojigan/launch/slurm/train.sbatch",
+        "emojigan/asking/py.typed",
+    } <= names
+    extras = {*what.removeprefix(".[").removesuffix("]").split(",")}
+    assert extras and extras <= {*re.findall("^Provides-Extra: (.*)$", about, re.M)}
+
+
+def test_the_image_is_of_a_named_version_and_not_roots():
+    stages = [rest.split()[0] for word, rest in LINES if word == "FROM"]
+    assert len(stages) == 2 and len({*stages}) == 1 and stages[0].startswith("python:3.11.")
+    (user,) = (rest for word, rest in LINES if word == "USER")
+    assert user.isdecimal() and user != "0" and f"--uid {user} " in DOCKERFILE
