@@ -56,7 +56,7 @@ CASES: list[Case] = [
     ("joining", [{**JOINED, "error": "no"}, JOINED], "failure", "rank 0: no. See that a firewall"),
     ("sums", [{"sums": [1.0, 2.0]}] * 2, "fine", "all-reduce gives 3"),
     ("sums", [{"sums": [1.0, 1.0]}] * 2, "failure", "all-reduce gave 2 on a, not 3: what rank 1 added"),
-    ("network", [SPEED, SPEED], "fine", "gradients in 10 ms"),
+    ("network", [SPEED, SPEED], "fine", "gradients in 10.0 ms"),
     (
         "network",
         [{**SPEED, "pairs": {"b": 11.0, "c": 11.0}}, {**SPEED, "pairs": {"c": 0.4}}],
