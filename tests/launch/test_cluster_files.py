@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,3 +93,11 @@ def test_the_page_names_all_that_a_batch_file_must_be_told(path: Path):
     needed = set(re.findall(r"\$\{(\w+):\?", text))
     (usage,) = re.findall(rf"^sbatch --export=ALL,(\S+) {path.name}.*$", PAGE, re.MULTILINE)
     assert needed and {each.partition("=")[0] for each in usage.split(",")} == needed
+
+
+def test_the_page_tells_where_the_batch_files_are(tmp_path: Path):
+    (line,) = re.findall("^cp -r .*$", PAGE, re.MULTILINE)
+    subprocess.run(
+        ["bash", "-c", line.replace("python", shlex.quote(sys.executable))], cwd=tmp_path, check=True
+    )
+    assert {path.name for path in (tmp_path / "slurm").iterdir()} == {path.name for path in BATCH_FILES}
