@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from emojigan.datasets.shards.layout import MANIFEST
-from emojigan.launch.cli import COMMANDS
 
 from ...conftest import TINY_NETWORKS
 from ...trainings import PROGRAM
@@ -56,7 +55,6 @@ def test_the_tasks_of_a_score_ask_about_every_image(
 
 
 @pytest.mark.soak
-@pytest.mark.skipif("sweep" not in COMMANDS, reason="emojigan sweep is not there yet")
 def test_the_workers_of_a_sweep_do_each_trial_once(
     slurm: Slurm, posts_folder: Path, vectors_file: Path, environment: dict[str, str], tmp_path: Path
 ):
