@@ -1,10 +1,15 @@
 """A module compiled, or as it is where the device cannot compile it."""
 
+import warnings
+
 import torch
 from torch import nn
 
 from ...datasets.printable import printable
 from ...datasets.store.trouble import tell
+
+# What is float32 here is meant to be, and not TensorFloat32: torch advises that once a process.
+warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)
 
 
 class Compiled(nn.Module):
