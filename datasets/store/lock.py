@@ -257,7 +257,7 @@ def _become_writer(writers: StoreFolder, own: _SignsOfLife, waiting: _Waiting) -
         others = _others(writers, own.identity)
         for identity, sign in others.items():
             last, since = met.setdefault(identity, (sign.number, time.monotonic()))
-            if sign.number != last:
+            if sign.number > last:  # a smaller one is left of one that was killed beside its last sign
                 met[identity] = sign.number, time.monotonic()
                 if sign.writes:
                     waiting.lives(partial(_text, writers, sign))

@@ -104,6 +104,16 @@ def test_one_that_was_killed_is_in_nobodys_way(folder, holder):
     assert [name for name in folder.names() if name != module.LOCK] == ["a"]
 
 
+@pytest.mark.parametrize("url", ["store"], indirect=True)
+def test_one_that_was_killed_between_two_signs_of_life_is_in_nobodys_way(folder):
+    identity = f"{1:020d}-abcdef01"  # older than any of now
+    for number in (2, 3):
+        folder.write(f".writers/{identity}-{number:06d}-writes", "`hold`")
+    with writing(folder, "other") as held:
+        held.write("a", "b")
+    assert folder.names() == ["a"]
+
+
 def test_an_error_ends_the_writing(folder):
     with pytest.raises(ZeroDivisionError), writing(folder, "first"):
         raise ZeroDivisionError
