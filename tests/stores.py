@@ -70,7 +70,7 @@ def rclone_server(folder: Path) -> Iterator[dict[str, str]]:
     """Run rclone's S3 server on a folder, which knows a wrong secret, but heeds no condition of a writing."""
     port = free_port()
     words = [
-        "rclone",
+        str(Path(sys.executable).with_name("rclone")),
         "serve",
         "s3",
         "--addr",

@@ -68,6 +68,8 @@ def _ends_before_it_should(source: bytes) -> bool:
     position = 0
     if source.startswith(b"ftyp", 4):
         for _ in range(MAX_PARTS):
+            if position < len(source) < position + 8:
+                return True  # within the header of a box
             length = int.from_bytes(source[position : position + 4], "big")
             if length == 1:
                 length = int.from_bytes(source[position + 8 : position + 16], "big")
