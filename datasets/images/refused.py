@@ -53,7 +53,7 @@ def too_large(detail: str) -> ImageError:
 
 def undecodable(source: bytes, error: Exception) -> ImageError:
     """For what a decoder refused, in its own words where it is not only cut off."""
-    if _ends_before_it_should(source):
+    if _ends_before_it_should(source) or "Premature end" in str(error):  # so libjpeg says of a header
         return unreadable(CUT_OFF)
     if isinstance(error, UnidentifiedImageError):  # whose words are an address
         return unreadable("is damaged: its header makes no sense")
