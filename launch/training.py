@@ -1,9 +1,9 @@
-"""What the command line says of a training: `train` and `doctor` take the same words.
+"""What the command line says of a training: `train`, `doctor` and `sweep create` take the same words.
 
 words ─► Asked ─► settings, by which the ranks meet ─► settle: the config, with what the dataset makes of it
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,11 @@ class Asked:
         given = {key: value for key, value in self.options.items() if key != "deny"}
         return resolve(self.recipe, self.file, given)
 
-    def settle(self) -> tuple[Config, str]:
+    def settle(self, tried: Collection[str] = ()) -> tuple[Config, str]:
         """The config with the sizes that suit the device and the dataset, and a line that tells them.
+
+        Args:
+            tried: keys that a sweep chooses, so that nothing else does.
 
         Raises:
             InputError: the manifest cannot be read, or the list of emojis.
@@ -47,13 +50,15 @@ class Asked:
             keeps = bool(read_manifest(self.shards).options.get("keep_variants"))
             given["deny"] = emojis_of(given["deny"], "a training", keep_variants=keeps)
         config = resolve(self.recipe, self.file, given)
-        keys = given_keys(self.recipe, self.file, given)
+        keys = given_keys(self.recipe, self.file, given) | {*tried}
         sizes, chosen = choose(config, keys, self.shards, self.run)
         return resolve(self.recipe, self.file, {**given, **sizes}), chosen
 
 
-def training_options(command: Callable) -> Callable:
-    """Add the arguments and options of a training, which `asked` takes."""
+def training_options(
+    command: Callable, out: str = "Folder of the run; one that was begun is gone on with."
+) -> Callable:
+    """Add the arguments and options of a training, which `asked` takes; `out` is the help of --out."""
     path = click.Path(path_type=Path)
     for add in (
         config_options,
@@ -74,7 +79,7 @@ def training_options(command: Callable) -> Callable:
             "run",
             type=path,
             required=True,
-            help="Folder of the run; one that was begun is gone on with.",
+            help=out,
         ),
         click.option(
             "--vectors",

@@ -60,8 +60,9 @@ class Quarantine:
         It is one call without the GIL. A call for each image costs less by itself, but threads that check
         wait for each other's turn at the interpreter then, and so does who feeds the GPU.
         """
-        digest = hashlib.sha256(shard.content.data).hexdigest()
-        return digest == self._split.shards[number].sha256 and bool((shard.length >= self._min_bytes).all())
+        if (shard.length < self._min_bytes).any():
+            return False
+        return hashlib.sha256(shard.content.data).hexdigest() == self._split.shards[number].sha256
 
     def has_checked(self, number: int) -> bool:
         """Whether all images of a shard are checked, so that `rows` reads none."""

@@ -1,15 +1,13 @@
 """`emojigan sweep`: many trainings, to find which options are best."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ...datasets.printable import printable
-from ...datasets.store.folder import Folder
-from ...trainer.config import DEFAULT, given_keys, recipes, resolve
-from ..options import config_options
-from ..parameters import FOLDER
+from ..training import asked, training_options
 
 folder_argument = click.argument("folder", metavar="SWEEP", type=click.Path(path_type=Path))
 
@@ -39,14 +37,6 @@ def sweep() -> None:
 
 
 @sweep.command(context_settings={"show_default": True})
-@click.argument("shards", type=FOLDER)
-@click.option(
-    "--vectors",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="File of emoji vectors, as `emojigan vectors build` writes it.",
-)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the new sweep.")
 @click.option(
     "--grid",
     multiple=True,
@@ -85,32 +75,15 @@ def sweep() -> None:
     show_default="a journal file in --out",
     help="Database that keeps the trials, postgresql://host/database; a journal needs a shared disk alone.",
 )
-@click.option(
-    "--recipe",
-    type=click.Choice(recipes()),
-    default=DEFAULT,
-    help="What the keys below are where nothing else says it.",
-)
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="YAML file of keys in sections, such as a run's config.yaml.",
-)
-@config_options
+@partial(training_options, out="Folder of the new sweep.")
 def create(
-    shards: Folder,
-    vectors: Path,
-    out: Path,
     grid: dict[str, list[str]],
     ranges: dict[str, tuple[str, str]],
     search: Any,
     trials: int | None,
     metric: str | None,
     storage: str | None,
-    recipe: str,
-    config_file: Path | None,
-    **options: Any,
+    **words: Any,
 ) -> None:
     """Create a sweep on the dataset SHARDS, which was built with --folds.
 
@@ -123,21 +96,17 @@ def create(
     emojigan sweep create shards --vectors vectors.bin --out sweeps/second --search tpe --trials 50 \\
         --range learning-rate=1e-4..1e-2 --range dropout=0..0.7
     """
-    from ...trainer.sizes import choose
     from ...trainer.sweep.create import create as create_sweep
 
-    given = {key: value for key, value in options.items() if value is not None}
-    config = resolve(recipe, config_file, given)
-    decided = given_keys(recipe, config_file, given) | {*grid, *ranges}
-    sizes, chosen = choose(config, decided, shards, out)
-    config = resolve(recipe, config_file, {**given, **sizes})
+    training = asked(**words)
+    config, chosen = training.settle(tried={*grid, *ranges})
     if metric is None:
         metric = "reaction_nll" if config.data.unit == "reaction" else "nll"
     created = create_sweep(
-        out,
+        training.run,
         config,
-        shards,
-        vectors,
+        training.shards,
+        training.vectors,
         grid=grid,
         ranges=ranges,
         search=search,
@@ -150,7 +119,7 @@ def create(
     click.echo(
         printable(
             f"{created.trials} trials over {len(created.folds)} folds. Next, as often as there are GPUs: "
-            f"emojigan sweep work {out}"
+            f"emojigan sweep work {training.run}"
         )
     )
 
