@@ -18,7 +18,6 @@ import pytest
 import torch
 
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.shards.manifest import write_manifest
 from emojigan.datasets.store.atomic import sha256
 from emojigan.datasets.store.cache import ShardCache
 from emojigan.datasets.store.folder import StoreFolder, open_folder
@@ -161,6 +160,21 @@ def test_a_shard_that_a_store_has_lost_is_quarantined(remote):
     assert isinstance(quarantined[0], Quarantined) and "cannot be read" in quarantined[0].reason
 
 
+def test_a_shard_that_is_damaged_on_the_store_is_quarantined_whole(remote):
+    """However small the damage: what is fetched must have the manifest's digest."""
+    store, shard = fsspec.filesystem("memory"), remote.shards[1]
+    path = f"/{remote.folder.url.removeprefix('memory://')}/{shard.name}"
+    index, content = remote.read_index(1), bytearray(store.cat_file(path))
+    content[index.offset[2] + index.length[2] - 1] ^= 1
+    store.pipe_file(path, bytes(content))
+    quarantined: list[Quarantined] = []
+    read(remote, 20, max_quarantined=1, tell_quarantined=quarantined.append)
+    assert [(each.shard, each.key, each.tuples) for each in quarantined] == [
+        (shard.name, None, remote.sizes[1])
+    ]
+    assert "gives another file" in quarantined[0].reason
+
+
 def test_damaged_download_is_fetched_again(remote, monkeypatch):
     broken: set[str] = set()
     original = StoreFolder.download
@@ -276,22 +290,6 @@ def test_damaged_cached_copies_do_not_stop_an_evaluation(local, remote):
     read(remote, 20)
     flip_images(remote)
     assert torch.equal(read_split(remote, 1000).images, read_split(local, 1000).images)
-
-
-def test_a_store_that_has_damaged_images_too_has_them_quarantined_one_by_one(remote, tmp_path):
-    """Its tar is the manifest's, so that only the index tells which image is damaged."""
-    root = remote.folder.url.removeprefix("memory://")
-    store, shard = fsspec.filesystem("memory"), remote.shards[1]
-    index, content = remote.read_index(1), bytearray(store.cat_file(f"/{root}/{shard.name}"))
-    content[index.offset[2] + index.length[2] - 1] ^= 1
-    store.pipe_file(f"/{root}/{shard.name}", bytes(content))
-    changed = replace(shard, sha256=hashlib.sha256(content).hexdigest())
-    shards = (remote.shards[0], changed, *remote.shards[2:])
-    manifest = replace(remote.manifest, shards=shards)
-    write_manifest(manifest, remote.folder, replaces=remote.manifest)
-    quarantined: list[Quarantined] = []
-    read(replace(remote, manifest=manifest), 20, max_quarantined=1, tell_quarantined=quarantined.append)
-    assert [(each.shard, each.key) for each in quarantined] == [(shard.name, "000002")]
 
 
 KILLED = """
