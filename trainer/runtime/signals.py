@@ -107,7 +107,8 @@ def listening() -> Iterator[None]:
     for each, handler in before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(each, _handle)
-    thread = threading.Thread(target=_listen, args=(reader,), name="signals", daemon=True)
+    launcher = _follow_launcher()  # not in the thread: one that ends before the thread runs would be missed
+    thread = threading.Thread(target=_listen, args=(reader, launcher), name="signals", daemon=True)
     thread.start()
     try:
         yield
@@ -135,9 +136,9 @@ def _stopped_early() -> Stopped:
     return Stopped(STOPPED_EARLY if is_first_rank() else "")
 
 
-def _listen(reader: int) -> None:
-    """The thread: sees to what the main thread may be too busy for."""
-    launcher, first, deadline = _follow_launcher(), 0.0, float("inf")
+def _listen(reader: int, launcher: int) -> None:
+    """The thread: sees to what the main thread may be too busy for, and to the end of the `launcher`."""
+    first, deadline = 0.0, float("inf")
     while True:
         heard = os.read(reader, 64) if select.select([reader], [], [], LOOK)[0] else b""
         if 0 in heard:

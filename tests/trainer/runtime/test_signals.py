@@ -8,11 +8,15 @@ import time
 
 import pytest
 
-# It notes signals and does nothing about them. Where it is "deaf" its main thread is in C and never returns.
+# It notes signals and does nothing about them. Where it is "deaf" its main thread is in C and never returns;
+# where it is "late" the thread that hears signals comes to run only after a while, as on a crowded machine.
 PROGRAM = """
 import ctypes, sys, time
 from emojigan.trainer.runtime import signals
 signals.REPEATED, signals.UNWINDING, signals.ORPHANED = 1.0, 0.5, 0.5
+if "late" in sys.argv:
+    listen = signals._listen
+    signals._listen = lambda *arguments: time.sleep(1) or listen(*arguments)
 with signals.listening():
     if "trains" in sys.argv:
         signals.stop_by_agreement()
@@ -86,7 +90,7 @@ def test_what_is_ignored_stays_ignored():
     assert ended(process)[0] == 128 + signal.SIGTERM
 
 
-@pytest.mark.parametrize("words", [("trains",), ("deaf",), ("trains", "deaf")])
+@pytest.mark.parametrize("words", [("trains",), ("deaf",), ("trains", "deaf"), ("trains", "deaf", "late")])
 def test_a_rank_ends_when_its_launcher_was_killed(words: tuple[str, ...]):
     launcher = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])"
     with subprocess.Popen(
