@@ -10,12 +10,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
-import pydantic
 import pytest
 import yaml
-from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import JobsetV1alpha2JobSet
-from kubeflow_trainer_api.models.trainer_v1alpha1_train_job import TrainerV1alpha1TrainJob
 
 from emojigan.launch.commands.serve import TOKEN
 from emojigan.trainer.serving.server.api import document
@@ -25,7 +23,10 @@ from ..test_cluster_files import containers
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "launch" / "kubernetes"
 VERSION = "1.37"
-MODELS = {"JobSet": JobsetV1alpha2JobSet, "TrainJob": TrainerV1alpha1TrainJob}
+DEFINITIONS = {
+    kind: yaml.safe_load(Path(__file__).with_name(f"{kind.lower()}.crd.yaml").read_text(encoding="utf-8"))
+    for kind in ("JobSet", "TrainJob")
+}
 MANIFESTS = {
     f"{path.name}: {part['kind']}": part
     for path in sorted(FOLDER.glob("*.yaml"))
@@ -36,14 +37,29 @@ PODS = [name for name in MANIFESTS if not name.endswith("Service")]
 
 
 def is_taken(part: dict[str, Any]) -> bool:
-    """Whether it has no key that nobody knows, lacks none, and no value is of another type."""
+    """Whether it has no key that nobody knows, lacks none, and all values are what they may be."""
     try:
-        if model := MODELS.get(part["kind"]):
-            return model.from_dict(part).to_dict() == part  # unknown keys are left out
-        kubernetes_validate.validate(part, VERSION, strict=True)
-    except (kubernetes_validate.ValidationError, pydantic.ValidationError):
+        if definition := DEFINITIONS.get(part["kind"]):
+            jsonschema.validate(part, closed(definition))
+            jobs = [each["template"] for each in part["spec"].get("replicatedJobs", [])]
+            parts = [{"apiVersion": "batch/v1", "kind": "Job", **job} for job in jobs]
+        else:
+            parts = [part]
+        for each in parts:
+            kubernetes_validate.validate(each, VERSION, strict=True)
+    except (kubernetes_validate.ValidationError, jsonschema.ValidationError):
         return False
     return True
+
+
+def closed(schema: Any) -> Any:
+    """The schema that refuses keys that it does not name, wherever it names some."""
+    if isinstance(schema, list):
+        return [closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {key: closed(value) for key, value in schema.items()}
+    return {"additionalProperties": False, **schema} if "properties" in schema else schema
 
 
 def only(name: str) -> dict[str, Any]:
