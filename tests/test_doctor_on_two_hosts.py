@@ -1,8 +1,9 @@
 """`emojigan doctor` on two hosts: networks with faults that are real, and an end within its time."""
 
 import json
+import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.soak
 WITHIN = 100.0  # seconds, with two hosts on two cores: those that wait for nothing take 20
 
 
-Begin = Callable[[str | Path], list[subprocess.Popen[str]]]
+Begin = Callable[..., list[subprocess.Popen[str]]]
 Found = dict[str, tuple[str, str]]
 
 
@@ -27,25 +28,26 @@ def begin(
     environment: dict[str, str],
     tmp_path: Path,
 ) -> Begin:
-    """Start it by torchrun on both; each has a working directory of its own."""
+    """Start it by torchrun on both; each has a working directory of its own, and variables, where told."""
 
-    def processes(out: str | Path) -> list[subprocess.Popen[str]]:
+    def processes(out: str | Path, variables: Sequence[dict[str, str]] = ({}, {})) -> list:
         words = ["doctor", shards, "--vectors", vectors_file, "--json", *TINY_NETWORKS, "--out", out]
         begun = []
-        for host in two_hosts:
+        for host, more in zip(two_hosts, variables, strict=True):
             (tmp_path / host.name).mkdir()
-            begun.append(host.launch(*words, environment=environment, folder=tmp_path / host.name))
+            there = {"environment": {**environment, **more}, "folder": tmp_path / host.name}
+            begun.append(host.launch(*words, **there))
         return begun
 
     return processes
 
 
 @pytest.fixture
-def examine(begin: Begin) -> Callable[[str | Path, int], Found]:
+def examine(begin: Begin) -> Callable[..., Found]:
     """What each check finds; both hosts must end with a code."""
 
-    def examined(out: str | Path, code: int) -> Found:
-        (first, said), (other, _) = [ended(process, WITHIN) for process in begin(out)]
+    def examined(out: str | Path, code: int, variables: Sequence[dict[str, str]] = ({}, {})) -> Found:
+        (first, said), (other, _) = [ended(process, WITHIN) for process in begin(out, variables)]
         assert (first, other) == (code, code), said
         return found(said)
 
@@ -76,6 +78,19 @@ def test_names_that_come_to_the_own_machine(examine, two_hosts: tuple[Host, Host
     assert (
         "node0 resolves to 127.0.0.1, node1 resolves to 127.0.0.1: set GLOO_SOCKET_IFNAME" in told["joining"]
     )
+
+
+def test_a_host_with_other_libraries_and_another_clock(examine, tmp_path: Path):
+    libraries = tmp_path / "libraries"
+    numpy = libraries / "numpy-1.0.dist-info" / "METADATA"
+    numpy.parent.mkdir(parents=True)
+    numpy.write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 1.0\n")
+    ahead = "import time\nnow = time.time\ntime.time = lambda: now() + 60\n"
+    (libraries / "sitecustomize.py").write_text(ahead)
+    told = faults(examine(tmp_path / "run", 1, ({}, {"PYTHONPATH": str(libraries)})))
+    assert told.keys() == {"software", "clocks"}
+    assert "on rank 0, 1.0 on rank 1. Install the same." in told["software"]
+    assert re.match(r"node1 is 60\.\d s ahead, beside node0\. Set the clocks", told["clocks"])
 
 
 def test_a_slow_cable_and_folders_of_their_own(examine, two_hosts: tuple[Host, Host]):

@@ -5,13 +5,16 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 from click.testing import CliRunner, Result
 
 from emojigan.datasets.errors import InputError
+from emojigan.datasets.store.folder import StoreFolder
 from emojigan.launch.cli import main
 from emojigan.trainer.doctor import alike, meeting, steps
 from emojigan.trainer.doctor.meeting import meet
@@ -104,6 +107,26 @@ def test_a_server_that_knows_nobody_of_this_name_is_told(
     state, sentence = told["MLflow"]
     assert state == "failure" and "You are not authenticated" in sentence, told
     assert "the name and password for it" in sentence
+
+
+@pytest.mark.soak
+def test_a_store_that_is_slower_than_the_steps_is_warned_of(
+    words: list[str], invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    fsspec.filesystem("memory").put(words[1], f"/{tmp_path.name}/shards", recursive=True)
+    words[1] = f"memory://{tmp_path.name}/shards"
+    original = StoreFolder.download
+
+    def download(self: StoreFolder, name: str, file: Path) -> None:
+        time.sleep(1)
+        original(self, name, file)
+
+    monkeypatch.setattr(StoreFolder, "download", download)
+    options = ["--window", "1", "--cache", str(tmp_path / "cache"), "--cache-gib", "0.00001"]
+    result = invoke("--out", str(tmp_path / "run"), *options)
+    state, sentence = found(result.stdout)["stream"]
+    assert state == "warning" and "rank 0" in sentence and "is the slowest. More --helpers" in sentence
+    assert result.exit_code == 0
 
 
 def test_what_two_ranks_do_not_share_is_told_once(
