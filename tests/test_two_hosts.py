@@ -1,5 +1,7 @@
 """A training on two hosts is that of one process; when one refuses or is cut off, both end and say why."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import TINY_NETWORKS
-from .trainings import PROGRAM, Case, ended, metrics, wait
+from .trainings import PROGRAM, Case, ended, metrics, ranks_of, readings, wait
 from .two_hosts import PORT, Host
 
 pytestmark = pytest.mark.soak
@@ -121,3 +123,26 @@ def test_when_the_cable_is_pulled_both_end_and_say_so(
         two_hosts[1].plug()
     assert ours(said[0])[-1].startswith("No step for 15 s (--timeout). Rank 1 gives no sign of life: ")
     assert "cannot be reached from node1" in ours(said[1])[-1]
+
+
+def test_an_elastic_training_goes_on_after_a_rank_was_killed(
+    two_hosts: tuple[Host, Host], words: list[str | Path], environment: dict[str, str], tmp_path: Path
+):
+    """As docs/cluster.md has it: torchrun makes all ranks anew, which go on from the last checkpoint."""
+    run, steps = tmp_path / "run", 400
+    words = [*words, "--steps", str(steps), "--checkpoint-steps", "5", "--out", run]
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"node0:{PORT}", "--rdzv-id", "first"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1:2", "--max-restarts", "3"]
+    environment = {**environment, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    processes = [
+        host.begin(*launcher, *meeting, "--no-python", *PROGRAM, *words, environment=environment)
+        for host in two_hosts
+    ]
+    case = Case([], run, environment)
+    wait(lambda: case.checkpoint() > 5, processes[0])
+    (rank,) = ranks_of(processes[1]).values()
+    os.kill(rank, signal.SIGKILL)
+    found = [*map(ended, processes)]
+    assert [code for code, _ in found] == [0, 0], found
+    trained = [int(each["step"]) for each in readings(run) if "train/critic_loss" in each]
+    assert trained == [*range(1, steps + 1)]
