@@ -9,8 +9,9 @@ export OMP_WAIT_POLICY ?= passive
 demo: .venv/demo
 	$(BIN)/emojigan demo
 
+# A file's tests share what they set up, so each file is one process's.
 test: .venv/test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 8 --dist loadfile
 
 soak: .venv/test
 	$(BIN)/python -m pytest -q -m soak

@@ -110,7 +110,9 @@ def test_each_operation_may_fail(case: Case, name: str, begun: bool):
     "fault",
     [
         Fault(READS, 8, errno.EIO),  # the newest checkpoint
-        Fault(CHANGES, 25, errno.EROFS, lasts=True),  # a checkpoint in the background
+        pytest.param(  # a checkpoint in the background
+            Fault(CHANGES, 25, errno.EROFS, lasts=True), marks=pytest.mark.soak
+        ),
     ],
     ids=str,
 )

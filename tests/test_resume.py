@@ -106,7 +106,7 @@ def uninterrupted(whole: dict[str, Path]) -> Path:
     return whole["reactions"]
 
 
-@pytest.fixture(scope="module", params=RECIPES)
+@pytest.fixture(scope="module", params=[pytest.param("tuples", marks=pytest.mark.soak), "reactions"])
 def recipe(request: pytest.FixtureRequest) -> str:
     return request.param
 

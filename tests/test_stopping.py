@@ -59,7 +59,8 @@ def test_one_rank_that_is_told_to_stop_stops_all_at_one_step_that_is_saved(case:
     assert re.fullmatch(r"Error: .* is being written by `emojigan train`, process \d+ on .*\n", second.stderr)
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, pytest.param(signal.SIGKILL, marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL])
 def test_ranks_whose_launcher_dies_save_and_are_gone(case: Case, number: int):
     process = case.begin(*TORCHRUN)
     wait(lambda: case.lines() >= 3, process)
@@ -72,9 +73,8 @@ def test_ranks_whose_launcher_dies_save_and_are_gone(case: Case, number: int):
     assert said_stopped(output) == [case.checkpoint()] and case.status() == "KILLED"
 
 
-@pytest.mark.parametrize(
-    "launcher", [[], pytest.param(TORCHRUN, marks=pytest.mark.soak)], ids=["alone", "two ranks"]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("launcher", [[], TORCHRUN], ids=["alone", "two ranks"])
 def test_ctrl_c_stops_a_training_whose_mlflow_hangs(case: Case, launcher: list[str]):
     """A terminal sends SIGINT to the launcher and to the ranks."""
     with socket.create_server(("127.0.0.1", 0)) as hangs:

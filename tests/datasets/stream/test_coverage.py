@@ -64,7 +64,12 @@ def assert_covers(split: Split, shards: int, world_size: int, helpers: int) -> N
     assert epochs[0] != epochs[1] or expected.total() < 4
 
 
-@pytest.mark.parametrize("shards", range(1, 34))
+FEW = (1, 2, 3, 5, 8, 13, 21, 33)
+
+
+@pytest.mark.parametrize(
+    "shards", [each if each in FEW else pytest.param(each, marks=pytest.mark.soak) for each in range(1, 34)]
+)
 def test_every_tuple_comes_once(splits, shards):
     for world_size in range(1, 9):
         assert_covers(splits[shards], shards, world_size, helpers=(shards + world_size) % 5)

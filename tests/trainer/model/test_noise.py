@@ -60,6 +60,7 @@ def test_rows_of_the_ranks_make_those_of_one_process(draw: str, ranks: int):
     assert torch.equal(torch.cat(parts), rows(draw))
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler (g++)")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, as it compiles
 def test_compiled_numbers_are_the_same():

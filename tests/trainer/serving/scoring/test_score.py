@@ -140,6 +140,7 @@ def test_tasks_and_ranks_write_the_bytes_of_one_process(scores, shards, model, t
     assert content(tmp_path / "out") == content(scores)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_two_workers_write_the_bytes_of_one(scores, shards, model, tmp_path, engine):
     options = ("--workers", "2", "--engine", engine)
