@@ -1,6 +1,6 @@
 """What the command line says of a training: `train`, `doctor` and `sweep create` take the same words.
 
-words ─► Asked ─► settings, by which the ranks meet ─► settle: the config, with what the dataset makes of it
+words ─► Given ─► settings, by which the ranks meet ─► settle: the config, with what the dataset makes of it
 """
 
 from collections.abc import Callable, Collection
@@ -18,7 +18,7 @@ from .parameters import FOLDER, emojis_of
 
 
 @dataclass(frozen=True)
-class Asked:
+class Given:
     """A config that was asked for."""
 
     shards: Folder
@@ -95,7 +95,7 @@ def training_options(
 
 def asked(
     *, shards: Folder, vectors: Path, run: Path, recipe: str, config_file: Path | None, **options: Any
-) -> Asked:
+) -> Given:
     """What was asked for, by the parameters of `training_options`."""
     given = {key: value for key, value in options.items() if value is not None}
-    return Asked(shards, vectors, run, recipe, config_file, given)
+    return Given(shards, vectors, run, recipe, config_file, given)

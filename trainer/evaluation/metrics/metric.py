@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ids = NDArray[np.integer]
 Value = TypeVar("Value", float, Floats)
-Asked = TypeVar("Asked")
+Judged = TypeVar("Judged")
 Number = TypeVar("Number", np.float64, np.integer)
 
 
@@ -49,14 +49,14 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Metric(Generic[Asked]):
+class Metric(Generic[Judged]):
     """What one number means to its reader, and how it is made."""
 
     key: str  # its name in an evaluation and in MLflow
     label: str
     better: Literal["lower", "higher", "one"]
     explanation: str
-    of: Callable[[Asked], Floats | None]
+    of: Callable[[Judged], Floats | None]
     """The values, [rows] or [rows, k]; None where they cannot be had; nan in rows that do not count."""
     rows: Literal["tuple", "reaction", "image", "all"] = "tuple"
     """What a row is of. `all`: it is of all posts together; then there is no interval, for posts drawn again
@@ -77,7 +77,7 @@ class Metric(Generic[Asked]):
         return {"lower": value, "higher": -value, "one": abs(value - 1)}[self.better]
 
 
-def values(metrics: Iterable[Metric[Asked]], said: Asked) -> dict[str, Floats]:
+def values(metrics: Iterable[Metric[Judged]], said: Judged) -> dict[str, Floats]:
     """Of each metric that can be had, by its key."""
     found = {metric.key: metric.of(said) for metric in metrics}
     return {key: each for key, each in found.items() if each is not None}
