@@ -30,6 +30,7 @@ from .folder import Folder, StoreFolder
 from .trouble import patiently, tell
 
 LOCK, WRITERS = ".lock", ".writers"
+WRITES, WAITS = "writes", "waits"  # how the name of a sign of life ends
 POLL, BEAT, SILENCE = 1.0, 10.0, 45.0  # seconds
 
 
@@ -166,8 +167,19 @@ class _Fenced(StoreFolder):
         super().remove_folder(name)
 
     def _check(self) -> None:
-        if not any(name.startswith(self.identity) for name in patiently(_writers(self).names, self)):
-            raise _taken_for_dead(self)
+        """Raise InputError unless this one writes, and nobody else.
+
+        One that waits may say that it writes, and takes that back a moment later, when it sees who does.
+        """
+        deadline = time.monotonic() + SILENCE
+        while True:
+            names = patiently(_writers(self).names, self)
+            others = [name for name in names if not name.startswith(self.identity)]
+            if len(others) == len(names) or time.monotonic() > deadline:
+                raise _taken_for_dead(self)
+            if not any(name.endswith(f"-{WRITES}") for name in others):
+                return
+            time.sleep(POLL)
 
 
 def _writers(folder: StoreFolder) -> StoreFolder:
@@ -205,10 +217,14 @@ class _SignsOfLife:
                 raise _taken_for_dead(self._folder)
             self._writes = self._writes if writes is None else writes
             old, self._number = self._name, self._number + 1
-            self._name = f"{self.identity}-{self._number:06d}-{'writes' if self._writes else 'waits'}"
+            self._name = f"{self.identity}-{self._number:06d}-{WRITES if self._writes else WAITS}"
             self._writers.write(self._name, self._writer)
-            if old:
-                self._writers.remove(old)
+            if not old:
+                return
+            if self._writers.size(old) is None:  # taken away while this one was on its way: too late
+                self._writers.remove(self._name)
+                raise _taken_for_dead(self._folder)
+            self._writers.remove(old)
 
     def keeps_conditions(self) -> bool:
         """Whether the store heeds the conditions of a writing."""
@@ -278,7 +294,7 @@ def _others(writers: StoreFolder, own: str) -> dict[str, _Sign]:
     found: dict[str, _Sign] = {}
     for name in writers.names():  # sorted
         identity, number, writes = name.rsplit("-", 2)
-        found[identity] = _Sign(name, int(number), writes == "writes")
+        found[identity] = _Sign(name, int(number), writes == WRITES)
     return {identity: sign for identity, sign in found.items() if identity != own}
 
 

@@ -133,6 +133,41 @@ def test_one_that_gave_no_sign_of_life_for_too_long_does_not_go_on(folder, holde
     assert folder.names() == []
 
 
+@pytest.mark.parametrize("writes", [True, False], ids=["that writes", "that has written"])
+def test_a_sign_of_life_that_arrives_too_late_brings_nobody_back(tmp_path, monkeypatch, writes: bool):
+    """It was on its way when its machine stood still, and another one took over meanwhile."""
+    monkeypatch.setattr(module, "POLL", 0.02)
+    monkeypatch.setattr(module, "BEAT", 0.05)
+    monkeypatch.setattr(module, "SILENCE", 0.5)
+    folder, write = open_folder(f"memory://{tmp_path.name}"), StoreFolder.write
+    on_its_way, arrives = threading.Event(), threading.Event()
+
+    def late(self: StoreFolder, name: str, content: bytes | str) -> None:
+        if (
+            content == first and "000003" in name
+        ):  # written by its thread, after one that waits and one that writes
+            on_its_way.set()
+            arrives.wait()
+        write(self, name, content)
+
+    with contextlib.ExitStack() as stack:
+        held = stack.enter_context(writing(folder, "first"))
+        (sign,) = StoreFolder(f"{folder}/.writers").names()
+        first = StoreFolder(f"{folder}/.writers").read(sign).decode()
+        monkeypatch.setattr(StoreFolder, "write", late)
+        on_its_way.wait()
+        with writing(folder, "other", wait=True):
+            if writes:
+                arrives.set()
+                with pytest.raises(InputError, match="no sign of life from this process for too long"):
+                    held.write("mine", "")
+        arrives.set()
+        with pytest.raises(InputError, match="no sign of life from this process for too long"):
+            while True:
+                held.write("mine", "")
+    assert not [name for name in folder.names() if module.is_of_lock(name)]
+
+
 def undisturbed(find: Callable[..., list[str]]) -> Callable[..., list[str]]:
     """Lists again where another thread wrote meanwhile: fsspec's memory is not made for threads."""
 

@@ -39,6 +39,7 @@ from emojigan.datasets.stream.unchanged import Unchanged
 
 from ...conftest import TINY_NETWORKS, TRAIN_ON_TWO_RANKS
 from ...tiny_dataset import write_dataset
+from ...trainings import metrics
 
 SIZES = (9, 4, 12, 7, 5, 8)
 
@@ -420,10 +421,6 @@ def train(shards: str | Path, vectors: Path, run: Path, cache: Path, environment
     return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=200)
 
 
-def losses(run: Path) -> list[str]:
-    return [line for line in (run / "metrics.jsonl").read_text().splitlines() if "penalty" in line]
-
-
 @pytest.mark.soak
 @pytest.mark.parametrize("server", ["store", "ceph"])
 def test_two_ranks_train_alike_from_a_damaged_cache_and_end_alike_on_a_full_disk(
@@ -446,7 +443,7 @@ def test_two_ranks_train_alike_from_a_damaged_cache_and_end_alike_on_a_full_disk
             path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
     results.append(train(url, vectors_file, tmp_path / "damaged", cache, environment))
     assert [result.returncode for result in results] == [0] * 3, results[-1].stderr
-    assert losses(tmp_path / "local") == losses(tmp_path / "fetched") == losses(tmp_path / "damaged")
+    assert metrics(tmp_path / "local") == metrics(tmp_path / "fetched") == metrics(tmp_path / "damaged")
 
     with pytest.raises(OSError, match="No space left"):
         (disk / "ballast").write_bytes(bytes(1 << 22))
