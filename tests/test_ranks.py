@@ -372,6 +372,21 @@ def test_shards_that_one_rank_does_not_see_all_refuse_and_it_says_so(
     assert not (tmp_path / "run").exists()
 
 
+def test_ranks_that_were_given_different_words_are_refused_and_one_says_so(
+    shards: Path, vectors_file: Path, apart: Callable[..., list[str]], tmp_path: Path
+):
+    """As nodes have that read a file of the same name on disks of their own."""
+    for rank, rate in (("0", 0.002), ("1", 0.0005)):
+        (tmp_path / rank / "training.yaml").write_text(f"optimizer:\n  learning_rate: {rate}\n")
+    words = ["--vectors", str(vectors_file), "--config", "training.yaml", "--out", str(tmp_path / "run")]
+    assert apart(str(shards), *words) == [
+        "Error: The ranks were given different words: --learning-rate is 0.002 on rank 0 and 0.0005 on rank "
+        "1. Start all with the same ones.\n",
+        "",
+    ]
+    assert not (tmp_path / "run").exists()
+
+
 def refused(shards: Path, vectors_file: Path, run: Path, *options: str) -> str:
     """The one line that `train` says instead of starting."""
     words = ["train", str(shards), "--vectors", str(vectors_file), "--out", str(run), *options]

@@ -1,6 +1,6 @@
 """The ranks of a training: how they meet, on what, and that they begin alike.
 
-rank, address of the first one ─► meet ─► Accelerator ─► check_one_folder, check_same_start
+rank, address of the first one ─► meet ─► Accelerator ─► check_same_words, check_one_folder, check_same_start
 """
 
 import hashlib
@@ -29,7 +29,8 @@ each of its many calls, and where a thread delivers metrics or makes batches, ge
 Python's own 5 ms, 60 small operations took 640 ms beside a busy thread, with this 11 ms, and alone 0.1."""
 SEEN_WITHIN = 10.0  # seconds for a network disk to show on one machine what another wrote
 NAMED = 3  # places, in a message
-TOLD = 300  # characters of what torch says
+TOLD, SHOWN = 300, 40  # characters of what torch says, and of what an option was given
+OWN = {"cache", "cache_gib", "helpers", "world_size", "timeout"}  # keys of which each rank may have its own
 CODE = Path(__file__).parents[2]  # where the folders of our code lie
 SHARED = "Put --out where all nodes see it."
 
@@ -116,6 +117,30 @@ def refuse_cpus_for_gpus() -> None:
         "here. To train on CPUs use `torchrun --nproc_per_node N --no-python emojigan train …`, or "
         "`accelerate launch --cpu --num_processes 1 --no_python emojigan train …`."
     )
+
+
+def check_same_words(accelerator: Accelerator, config: Config) -> None:
+    """Refuse to begin where ranks are to train in different ways: what they add up would mean nothing.
+
+    Each has the words of its node's command line, the files that these name, and what its device makes of it.
+    """
+    if accelerator.num_processes == 1:
+        return
+    first, *others = gather_object([shared_words(config)])
+    for rank, other in enumerate(others, start=1):
+        for option in sorted(first.keys() | other.keys()):
+            one, another = (each.get(option, "unknown")[:SHOWN] for each in (first, other))
+            if first.get(option) != other.get(option):
+                raise InputError(
+                    f"The ranks were given different words: {option} is {one} on rank 0 and {another} on "
+                    f"rank {rank}. Start all with the same ones."
+                )
+
+
+def shared_words(config: Config) -> dict[str, str]:
+    """What all ranks must have the same, by the names of options."""
+    words = {**config.flat(), "precision": precision_name(config)}
+    return {f"--{key.replace('_', '-')}": str(value) for key, value in words.items() if key not in OWN}
 
 
 def check_one_folder(accelerator: Accelerator, run: Path) -> None:

@@ -31,7 +31,7 @@ from ..model.snapshot import Snapshot, save_snapshot
 from ..run import CHECKPOINTS, SNAPSHOTS, step_name, steps_in
 from ..runtime.background import Background, later
 from ..runtime.feed import feed
-from ..runtime.ranks import check_one_folder, meet, set_up
+from ..runtime.ranks import check_one_folder, check_same_words, meet, set_up
 from ..runtime.signals import Stopped, asked
 from ..runtime.together import together
 from ..runtime.votes import Votes
@@ -68,6 +68,7 @@ def train(
     accelerator = meet(settings)
     with together(accelerator, settings.timeout) as stepped, ExitStack() as stack:
         config = settle()
+        check_same_words(accelerator, config)
         set_up(config, accelerator.num_processes)
         if accelerator.is_main_process:
             stack.enter_context(writing(LocalFolder(run), "emojigan train"))

@@ -131,6 +131,12 @@ class Slurm:
         return self("sinfo", "-h", "-N", "-p", "low", "-o", "%T").split() == ["idle"] * len(NODES)
 
 
+def preempt(slurm: Slurm) -> None:
+    """Submit a job that needs both nodes, and wait for its end."""
+    other = slurm.submit("--partition=high", "--nodes=2", "--exclusive", "--wrap=true")
+    assert slurm.ended(other) == "COMPLETED"
+
+
 @contextmanager
 def slurm_cluster(folder: Path) -> Iterator[Slurm]:
     """Run one; it starts in a second or two. Its jobs find the programs of this interpreter first."""

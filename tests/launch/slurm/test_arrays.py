@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,8 +11,8 @@ import pytest
 from emojigan.datasets.shards.layout import MANIFEST
 
 from ...conftest import TINY_NETWORKS
-from ...trainings import PROGRAM
-from .slurm import BATCH_FILES, Slurm
+from ...trainings import PROGRAM, metrics
+from .slurm import BATCH_FILES, Slurm, preempt
 
 FILES = sorted(BATCH_FILES.iterdir())
 
@@ -54,16 +55,59 @@ def test_the_tasks_of_a_score_ask_about_every_image(
     assert pq.read_table(out) == pq.read_table(whole)
 
 
+Sweep = Callable[[int], tuple[Path, dict[str, str]]]
+
+
+@pytest.fixture
+def new_sweep(posts_folder: Path, vectors_file: Path, environment: dict[str, str], tmp_path: Path) -> Sweep:
+    """Makes a sweep of four trials, of so many steps, and what its batch file is to be told."""
+
+    def sweep(steps: int) -> tuple[Path, dict[str, str]]:
+        shards, out = tmp_path / "shards", tmp_path / "sweep"
+        build = ["build", posts_folder / "posts.jsonl", "--out", shards, "--folds", "2", "--workers", "1"]
+        create = ["create", shards, "--vectors", vectors_file, "--out", out, "--grid", "dropout=0,.5"]
+        options = [*TINY_NETWORKS, "--steps", str(steps), "--checkpoint-steps", "20"]
+        for words in (["shards", *build], ["sweep", *create, *options]):
+            subprocess.run([*PROGRAM, *words], env=environment, check=True)
+        given = {name: value for name, value in environment.items() if name.startswith("MLFLOW_")}
+        return out, {"SWEEP": str(out), **given}
+
+    return sweep
+
+
 @pytest.mark.soak
-def test_the_workers_of_a_sweep_do_each_trial_once(
-    slurm: Slurm, posts_folder: Path, vectors_file: Path, environment: dict[str, str], tmp_path: Path
-):
-    out, sweep = tmp_path / "shards", tmp_path / "sweep"
-    build = ["build", posts_folder / "posts.jsonl", "--out", out, "--folds", "2", "--workers", "1"]
-    create = ["create", out, "--vectors", vectors_file, "--out", sweep, "--grid", "dropout=0,.5"]
-    for words in (["shards", *build], ["sweep", *create, *TINY_NETWORKS, "--steps", "4"]):
-        subprocess.run([*PROGRAM, *words], env=environment, check=True)
-    given = {name: value for name, value in environment.items() if name.startswith("MLFLOW_")}
-    log = run(slurm, "sweep", SWEEP=str(sweep), **given)
+def test_the_workers_of_a_sweep_do_each_trial_once(slurm: Slurm, new_sweep: Sweep):
+    log = run(slurm, "sweep", **new_sweep(4)[1])
     assert sorted(re.findall(r"^trial (\d) of 4", log, re.M)) == ["0", "1", "2", "3"], log
     assert "trials: 4 complete" in log
+
+
+@pytest.mark.soak
+def test_workers_of_a_sweep_go_on_after_their_limit_and_a_preemption(slurm: Slurm, new_sweep: Sweep):
+    """The limit of the last task is its own, though its job has the number of the whole array."""
+    sweep, given = new_sweep(400)
+    job = slurm.submit("--array=0-1", "--cpus-per-task=1", str(BATCH_FILES / "sweep.sbatch"), **given)
+    tasks = [f"{job}_{task}" for task in (0, 1)]
+    last = next(task for task in tasks if slurm.facts(task)["JobId"] == job)
+    (other,) = {*tasks} - {last}
+
+    def trains(task: str) -> None:
+        """Wait until it takes a trial, since it was begun last."""
+        slurm.wait(lambda: "trial " in slurm.log(task).rpartition("stopped at")[2], task)
+
+    for task in tasks:
+        trains(task)
+    slurm("scancel", "--signal=USR1", "--batch", last)
+    slurm.wait(lambda: slurm.facts(last)["Restarts"] == "1", last)
+    trains(last)
+    assert slurm.facts(other)["Restarts"] == "0"
+    preempt(slurm)
+    for task in tasks:
+        assert slurm.ended(task) == "COMPLETED", slurm.log(task)
+    assert [slurm.facts(task)["Restarts"] for task in (last, other)] == ["2", "1"]
+    log = "".join(map(slurm.log, tasks))
+    assert "trials: 4 complete" in log
+    steps = [
+        [line["step"] for line in metrics(run) if "train/nll" in line] for run in sweep.glob("trials/*/*")
+    ]
+    assert steps == [[*range(1, 401)]] * 4, log

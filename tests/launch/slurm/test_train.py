@@ -9,7 +9,7 @@ import pytest
 
 from ...conftest import TINY_NETWORKS
 from ...trainings import Case, metrics, to_tell, told
-from .slurm import BATCH_FILES, Slurm
+from .slurm import BATCH_FILES, Slurm, preempt
 
 OPTIONS = [
     *(*TINY_NETWORKS, "--precision", "float32", "--num-critic-steps", "2", "--checkpoint-steps", "20"),
@@ -55,12 +55,6 @@ def new(
         return Training(slurm, Case(words, tmp_path / name, environment), steps)
 
     return training
-
-
-def preempt(slurm: Slurm) -> None:
-    """Submit a job that needs both nodes, and wait for its end."""
-    other = slurm.submit("--partition=high", "--nodes=2", "--exclusive", "--wrap=true")
-    assert slurm.ended(other) == "COMPLETED"
 
 
 def steps_of(training: Training) -> list[float]:
