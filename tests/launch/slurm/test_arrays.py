@@ -88,18 +88,19 @@ def test_workers_of_a_sweep_go_on_after_their_limit_and_a_preemption(slurm: Slur
     sweep, given = new_sweep(400)
     job = slurm.submit("--array=0-1", "--cpus-per-task=1", str(BATCH_FILES / "sweep.sbatch"), **given)
     tasks = [f"{job}_{task}" for task in (0, 1)]
-    last = next(task for task in tasks if slurm.facts(task)["JobId"] == job)
-    (other,) = {*tasks} - {last}
 
-    def trains(task: str) -> None:
-        """Wait until it takes a trial, since it was begun last."""
-        slurm.wait(lambda: "trial " in slurm.log(task).rpartition("stopped at")[2], task)
+    def takes(task: str, times: int) -> None:
+        """Wait until it has taken trials so often."""
+        slurm.wait(lambda: len(re.findall(r"^trial \d of 4", slurm.log(task), re.M)) >= times, task)
 
     for task in tasks:
-        trains(task)
+        takes(task, 1)
+    (last,) = [task for task in tasks if slurm.facts(task)["JobId"] == job]
+    (other,) = {*tasks} - {last}
+    taken = slurm.log(last).count("trial ")
     slurm("scancel", "--signal=USR1", "--batch", last)
     slurm.wait(lambda: slurm.facts(last)["Restarts"] == "1", last)
-    trains(last)
+    takes(last, taken + 1)
     assert slurm.facts(other)["Restarts"] == "0"
     preempt(slurm)
     for task in tasks:
