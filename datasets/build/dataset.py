@@ -37,7 +37,7 @@ from ..work.progress import progress
 from .digest import Chunk, digest_chunk
 from .options import BuildOptions
 from .parts import has_part, read_part
-from .plan import Digest, Plan, plan_shards
+from .plan import Digest, Plan, check_folds, plan_shards
 from .shard import ShardStatistics, write_shard
 from .survey import Source, Survey, survey_posts
 
@@ -239,6 +239,8 @@ def _assemble(
     plan = plan_shards(digests, options)
     if (plan.posts["read"], plan.broken) != (survey.num_posts, survey.broken):
         raise InputError("The posts changed while they were read. Run the same command again.")
+    if options.folds:
+        check_folds(plan, options.folds)
     _tell_crowd(folder, plan)
     first = _write_rejects(run, folder, plan)
     if plan.bad.total() > max_bad * survey.num_posts:

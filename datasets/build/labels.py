@@ -123,13 +123,11 @@ def _why_not_by_account(options: BuildOptions, images: np.ndarray, account: np.n
         return ""  # each post is an account of its own, or all is train
     if accounts < FEWEST_ACCOUNTS:
         return f"Only {accounts} account{'s' if accounts > 1 else ''}."
-    lots = lots_of(options)
-    counts = np.bincount(_lots_of(account[used], options), images[used], len(lots)).astype(int).tolist()
-    shares = {"val": options.val_share, "test": options.test_share}
-    of_train = (1 - sum(shares.values())) / (options.folds or 1)
-    for lot, count in zip(lots, counts, strict=True):
-        if count < LEAST_OF_SHARE * shares.get(lot.split, of_train) * sum(counts):
-            return f"By account, {lot} would get {count:,} of {sum(counts):,} images, for few have most."
+    counts = np.bincount(splits_of(account[used], options), images[used], len(SPLITS)).astype(int).tolist()
+    shares = 1 - options.val_share - options.test_share, options.val_share, options.test_share
+    for split, share, count in zip(SPLITS, shares, counts, strict=True):
+        if count < LEAST_OF_SHARE * share * sum(counts):
+            return f"By account, {split} would get {count:,} of {sum(counts):,} images, for few have most."
     return ""
 
 

@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..errors import InputError
 from ..images.duplicates import WIDTH, near_clusters
 from ..posts.outcomes import (
     BAD_IMAGE,
@@ -26,8 +27,8 @@ from ..posts.outcomes import (
     USED,
     WITHOUT_EMOJI,
 )
-from ..shards.layout import tar_name
-from .labels import Lot, deal
+from ..shards.layout import SPLITS, tar_name
+from .labels import LEAST_OF_SHARE, Lot, deal
 from .options import BuildOptions
 
 
@@ -83,7 +84,8 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
 
     An image that comes again is stored once, where it comes first. A cluster of near-duplicates stays in
     the split that most of its tuples were dealt to; its samples of other splits are left out, so that
-    nothing that looks alike is in two splits. The same holds of the folds of train.
+    nothing that looks alike is in two splits. The same then holds of the folds of train, which have no part
+    in that: val and test are what they are without folds.
 
     Args:
         digests: of all chunks, in order; none is kept once the next is asked for.
@@ -104,7 +106,8 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
     originals = np.flatnonzero(first == np.arange(len(first)))
     cluster = near_clusters(column.pop("near")[image[originals]])[np.searchsorted(originals, first)]
     lot = dealt.lot[post]
-    stays = _stays(cluster, lot, column["tuples"], post)
+    splits = np.array([SPLITS.index(each.split) for each in dealt.lots])
+    stays = _stays(cluster, lot, splits, column["tuples"], post)
     used = np.zeros(len(duplicate), np.bool_)
     used[post[stays]] = True
     posts, bad, broken = _count(chunks, column["outcome"], duplicate, used)
@@ -124,6 +127,20 @@ def plan_shards(digests: Iterable[Digest], options: BuildOptions) -> Plan:
         split_by=dealt.split_by,
         why_split=dealt.why,
     )
+
+
+def check_folds(plan: Plan, folds: int) -> None:
+    """Raise InputError where a fold of train got next to nothing: its scores would tell nothing."""
+    images = np.zeros(folds, np.int64)
+    for task in plan.tasks:
+        if task.fold is not None:
+            images[task.fold] += task.images
+    least = int(images.argmin())
+    if images[least] < LEAST_OF_SHARE * images.mean():
+        raise InputError(
+            f"By {plan.split_by}, fold {least} of train would get {images[least]:,} of {images.sum():,} "
+            "images. Ask for fewer --folds, into another --out."
+        )
 
 
 @dataclass(frozen=True)
@@ -192,14 +209,22 @@ def _first_of_each(number: np.ndarray) -> np.ndarray:
     return first
 
 
-def _stays(cluster: np.ndarray, lot: np.ndarray, tuples: np.ndarray, post: np.ndarray) -> np.ndarray:
-    """Whether a sample stays, bool [samples]: its lot is where most tuples of its near-duplicates are."""
+def _stays(
+    cluster: np.ndarray, lot: np.ndarray, splits: np.ndarray, tuples: np.ndarray, post: np.ndarray
+) -> np.ndarray:
+    """Whether a sample stays, bool [samples]: its lot is where most tuples of its near-duplicates are.
+
+    Args:
+        splits: of each lot. The splits are voted on first, and then the lots of the one that has won.
+    """
     together = np.flatnonzero((np.bincount(cluster) > 1)[cluster])
-    lots = int(lot.max(initial=0)) + 1
+    lots = len(splits)
     near, lot = np.unique(cluster[together], return_inverse=True)[1], lot[together]
-    votes = np.bincount(lots * near + lot, tuples[post[together]], lots * len(together))
+    votes = np.bincount(lots * near + lot, tuples[post[together]], lots * len(together)).reshape(-1, lots)
+    of_splits = votes @ (splits[:, None] == np.arange(len(SPLITS)))  # [clusters, splits]
+    lost = splits != of_splits.argmax(1)[:, None]  # [clusters, lots]
     stays = np.ones(len(cluster), np.bool_)
-    stays[together] = votes.reshape(-1, lots).argmax(1)[near] == lot
+    stays[together] = np.where(lost, -1, votes).argmax(1)[near] == lot
     return stays
 
 

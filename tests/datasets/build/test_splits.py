@@ -99,6 +99,21 @@ def test_each_fold_is_held_out_by_the_training_without_it(folded: Path, shards: 
             Split(other[0], read_manifest(other[0]), "train", fold=other[1])
 
 
+def test_more_folds_than_the_people_fill_are_refused(posts_folder: Path, tmp_path: Path):
+    options = BuildOptions(folds=200)
+    with pytest.raises(
+        InputError, match=r"^By account, fold \d+ of train would get 0 of 225 images\. Ask for"
+    ):
+        build_shards(
+            Source([posts_folder / "posts.jsonl"]),
+            LocalFolder(tmp_path / "out"),
+            options,
+            workers=1,
+            max_bad=0,
+        )
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
 @given(ROWS, st.randoms(), st.floats(0, 0.5), st.floats(0, 0.5))
 @settings(deadline=None)
 def test_by_time_the_oldest_are_train_and_the_newest_test(rows, random, val_share, test_share):

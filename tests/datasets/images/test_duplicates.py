@@ -1,6 +1,7 @@
 """Near-duplicates follow an image that they are near to, others do not; a plan keeps them in one split."""
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -293,3 +294,26 @@ def test_plan_is_that_of_one_post_after_the_other(posts):
     counts |= {"duplicate id": duplicate} if duplicate else {}
     assert plan.posts == counts
     assert plan.bad.total() == duplicate == sum(len(rows) for _, rows in plan.rejects)
+
+
+@given(POSTS)
+@settings(max_examples=100, deadline=None)
+def test_what_looks_alike_is_in_one_fold_and_val_and_test_are_as_without_folds(posts):
+    digests, step = to_digests(posts), np.uint64(2**58)  # by which accounts of train lie apart
+    for each in digests:
+        each.account[each.account == 2**63] += step * each.id_hash[each.account == 2**63]
+    whole = images_of(plan_shards(digests, OPTIONS), digests, posts)
+    plan = plan_shards(digests, replace(OPTIONS, folds=3))
+    parts = images_of(plan, digests, posts)
+    assert {split: parts[split] for split in ("val", "test")} == {
+        split: whole[split] for split in ("val", "test")
+    }
+    assert {sample for image in parts["train"] for sample in image} <= {
+        sample for image in whole["train"] for sample in image
+    }
+    folds: dict[int, set[int | None]] = defaultdict(set)
+    for task in plan.tasks:
+        for _, chunk, row in task.samples.tolist():
+            digest = next(digest for digest in digests if digest.chunk == chunk)
+            folds[int(digest.content[row, 1]) // 3].add(task.fold)
+    assert all(len(each) == 1 for each in folds.values())
