@@ -127,6 +127,10 @@ class Slurm:
             with suppress(psutil.NoSuchProcess):  # it ended with another one
                 each.terminate()
 
+    def is_down(self, name: str) -> bool:
+        """Whether a node is given up."""
+        return self("sinfo", "-h", "-n", name, "-p", "low", "-o", "%T").startswith("down")
+
     def is_up(self) -> bool:
         return self("sinfo", "-h", "-N", "-p", "low", "-o", "%T").split() == ["idle"] * len(NODES)
 
