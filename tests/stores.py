@@ -1,5 +1,9 @@
-"""Real servers in processes of their own: moto's and Ceph's S3, PostgreSQL; skipped where one is missing."""
+"""Real servers in processes of their own: moto's and Ceph's S3, PostgreSQL; skipped where one is missing.
 
+And a proxy before one of S3, which answers as stores and networks do on bad days.
+"""
+
+import http.client
 import os
 import shutil
 import signal
@@ -7,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -14,7 +19,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -63,6 +70,79 @@ def moto_server(folder: Path) -> Iterator[tuple[subprocess.Popen, dict[str, str]
     with _running(words, folder / "moto.log") as server:
         _wait(lambda: _answers(f"{url}/moto-api/"), server)
         yield server, _clients(url, "key", "secret")
+
+
+class FaultyStore(ThreadingHTTPServer):
+    """Passes requests on to a server of S3, and has its next fault at each writing with a condition.
+
+    Args:
+        url: of the server.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, url: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Faulty)
+        self.target = urlsplit(url).netloc
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.faults: Iterator[str | tuple[int, str]] = iter(())
+        """"loses the answer"; "another is faster", who writes b"another"; or a status and its code, with
+        which it answers instead of the server."""
+
+
+@contextmanager
+def faulty_store(url: str) -> Iterator[FaultyStore]:
+    with FaultyStore(url) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Faulty(BaseHTTPRequestHandler):
+    server: FaultyStore
+    protocol_version = "HTTP/1.1"  # for clients that wait with what they send until they are told to go on
+
+    def do_GET(self) -> None:
+        self.close_connection = True
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        conditional = self.command == "PUT" and {"if-match", "if-none-match"} & {
+            *map(str.lower, self.headers)
+        }
+        fault = next(self.server.faults, None) if conditional else None
+        if isinstance(fault, tuple):
+            status, code = fault
+            self._answer(status, {}, f"<Error><Code>{code}</Code></Error>".encode())
+            return
+        if fault == "another is faster":
+            self._pass_on(b"another", {"Authorization": self.headers["Authorization"]})
+        answer = self._pass_on(body, {**self.headers})
+        if fault != "loses the answer":
+            self._answer(*answer)
+
+    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
+
+    def _pass_on(self, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection(self.server.target)
+        connection.request(self.command, self.path, body, {**headers, "Expect": ""})
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, dict(answer.getheaders()), content
+
+    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        self.send_response(status)
+        left = {name: value for name, value in headers.items() if name not in ("Date", "Server")}
+        for name, value in ({"Content-Length": str(len(content))} | left | {"Connection": "close"}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is logged."""
 
 
 @contextmanager

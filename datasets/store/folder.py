@@ -10,7 +10,8 @@ protocols.
 import errno
 import re
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,7 @@ import fsspec
 
 from ..errors import InputError
 from .atomic import create, remove_folder, replacing, sha256, telling_where, write_atomic
-from .trouble import FULL
+from .trouble import FULL, WAITS
 
 SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "http", "https", "memory")
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "fsspec", "gcsfs", "google", "azure", "httpx", "asyncio")
@@ -51,8 +52,9 @@ class Folder(Protocol):
     def swap(self, name: str, old: bytes | None, new: bytes | str) -> bool:
         """Write a file if it still has the content `old`, None for no file; return whether it had.
 
-        S3 compares as it writes, if the server heeds conditions: `keeps_conditions`. Elsewhere somebody may
-        write between the two: be its only writer.
+        Of two at once who write the same, both are told that it had. S3 compares as it writes, if the server
+        heeds conditions: `keeps_conditions`. Elsewhere somebody may write between the two: be its only
+        writer.
         """
         ...
 
@@ -119,9 +121,10 @@ def _unless_changed(store: fsspec.AbstractFileSystem, path: str) -> dict[str, An
         return {"mode": "create"}
 
 
-def _was_changed(error: OSError) -> bool:
-    """Whether a store refused to write for the condition."""
-    return isinstance(error, FileExistsError) or "PreconditionFailed" in str(error.__cause__)
+def _status(error: OSError) -> int | None:
+    """What a server of S3 answered; None where it did not, or is of another kind."""
+    answer = getattr(error.__cause__, "response", None)
+    return answer["ResponseMetadata"]["HTTPStatusCode"] if isinstance(answer, dict) else None
 
 
 def _checked(name: str) -> str:
@@ -245,31 +248,28 @@ class StoreFolder:
             store.pipe_file(path, content.encode() if isinstance(content, str) else content)
 
     def swap(self, name: str, old: bytes | None, new: bytes | str) -> bool:
+        content = new.encode() if isinstance(new, str) else new
         with self._reaching(name) as (store, path):
             condition = {"mode": "create"} if old is None else _unless_changed(store, path)
-            try:
-                # We look ourselves first: some servers of S3 do not heed the condition.
-                if (store.cat_file(path) if store.exists(path) else None) != old:
-                    return False
-                store.pipe_file(path, new.encode() if isinstance(new, str) else new, **condition)
-            except FileNotFoundError:
-                return False
-            except OSError as error:
-                if not _was_changed(error):
-                    raise
-                return False
-        return True
+        # We look ourselves first: some servers of S3 do not heed the condition.
+        if self._found(name) != old:
+            return False
+        return self._put(
+            name,
+            condition,
+            lambda store, path, **condition: store.pipe_file(path, content, **condition),
+            lambda: self._found(name) == content,
+        )
 
     def keeps_conditions(self, name: str) -> bool:
         """Whether the store refuses to create the file of this name, which is there, once more."""
-        with self._reaching(name) as (store, path):
-            try:
-                store.pipe_file(path, store.cat_file(path), mode="create")
-            except OSError as error:
-                if not _was_changed(error):
-                    raise
-                return True
-        return False
+        content = self.read(name)
+        return not self._put(
+            name,
+            {"mode": "create"},
+            lambda store, path, **condition: store.pipe_file(path, content, **condition),
+            lambda: False,
+        )
 
     @contextmanager
     def creating(self, name: str) -> Iterator[Path]:
@@ -279,19 +279,64 @@ class StoreFolder:
             file = Path(folder) / "file"
             with telling_where(Path(folder)):
                 yield file
+            if not self._put(
+                name,
+                condition,
+                lambda store, path, **condition: store.put_file(str(file), path, **condition),
+                lambda: self._is(name, file),
+            ):
+                raise InputError(
+                    f"{self}/{name} was changed by somebody else meanwhile. Run the same command again when "
+                    "nobody writes there."
+                )
+
+    def _put(
+        self,
+        name: str,
+        condition: dict[str, Any],
+        send: Callable[..., object],
+        is_ours: Callable[[], bool],
+    ) -> bool:
+        """Write a file on a condition; return whether it was kept.
+
+        A condition that fails tells little: where an answer is lost the client sends the file again, and it
+        meets itself. So it counts as kept if what is there is what was sent.
+
+        Args:
+            send: is called with the store, the path there, and the condition.
+            is_ours: whether what is there now is what is sent.
+        """
+        waits = iter(WAITS)
+        while True:
             try:
                 with self._reaching(name) as (store, path):
-                    store.put_file(str(file), path, **condition)
+                    send(store, path, **condition)
+                return True
             except OSError as error:
-                if not _was_changed(error):
+                status = _status(error)
+                if status == 501 and condition:  # it knows of no conditions
+                    condition = {}
+                elif status == 409 and (wait := next(waits, 0)):  # Amazon: two at once, try again
+                    time.sleep(wait)
+                elif isinstance(error, FileExistsError) or status in (404, 412):
+                    return is_ours()
+                else:
                     raise
-                with self.reading(name) as other:
-                    same = sha256(other) == sha256(file)
-                if not same:
-                    raise InputError(
-                        f"{self}/{name} was written by somebody else meanwhile. Run the same command again "
-                        "when nobody writes there."
-                    ) from error
+
+    def _found(self, name: str) -> bytes | None:
+        """The content of a file; None when it is not there."""
+        try:
+            return self.read(name)
+        except FileNotFoundError:
+            return None
+
+    def _is(self, name: str, file: Path) -> bool:
+        """Whether a file is there and equal to one of this machine."""
+        try:
+            with self.reading(name) as other:
+                return sha256(other) == sha256(file)
+        except FileNotFoundError:
+            return False
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Path]:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 
 import boto3
@@ -16,11 +17,12 @@ from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.build.survey import Source
 from emojigan.datasets.errors import InputError
+from emojigan.datasets.store import folder as module
 from emojigan.datasets.store.folder import Folder, open_folder
 from emojigan.datasets.store.lock import writing
 from emojigan.launch.cli import main
 
-from ...stores import rclone_server
+from ...stores import FaultyStore, faulty_store, rclone_server
 
 BUILD = """
 from emojigan.datasets.build import survey
@@ -133,13 +135,82 @@ def test_of_two_who_create_a_file_at_once_the_second_is_told_unless_it_is_the_sa
             second.write_bytes(b"one")
     with (
         pytest.raises(
-            InputError, match=r"^s3://bucket/\S+/a.tar was written by somebody else meanwhile\. Run"
+            InputError, match=r"^s3://bucket/\S+/a.tar was changed by somebody else meanwhile\. Run"
         ),
         conditional.creating("a.tar") as first,
     ):
         first.write_bytes(b"one more")
         conditional.write("a.tar", b"another")
     assert conditional.read("a.tar") == b"another"
+
+
+def test_what_was_removed_while_another_was_made_in_its_place_is_told(conditional):
+    conditional.write("a.tar", b"before")
+    with (
+        pytest.raises(InputError, match="was changed by somebody else meanwhile"),
+        conditional.creating("a.tar") as file,
+    ):
+        file.write_bytes(b"one")
+        conditional.remove("a.tar")
+    assert conditional.names() == []
+
+
+@pytest.fixture
+def faulty(store: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStore]:
+    """A store that heeds conditions, and has faults."""
+    monkeypatch.setattr(module, "WAITS", (0.01, 0.01))
+    with faulty_store(store["AWS_ENDPOINT_URL"]) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        S3FileSystem.clear_instance_cache()
+        yield server
+    S3FileSystem.clear_instance_cache()
+
+
+CONFLICT, UNKNOWN = (409, "ConditionalRequestConflict"), (501, "NotImplemented")
+
+
+def create(folder: Folder, content: bytes) -> None:
+    with folder.creating("b") as path:
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("fault", ["loses the answer", CONFLICT, UNKNOWN], ids=str)
+def test_a_fault_of_a_store_does_not_make_us_somebody_else(faulty, tmp_path, fault):
+    folder = open_folder(f"s3://bucket/{tmp_path.name}")
+    for old, new in ((None, b"one"), (b"one", b"two")):
+        faulty.faults = repeat(fault, 1)
+        assert folder.swap("a", old, new) and folder.read("a") == new
+        faulty.faults = repeat(fault, 1)
+        create(folder, new)
+        assert folder.read("b") == new and next(faulty.faults, None) is None
+
+
+def test_one_who_was_faster_stays(faulty, tmp_path):
+    folder = open_folder(f"s3://bucket/{tmp_path.name}")
+    folder.write("b", b"old")
+    for name, old in (("a", None), ("b", b"old")):
+        faulty.faults = repeat("another is faster", 1)
+        assert not folder.swap(name, old, b"one") and folder.read(name) == b"another"
+
+
+def test_a_store_that_never_decides_between_two_is_named(faulty, tmp_path):
+    folder = open_folder(f"s3://bucket/{tmp_path.name}")
+    faulty.faults = repeat(CONFLICT)
+    with pytest.raises(OSError, match="ConditionalRequestConflict"):
+        folder.swap("a", None, b"one")
+    with pytest.raises(OSError, match="ConditionalRequestConflict"):
+        create(folder, b"one")
+    assert folder.names() == []
+
+
+def test_a_server_that_knows_of_no_conditions_is_told_and_is_written_to(faulty, tmp_path, capsys):
+    faulty.faults = repeat(UNKNOWN)
+    with writing(open_folder(f"s3://bucket/{tmp_path.name}"), "a test") as folder:
+        assert folder.swap("a", None, b"one") and not folder.swap("a", None, b"two")
+        assert folder.swap("a", b"one", b"two")
+        create(folder, b"one")
+        assert (folder.read("a"), folder.read("b")) == (b"two", b"one")
+    assert "is on a server that does not heed conditional writes" in capsys.readouterr().err
 
 
 def test_a_server_that_heeds_no_condition_is_told_once_and_is_written_to(
