@@ -36,8 +36,8 @@ def command_of(path: Path) -> list[str]:
 
 
 def containers(part: Any) -> Iterator[dict[str, Any]]:
-    """All parts of a manifest that have a command."""
-    if isinstance(part, dict) and "command" in part:
+    """All parts of a manifest that have the words of a command."""
+    if isinstance(part, dict) and "args" in part:
         yield part
     for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
         yield from containers(each)
@@ -49,7 +49,7 @@ def commands() -> Iterator[list[str]]:
     yield from batches.values()
     for path in MANIFESTS:
         for each in containers([*yaml.safe_load_all(path.read_text(encoding="utf-8"))]):
-            yield [NUMBER.sub("1", word) for word in (*each["command"], *each["args"])]
+            yield [NUMBER.sub("1", word) for word in each["args"]]
     shown = "".join(re.findall(r"^```\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)).replace("\\\n", "")
     texts = (path.read_text(encoding="utf-8") for path in BATCH_FILES)
     shown += "".join(texts).replace("#     sbatch", "sbatch")

@@ -169,8 +169,8 @@ def comes_to_hold(path: Path, content: str) -> bool:
     """Whether a file of another machine is there with this content, now or in a little while."""
     deadline = time.monotonic() + SEEN_WITHIN
     while True:
-        # NFS looks anew at a folder that is opened; else it may remember that there was no such file in it, or
-        # no such folder in the one above.
+        # NFS looks anew at a folder that is opened; else it may remember that there was no such file in it,
+        # or no such folder in the one above.
         for folder in reversed(path.parents):
             with suppress(OSError):
                 os.close(os.open(folder, os.O_RDONLY))

@@ -1,6 +1,7 @@
 """Manifests are what Kubernetes, JobSet and Kubeflow Trainer take, to the last key; nothing is applied."""
 
 import copy
+import json
 import re
 import shlex
 import shutil
@@ -14,6 +15,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from torch.distributed.run import config_from_args, parse_args
 
 from emojigan.launch.commands.serve import TOKEN
 from emojigan.trainer.serving.server.api import document
@@ -104,7 +106,7 @@ def test_the_promised_ranks_are_those_that_are_started(name: str):
 
 
 def test_all_trainings_are_one_command():
-    first, *others = ({key: only(name)[key] for key in ("image", "command", "args")} for name in TRAININGS)
+    first, *others = ({key: only(name)[key] for key in ("image", "args")} for name in TRAININGS)
     assert others == [first] * 2
 
 
@@ -119,6 +121,29 @@ def test_the_first_pod_has_the_name_by_which_the_others_look_for_it():
     assert service["spec"]["ports"][0]["port"] == int(environment("job.yaml: Job")["PET_MASTER_PORT"])
     called, node = jobset["metadata"]["name"], jobset["spec"]["replicatedJobs"][0]["name"]
     assert environment("jobset.yaml: JobSet")["PET_MASTER_ADDR"] == f"{called}-{node}-0-0.{called}"
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_nodes_wait_a_day_for_each_other(name: str, monkeypatch: pytest.MonkeyPatch):
+    """A node that is slow to come uses up no try."""
+    for variable, value in environment(name).items():
+        monkeypatch.setenv(variable, value)
+    config, _, _ = config_from_args(parse_args(["--nproc-per-node", "1", "emojigan"]))
+    assert int(config.rdzv_configs["timeout"]) == 86400
+
+
+@pytest.mark.parametrize("name", [*TRAININGS, "build.yaml: Job"])
+def test_the_keys_of_a_store_come_from_the_secret_that_its_head_says_how_to_make(name: str):
+    container, text = only(name), (FOLDER / name.partition(":")[0]).read_text(encoding="utf-8")
+    (secret,) = re.findall("^# kubectl create secret generic (\\S+) --from-env-file=store.env", text, re.M)
+    if "envFrom" in container:
+        secrets = [each["secretRef"] for each in container["envFrom"]]
+    else:
+        found = [each for each in container["env"] if "valueFrom" in each]
+        secrets = [each["valueFrom"]["secretKeyRef"] for each in found]
+        assert [each["name"] for each in found] == [each["key"] for each in secrets]
+        assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} < {each["name"] for each in found}
+    assert secrets and all(each["name"] == secret and each["optional"] for each in secrets)
 
 
 def test_a_build_has_as_many_tasks_as_pods():
@@ -175,6 +200,14 @@ def test_what_the_image_copies_is_built_into_a_wheel_with_all_files(tmp_path: Pa
     } <= names
     extras = {*what.removeprefix(".[").removesuffix("]").split(",")}
     assert extras and extras <= {*re.findall("^Provides-Extra: (.*)$", about, re.M)}
+
+
+def test_the_first_process_of_the_image_is_one_that_passes_signals_on():
+    """torchrun as the first would not hear SIGTERM before all nodes are there."""
+    (entry,) = (json.loads(rest) for word, rest in LINES if word == "ENTRYPOINT")
+    (installed,) = (rest for word, rest in LINES if word == "RUN" and "apt-get install" in rest)
+    assert entry == ["tini", "--"] and "tini" in installed.split()
+    assert "'command':" not in str(MANIFESTS)  # it would come in the place of the entry
 
 
 def test_the_image_is_of_a_named_version_and_not_roots():
