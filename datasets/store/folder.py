@@ -318,7 +318,7 @@ class StoreFolder:
                     condition = {}
                 elif status == 409 and (wait := next(waits, 0)):  # Amazon: two at once, try again
                     time.sleep(wait)
-                elif isinstance(error, FileExistsError) or status in (404, 412):
+                elif isinstance(error, FileExistsError) or status == 412 or (status == 404 and condition):
                     return is_ours()
                 else:
                     raise
