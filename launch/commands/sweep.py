@@ -127,13 +127,14 @@ def create(
 @sweep.command(context_settings={"show_default": True})
 @folder_argument
 @click.option("--trials", type=click.IntRange(1), show_default="all", help="How many to take at most.")
-def work(folder: Path, trials: int | None) -> None:
+@click.pass_context
+def work(ctx: click.Context, folder: Path, trials: int | None) -> None:
     """Take trials of SWEEP until none is left.
 
     Any number of workers may do so at once, on all machines that see the folder: each trial is done once. One
     that was left by a worker that was killed is gone on with by whoever takes a trial next. SIGTERM and the
     like save what is trained, and end with exit code 75. A trial that cannot be trained has failed: that is
-    told, and the next is taken.
+    told, and the next is taken; where all that this worker took have failed the exit code is 1.
 
     \b
     emojigan sweep work sweeps/first
@@ -142,7 +143,11 @@ def work(folder: Path, trials: int | None) -> None:
     from ...trainer.sweep.report import finish, states
     from ...trainer.sweep.work import work as do_trials
 
-    click.echo(printable(states(finish(do_trials(folder, trials)))))
+    found, done = do_trials(folder, trials)
+    click.echo(printable(states(finish(found))))
+    if done and not any(done):
+        click.echo("all trials that were taken here have failed", err=True)
+        ctx.exit(1)
 
 
 @sweep.command()

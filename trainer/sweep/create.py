@@ -16,7 +16,8 @@ from ..evaluation.judge import METRIC
 from ..inputs import read_inputs
 from ..tracking.mlflow_run import begin_parent
 from .plan import FOLD, SWEEP, Search, Sweep, Value, flag, points, write_sweep
-from .study import check_storage, open_trials
+from .storage import check_address, open_database
+from .study import open_trials
 
 MOST_POINTS = 10_000  # of a grid
 
@@ -51,7 +52,8 @@ def create(
     """
     if (folder / SWEEP).exists():
         raise InputError(f"{folder} holds a sweep already: `emojigan sweep work {folder}` goes on with it.")
-    check_storage(storage)
+    if storage is not None:
+        check_address(storage)
     if metric not in METRIC:
         raise InputError(f"--metric {metric}: give one of {', '.join(METRIC)}.")
     folds = read_manifest(shards).folds
@@ -72,6 +74,8 @@ def create(
     read_inputs(with_keys(config, {FOLD: folds[0]}, str(shards)), shards, vectors)
     number = len(tried) * len(folds) if search == "grid" else trials
     assert number is not None  # as is checked
+    if storage is not None:
+        open_database(storage)  # while nothing is written yet
     name = folder.resolve().name
     about = f"A sweep of {', '.join([*grid, *ranges])} over {len(folds)} folds, in {number} trials."
     sweep = Sweep(

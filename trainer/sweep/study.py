@@ -14,21 +14,20 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import OperationalError
 
 from ...datasets.errors import InputError
 from ...datasets.printable import printable
 from ...datasets.store.folder import LocalFolder
 from ...datasets.store.lock import writing
+from ..runtime.signals import Stopped, asked
 from .plan import JOURNAL, Sweep, trial_folder
+from .storage import open_database, open_journal
 
 WHY = "why"  # attribute of a failed trial
 RETRY_OF = "retry_of"  # attribute of one that has the place of a failed one: the number of that
@@ -49,25 +48,29 @@ class Trials:
         again = {trial.user_attrs.get(RETRY_OF) for trial in found}
         return [trial for trial in found if trial.number not in again]
 
-    def do_each(self, do: Callable[[Trial], float], most: int | None = None) -> int:
-        """Take trials, one after the other, until none is left to take; return how many.
+    def do_each(self, do: Callable[[Trial], float], most: int | None = None) -> list[bool]:
+        """Take trials, one after the other, until none is left to take; of each, whether it is complete.
 
         Args:
             do: gives what is to be low. With an InputError the trial has failed, and the next is taken; but
                 one by an OSError is the trouble of this machine, and leaves the trial to others.
             most: trials to take.
+
+        Raises:
+            Stopped: a signal came, and there may be trials left.
         """
-        done = 0
-        while most is None or done < most:
+        done: list[bool] = []
+        while most is None or len(done) < most:
+            if asked():
+                raise Stopped("stopped between two trials. Run the same command again to go on.")
             with ExitStack() as stack:
                 trial = self._take(stack)
                 if trial is None:
                     break
-                self._do(trial, do)
-            done += 1
+                done.append(self._do(trial, do))
         return done
 
-    def _do(self, trial: Trial, do: Callable[[Trial], float]) -> None:
+    def _do(self, trial: Trial, do: Callable[[Trial], float]) -> bool:
         try:
             value = do(trial)
         except Exception as error:
@@ -78,8 +81,9 @@ class Trials:
             if not isinstance(error, InputError):
                 raise
             print(printable(f"trial {trial.number} has failed: {error}"), flush=True)
-        else:
-            self.study.tell(trial, value)
+            return False
+        self.study.tell(trial, value)
+        return True
 
     def _take(self, stack: ExitStack) -> Trial | None:
         """A trial that a worker left, or one that waits; locked until the end of `stack`."""
@@ -116,46 +120,18 @@ def open_trials(folder: Path, sweep: Sweep) -> Trials:
     """The trials of a sweep, all of which are planned then.
 
     Raises:
-        InputError: its database cannot be reached.
+        InputError: its database cannot be used.
     """
     optuna.logging.set_verbosity(logging.WARNING)
     with writing(LocalFolder(folder), "emojigan sweep", wait=True):  # it may be planned in part
-        storage = _storage(folder, sweep)
-        study = optuna.create_study(storage=storage, study_name=sweep.name, load_if_exists=True)
+        storage = open_database(sweep.storage) if sweep.storage else open_journal(folder / JOURNAL)
+        try:
+            study = optuna.load_study(storage=storage, study_name=sweep.name)  # which writes nothing
+        except KeyError:
+            study = optuna.create_study(storage=storage, study_name=sweep.name)
         for point in sweep.planned()[len(study.get_trials(deepcopy=False)) :]:
             study.enqueue_trial(point)
     return Trials(folder, sweep, study, storage)
-
-
-def check_storage(address: str | None) -> None:
-    """Refuse a place in which trials are not safe.
-
-    Raises:
-        InputError: it is no PostgreSQL, or its password would be written down.
-    """
-    if address is None:
-        return
-    if not address.startswith("postgresql://"):
-        raise InputError(
-            f"--storage {address}: give postgresql://…, or leave it out for a journal file. sqlite is no "
-            "place for several workers: it ran a trial twice, and ended a worker with `database is locked`."
-        )
-    if urlsplit(address).password:
-        raise InputError(
-            "Leave the password out of --storage, for it would stand in sweep.yaml. PGPASSWORD or ~/.pgpass "
-            "gives it to each worker."
-        )
-
-
-def _storage(folder: Path, sweep: Sweep) -> BaseStorage:
-    if sweep.storage is None:
-        return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
-    address = sweep.storage.replace("postgresql://", "postgresql+psycopg2://", 1)
-    try:
-        return RDBStorage(address, engine_kwargs={"pool_pre_ping": True})
-    except OperationalError as error:
-        reason = str(error.orig).strip().splitlines()[0]
-        raise InputError(f"{sweep.storage} cannot be used: {reason}.") from error
 
 
 def _sampler(sweep: Sweep, number: int) -> BaseSampler:

@@ -26,8 +26,8 @@ SCORES = "scores"  # attribute of a trial: by fold, and the key of a metric
 PARENT = "mlflow.parentRunId"
 
 
-def work(folder: Path, most: int | None) -> Trials:
-    """Do trials of a sweep until none is left to take, or `most`.
+def work(folder: Path, most: int | None) -> tuple[Trials, list[bool]]:
+    """Do trials of a sweep until none is left to take, or `most`; of each that was taken, if it is complete.
 
     Raises:
         InputError: there is no sweep; or this machine, a store or a database is in trouble.
@@ -38,8 +38,7 @@ def work(folder: Path, most: int | None) -> Trials:
         raise InputError("A worker is one process: start `emojigan sweep work` once for each GPU, by itself.")
     sweep, config = read_sweep(folder)
     trials = open_trials(folder, sweep)
-    trials.do_each(partial(_do, folder, sweep, config), most)
-    return trials
+    return trials, trials.do_each(partial(_do, folder, sweep, config), most)
 
 
 def _do(folder: Path, sweep: Sweep, config: Config, trial: Trial) -> float:

@@ -91,7 +91,8 @@ def load_vectors(path: Path) -> EmojiVectors:
     unreadable, not finite or without emojis.
     """
     if not path.is_file():
-        raise InputError(f"no vectors at {path}: `emojigan vectors build --out {path}` makes them")
+        message = f"no vectors at {path}: `emojigan vectors build --out {path}` makes them"
+        raise InputError(message) from FileNotFoundError(path)
     vectors = read_word2vec(path)
     row: dict[str, int] = {}
     for i, key in enumerate(map(str, vectors.index_to_key)):

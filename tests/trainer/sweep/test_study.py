@@ -1,16 +1,24 @@
 """Each trial is done once, whoever is killed meanwhile. Workers are processes, that note what they do."""
 
+import os
+import resource
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from optuna.trial import Trial, TrialState
 
+from emojigan.datasets.emojis.vectors.word2vec import load_vectors
 from emojigan.datasets.errors import InputError
+from emojigan.datasets.shards.manifest import read_manifest
+from emojigan.datasets.store.folder import LocalFolder
 from emojigan.trainer.config import Config
+from emojigan.trainer.runtime.signals import Stopped, listening, stop_by_agreement
 from emojigan.trainer.sweep.plan import FOLD, Sweep, write_sweep
 from emojigan.trainer.sweep.study import RETRY_OF, WHY, Trials, open_trials
 
@@ -127,7 +135,7 @@ def test_a_search_that_is_taken_up_keeps_its_parameters_and_invents_no_trial(tmp
         open_trials(tmp_path, sweep).do_each(is_killed)
     trials = open_trials(tmp_path, sweep)
     assert [trial.state for trial in trials.all()].count(TrialState.RUNNING) == 1
-    assert trials.do_each(searched, 5) == 5 and trials.do_each(searched) == 7
+    assert trials.do_each(searched, 5) == [True] * 5 and trials.do_each(searched) == [True] * 7
     values = [trial.value for trial in trials.all()]
     assert values[0] == found[0] and len({*values}) == 12
 
@@ -145,23 +153,71 @@ def test_a_failed_trial_does_not_stop_the_others_and_is_tried_again_when_it_is_g
 
     fails = True
     trials = open_trials(tmp_path, sweep_in(tmp_path, grid={"rate": (0, 1, 2)}, folds=(0,), trials=3))
-    assert trials.do_each(do) == 3 and outcome(trials) == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert trials.do_each(do) == [True, False, True] and outcome(trials) == ["COMPLETE", "FAIL", "COMPLETE"]
     assert trials.all()[1].user_attrs[WHY] == "it diverges"
     fails = False
     assert (trials.give_back_failed(), trials.give_back_failed()) == (1, 0)
-    assert trials.do_each(do) == 1 and outcome(trials) == ["COMPLETE"] * 3
+    assert trials.do_each(do) == [True] and outcome(trials) == ["COMPLETE"] * 3
     assert trials.all()[-1].params == {"rate": 1} and trials.all()[-1].user_attrs[RETRY_OF] == 1
 
 
-def test_trouble_of_a_machine_leaves_the_trial_to_others(tmp_path: Path):
-    def do(trial: Trial) -> float:
-        raise InputError("the disk is full") from OSError(28, "No space left on device")
+def on_a_full_disk(trial: Trial) -> float:
+    raise InputError("the disk is full") from OSError(28, "No space left on device")
 
+
+def without_shards(trial: Trial) -> float:
+    read_manifest(LocalFolder(Path("not here")))
+    return 0.0
+
+
+def without_vectors(trial: Trial) -> float:
+    load_vectors(Path("not here"))
+    return 0.0
+
+
+@pytest.mark.parametrize("do", [on_a_full_disk, without_shards, without_vectors])
+def test_trouble_of_a_machine_leaves_the_trial_to_others(tmp_path: Path, do: Callable[[Trial], float]):
     trials = open_trials(tmp_path, sweep_in(tmp_path))
-    with pytest.raises(InputError, match="the disk is full"):
+    with pytest.raises(InputError, match=r"the disk is full|not here"):
         trials.do_each(do)
     assert outcome(trials) == ["RUNNING"] + ["WAITING"] * 39
-    assert trials.do_each(lambda trial: 0.0, 1) == 1 and outcome(trials)[0] == "COMPLETE"
+    assert trials.do_each(lambda trial: 0.0, 1) == [True] and outcome(trials)[0] == "COMPLETE"
+
+
+def test_a_journal_that_a_full_disk_cut_off_is_gone_on_with(tmp_path: Path):
+    """It can be read, too, while the disk is full."""
+
+    def fills_the_disk(trial: Trial) -> float:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (journal.stat().st_size + 5, limits[1]))
+        return 0.0
+
+    trials, journal = open_trials(tmp_path, sweep_in(tmp_path)), tmp_path / "journal.log"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            trials.do_each(fills_the_disk)
+        assert outcome(open_trials(tmp_path, sweep_in(tmp_path))) == ["RUNNING"] + ["WAITING"] * 39
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert journal.read_bytes().endswith(b"\n")
+    with journal.open("ab") as file:  # of a worker that was killed just then
+        file.write(b'{"op_code":6,"wor')
+    assert outcome(open_trials(tmp_path, sweep_in(tmp_path))) == ["RUNNING"] + ["WAITING"] * 39
+    assert open_trials(tmp_path, sweep_in(tmp_path)).do_each(lambda trial: 0.0, 2) == [True] * 2
+    assert outcome(open_trials(tmp_path, sweep_in(tmp_path))) == ["COMPLETE"] * 2 + ["WAITING"] * 38
+
+
+def test_who_is_told_to_stop_while_it_scores_takes_no_other_trial(tmp_path: Path):
+    def is_stopped(trial: Trial) -> float:
+        stop_by_agreement()  # as a training does
+        if not trial.number:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return 0.0
+
+    trials = open_trials(tmp_path, sweep_in(tmp_path))
+    with listening(), pytest.raises(Stopped):
+        trials.do_each(is_stopped)
+    assert outcome(trials) == ["COMPLETE"] + ["WAITING"] * 39
 
 
 def test_a_sweep_that_was_planned_in_part_is_planned_to_its_end(tmp_path: Path):

@@ -1,0 +1,93 @@
+"""Where the trials of a sweep are kept: a journal in its folder, or a PostgreSQL database.
+
+Each line of the journal is a change of a trial. A full disk cuts one off in the middle, and what is written
+behind that could not be read by anybody. So whoever has the journal's lock takes away what is no whole line,
+before he writes, and after that.
+"""
+
+import os
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from ...datasets.errors import InputError
+
+PASSWORDS = {"password", "sslpassword"}  # in the query of an address
+
+
+def check_address(address: str) -> None:
+    """Refuse a place in which trials are not safe.
+
+    Raises:
+        InputError: it is no PostgreSQL, or its password would be written down.
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise InputError(f"--storage: no address of a database: {error}.") from error
+    if parts.password or PASSWORDS & parse_qs(parts.query).keys():
+        raise InputError(
+            "Leave the password out of --storage, for it would stand in sweep.yaml. PGPASSWORD or ~/.pgpass "
+            "gives it to each worker."
+        )
+    if not address.startswith("postgresql://"):
+        raise InputError(
+            f"--storage {address}: give postgresql://…, or leave it out for a journal file. sqlite is no "
+            "place for several workers: it ran a trial twice, and ended a worker with `database is locked`."
+        )
+
+
+def open_database(address: str) -> BaseStorage:
+    """A database, with the tables that trials need.
+
+    Raises:
+        InputError: it cannot be reached, or not be used.
+    """
+    driver = address.replace("postgresql://", "postgresql+psycopg2://", 1)
+    try:
+        return RDBStorage(driver, engine_kwargs={"pool_pre_ping": True})
+    except (SQLAlchemyError, ValueError) as error:
+        told = error.orig if isinstance(error, DBAPIError) else error
+        reason = str(told).strip().splitlines()[0].rstrip(".")
+        raise InputError(f"{address} cannot be used: {reason}.") from error
+
+
+def open_journal(path: Path) -> BaseStorage:
+    """A file of its own, which is made where there is none; on a disk that all workers see."""
+    return JournalStorage(JournalFileBackend(str(path), _WholeLines(path)))
+
+
+class _WholeLines(JournalFileSymlinkLock):
+    """Optuna's lock of a journal; who gets it finds whole lines alone, and leaves such."""
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__(str(journal))
+        self._journal = journal
+
+    def acquire(self) -> bool:
+        super().acquire()
+        try:
+            _cut(self._journal)
+        except BaseException:
+            super().release()
+            raise
+        return True
+
+    def release(self) -> None:
+        try:
+            _cut(self._journal)
+        finally:
+            super().release()
+
+
+def _cut(journal: Path) -> None:
+    """Take away what is behind the last whole line."""
+    with open(journal, "r+b") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
