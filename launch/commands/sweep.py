@@ -17,7 +17,13 @@ def _keys(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) 
     pairs = [value.partition("=") for value in values]
     if not all(key and text for key, _, text in pairs):
         raise click.BadParameter("give it as learning-rate=…: a key of `emojigan train`, and what to try.")
-    return {key.removeprefix("--").replace("-", "_"): text for key, _, text in pairs}
+    found: dict[str, str] = {}
+    for key, _, text in pairs:
+        name = key.removeprefix("--").replace("-", "_")
+        if name in found:
+            raise click.BadParameter(f"{key} is given twice. Give all that is to be tried of it at once.")
+        found[name] = text
+    return found
 
 
 def _values(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, list[str]]:

@@ -13,8 +13,8 @@ import numpy as np
 
 from .baselines.baseline import Candidate
 from .bootstrap import DRAWS, Comparison, Interval, Resamples, compare
-from .metrics.metric import Floats, Metric, scores, values
-from .metrics.reactions import REACTION_METRICS
+from .metrics.metric import Floats, Metric, Said, scores, values
+from .metrics.reactions import REACTION_METRICS, Answers, Posted, judge
 from .metrics.scene import Scene
 from .metrics.table import METRICS
 
@@ -61,6 +61,20 @@ def score_all(candidates: Iterable[Candidate], scene: Scene) -> Iterator[Scored]
             if METRIC[key].rows != "all"
         }
         yield Scored(candidate.label, candidate.explanation, told, drawn)
+
+
+def keys_without_truth(*, whole: bool) -> list[str]:
+    """Keys of the metrics that a model has where the truth is not known, and no other model.
+
+    Args:
+        whole: those of whole reactions, too.
+    """
+    half = np.full((2, 2), 0.5)
+    emoji, same = np.array([0, 1]), np.array([0, 0])
+    found = values(METRICS, Said(half, emoji, np.eye(2), 1 - np.eye(2), shares=half[0]))
+    if whole:
+        found |= judge([Answers.equal(half[None])], Posted.of(same, emoji, same), 2)
+    return [*scores(METRIC.values(), found)]
 
 
 def beside_first(scored: Sequence[Scored], chance: Mapping[str, Floats] | None = None) -> list[Judged]:

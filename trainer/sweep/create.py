@@ -4,22 +4,26 @@
 """
 
 import math
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ...datasets.errors import InputError
-from ...datasets.shards.manifest import read_manifest
+from ...datasets.shards.manifest import Manifest, read_manifest
 from ...datasets.store.folder import Folder
 from ..config import Config, with_keys
-from ..evaluation.judge import METRIC
+from ..evaluation.judge import keys_without_truth
 from ..inputs import read_inputs
 from ..tracking.mlflow_run import begin_parent
-from .plan import FOLD, SWEEP, Search, Sweep, Value, flag, points, write_sweep
+from ..training.checkpoint import read_networks
+from .plan import FOLD, SWEEP, Number, Search, Sweep, Value, flag, points, write_sweep
 from .storage import check_address, open_database
 from .study import open_trials
 
 MOST_POINTS = 10_000  # of a grid
+OF_RANKS = ("world_size", "deterministic_ranks")  # keys of a training by several processes
 
 
 def create(
@@ -50,27 +54,20 @@ def create(
             have no folds; what is given cannot be trained with; or a sweep is in the folder already. Nothing
             was created then.
     """
-    if (folder / SWEEP).exists():
-        raise InputError(f"{folder} holds a sweep already: `emojigan sweep work {folder}` goes on with it.")
-    if storage is not None:
-        check_address(storage)
-    if metric not in METRIC:
-        raise InputError(f"--metric {metric}: give one of {', '.join(METRIC)}.")
-    folds = read_manifest(shards).folds
+    _refuse_place(folder, storage)
+    manifest = read_manifest(shards)
+    folds = manifest.folds
     if not folds:
         raise InputError(
             f"{shards} has no folds, and the test split is not for choosing. Build with `emojigan shards "
             "build --folds 5`."
         )
     _check(config, grid, ranges, search, trials)
-    values = {key: tuple(_value(config, key, text) for text in texts) for key, texts in grid.items()}
-    ends = {key: (_value(config, key, low), _value(config, key, high)) for key, (low, high) in ranges.items()}
-    for key, (low, high) in ends.items():
-        if isinstance(low, bool | str) or isinstance(high, bool | str) or not low < high:
-            raise InputError(f"--range {key}: give two numbers, the lower first, such as 1e-4..1e-2.")
+    config = with_keys(config, _found(config.flat()), "--init-from")
+    values = {key: _values(config, key, texts) for key, texts in grid.items()}
+    ends = {key: _ends(config, key, texts) for key, texts in ranges.items()}
     tried = points({**values, **ends})
-    for point in tried:
-        with_keys(config, point, "--grid, --range")
+    _check_each([with_keys(config, point, "--grid, --range") for point in tried], metric, manifest)
     read_inputs(with_keys(config, {FOLD: folds[0]}, str(shards)), shards, vectors)
     number = len(tried) * len(folds) if search == "grid" else trials
     assert number is not None  # as is checked
@@ -84,7 +81,7 @@ def create(
         vectors=str(vectors.resolve()),
         folds=folds,
         grid=values,
-        ranges={key: (float(low), float(high)) for key, (low, high) in ends.items()},
+        ranges=ends,
         search=search,
         trials=number,
         metric=metric,
@@ -97,6 +94,17 @@ def create(
     return sweep
 
 
+def _refuse_place(folder: Path, storage: str | None) -> None:
+    if re.match(r"[a-z][a-z0-9+.-]*:/", str(folder)):
+        raise InputError(
+            f"--out {folder}: runs, and so sweeps, lie on a disk. Give a folder that all workers see."
+        )
+    if (folder / SWEEP).exists():
+        raise InputError(f"{folder} holds a sweep already: `emojigan sweep work {folder}` goes on with it.")
+    if storage is not None:
+        check_address(storage)
+
+
 def _check(
     config: Config,
     grid: Mapping[str, Sequence[str]],
@@ -104,7 +112,14 @@ def _check(
     search: Search,
     trials: int | None,
 ) -> None:
-    known = {*config.flat()} - {FOLD, "deny"}
+    if config.data.fold is not None:
+        raise InputError(
+            "--fold: the folds are the sweep's, which trains without each of them. Leave it out."
+        )
+    for key in OF_RANKS:
+        if config.flat()[key] is not None:
+            raise InputError(f"{flag(key)}: a worker of a sweep is one process. Leave it out.")
+    known = {*config.flat()} - {FOLD, "deny", *OF_RANKS}
     for key in (*grid, *ranges):
         if key not in known:
             raise InputError(f"{flag(key)} is no key that can be tried: `emojigan train --help` lists them.")
@@ -120,9 +135,43 @@ def _check(
         raise InputError(f"The grid has more than {MOST_POINTS:,} points. Use --search tpe --trials 50.")
 
 
+def _check_each(configs: Sequence[Config], metric: str, manifest: Manifest) -> None:
+    """Refuse a metric that some would not have, and networks to begin with that are not there."""
+    of_fold = [[shard.reactions for shard in manifest.of_split("test", fold)] for fold in manifest.folds]
+    pairs = all(any(sizes is None or any(sizes[1:]) for sizes in each) for each in of_fold)
+    whole = pairs and all(config.model.output == "tied" for config in configs)
+    if metric not in (known := keys_without_truth(whole=whole)):
+        raise InputError(
+            f"--metric {metric}: give one of {', '.join(known)}. A trial has no others: they are of the "
+            "truth, of another model, or of whole reactions, for which an output is tied and posts have "
+            "several emojis."
+        )
+    for source in {config.run.init_from for config in configs}:
+        if source is not None:
+            read_networks(Path(source), ["generator"])
+
+
+def _values(config: Config, key: str, texts: Sequence[str]) -> tuple[Value, ...]:
+    """What texts are as values of a key, equal ones once."""
+    return tuple(dict.fromkeys(_value(config, key, text) for text in texts))
+
+
+def _ends(config: Config, key: str, texts: tuple[str, str]) -> tuple[Number, Number]:
+    low, high = (_value(config, key, text) for text in texts)
+    if isinstance(low, bool | str) or isinstance(high, bool | str) or not low < high:
+        raise InputError(f"--range {key}: give two numbers, the lower first, such as 1e-4..1e-2.")
+    return low, high
+
+
 def _value(config: Config, key: str, text: str) -> Value:
     """What a text is as a value of a key."""
     value = with_keys(config, {key: text}, f"{flag(key)} {text}").flat()[key]
     if not isinstance(value, Value):
         raise InputError(f"{flag(key)} {text}: give a number, a word, or yes and no.")
-    return value
+    return _found({key: value}).get(key, value)
+
+
+def _found(keys: Mapping[str, Any]) -> dict[str, str]:
+    """Where the networks are with which trainings begin, wherever a worker is started."""
+    source = keys.get("init_from")
+    return {"init_from": str(Path(source).resolve())} if source else {}

@@ -30,7 +30,8 @@ TRIALS, REPORT = "trials", "report.html"
 FOLD = "fold"
 LOGARITHMIC = 10  # a range whose ends are so many times apart is searched by orders of magnitude
 
-Value = bool | int | float | str
+Number = int | float
+Value = bool | Number | str
 Point = dict[str, Value]  # keys of the configuration that a trial changes
 Search = Literal["grid", "random", "tpe"]
 
@@ -44,7 +45,7 @@ class Sweep:
     vectors: str
     folds: tuple[int, ...]
     grid: dict[str, tuple[Value, ...]]
-    ranges: dict[str, tuple[float, float]]  # only of a search
+    ranges: dict[str, tuple[Number, Number]]  # only of a search; whole numbers of a key that has such
     search: Search
     trials: int
     metric: str  # key of the one that decides
@@ -64,7 +65,7 @@ def points(grid: Mapping[str, Sequence[Value]]) -> list[Point]:
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
-def is_logarithmic(low: float, high: float) -> bool:
+def is_logarithmic(low: Number, high: Number) -> bool:
     """Whether a range is searched by orders of magnitude."""
     return low > 0 and high >= LOGARITHMIC * low
 

@@ -19,7 +19,7 @@ from ..evaluation.compare import compare_runs
 from ..evaluation.judge import METRIC
 from ..runtime.signals import Stopped, asked, launched
 from ..training.loop import train
-from .plan import FOLD, Point, Sweep, Value, is_logarithmic, read_sweep, run_folder, told
+from .plan import FOLD, Number, Point, Sweep, Value, is_logarithmic, read_sweep, run_folder, told
 from .study import Trials, open_trials
 
 SCORES = "scores"  # attribute of a trial: by fold, and the key of a metric
@@ -44,7 +44,7 @@ def work(folder: Path, most: int | None) -> tuple[Trials, list[bool]]:
 def _do(folder: Path, sweep: Sweep, config: Config, trial: Trial) -> float:
     point: Point = {
         **{key: cast(Value, trial.suggest_categorical(key, values)) for key, values in sweep.grid.items()},
-        **{key: _within(trial, key, *ends, config) for key, ends in sweep.ranges.items()},
+        **{key: _within(trial, key, *ends) for key, ends in sweep.ranges.items()},
     }
     folds = (trial.suggest_categorical(FOLD, sweep.folds),) if sweep.search == "grid" else sweep.folds
     scores = {fold: _scores(folder, sweep, config, trial.number, point, fold) for fold in folds}
@@ -52,10 +52,10 @@ def _do(folder: Path, sweep: Sweep, config: Config, trial: Trial) -> float:
     return float(np.mean([METRIC[sweep.metric].loss(of_fold[sweep.metric]) for of_fold in scores.values()]))
 
 
-def _within(trial: Trial, key: str, low: float, high: float, config: Config) -> int | float:
+def _within(trial: Trial, key: str, low: Number, high: Number) -> Number:
     log = is_logarithmic(low, high)
-    if isinstance(config.flat()[key], int):
-        return trial.suggest_int(key, int(low), int(high), log=log)
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(key, low, high, log=log)
     return trial.suggest_float(key, low, high, log=log)
 
 

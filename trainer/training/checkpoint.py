@@ -7,7 +7,7 @@ There is no random state in it: noise and order depend on the step alone.
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -165,21 +165,29 @@ def warm_start(source: Path, state: TrainState) -> None:
     Raises:
         InputError: there is none, or its networks have other sizes.
     """
-    if (source / GENERATOR).exists():
-        generator = read_tensors(source / GENERATOR)
-        networks = {"generator": generator, "average": generator}
-    else:
-        path = next((each for each in steps_in(source / CHECKPOINTS)[::-1] if is_whole(each)), None)
-        if path is None:
-            raise InputError(f"--init-from {source}: neither a run with a checkpoint nor a snapshot.")
-        tensors, _, _ = _read(path)
-        networks = {name: _under(tensors, name) for name in state.modules}
-    for name, parameters in networks.items():
+    for name, parameters in read_networks(source, state.modules).items():
         try:
             state.modules[name].load_state_dict(parameters)
         except RuntimeError as error:
             wrong = str(error).splitlines()[-1].strip()
             raise InputError(f"--init-from {source}: its {name} has other sizes: {wrong}") from error
+
+
+def read_networks(source: Path, names: Iterable[str]) -> dict[str, dict[str, torch.Tensor]]:
+    """The networks of these names of a run's last checkpoint; of a snapshot its generator, and the average.
+
+    Raises:
+        InputError: there is none.
+    """
+    if (source / GENERATOR).exists():
+        generator = read_tensors(source / GENERATOR)
+        return {"generator": generator, "average": generator}
+    path = next((each for each in steps_in(source / CHECKPOINTS)[::-1] if is_whole(each)), None)
+    if path is None:
+        message = f"--init-from {source}: neither a run with a checkpoint nor a snapshot."
+        raise InputError(message) from FileNotFoundError(source)
+    tensors, _, _ = _read(path)
+    return {name: _under(tensors, name) for name in names}
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], int, dict]:

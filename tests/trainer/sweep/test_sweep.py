@@ -18,6 +18,7 @@ from emojigan.datasets.build.survey import Source
 from emojigan.datasets.store.folder import LocalFolder
 from emojigan.launch.cli import main
 from emojigan.trainer.evaluation.compare import compare_runs
+from emojigan.trainer.evaluation.judge import keys_without_truth
 from emojigan.trainer.run import read_beginning
 from emojigan.trainer.sweep.plan import read_sweep
 from emojigan.trainer.sweep.report import report
@@ -28,6 +29,7 @@ from ...stores import postgresql
 from ...trainings import PROGRAM, ended, metrics, wait
 
 RATES = [1e-3, 3e-2]
+TRIED = ["--grid", "dropout=0,.5"]
 
 
 def command(*words: object) -> Result:
@@ -64,6 +66,7 @@ def test_each_configuration_is_scored_on_each_fold_by_a_run_that_has_not_seen_it
         (scored,) = compare_runs([run]).models
         rate, fold = tried[int(name[:4])]
         assert found[rate].scores[fold] == scored.scores["reaction_nll"]
+        assert {*scored.scores} == {*keys_without_truth(whole=True)}  # as `create` knows beforehand
     assert [result.mean for result in report(swept).results] == sorted(each.mean for each in found.values())
 
 
@@ -100,19 +103,61 @@ def test_its_runs_stand_under_one_of_mlflow(swept: Path):
         (["--grid", "output=tied,free"], "a free output has no likelihood"),
         (["--range", "dropout=0..0.5"], "A grid has values, and no --range"),
         (["--range", "dropout=0.5..0", "--search", "tpe", "--trials", "3"], "the lower first"),
-        (["--grid", "dropout=0,.5", "--search", "tpe"], "--trials is for"),
-        (["--grid", "dropout=0,.5", "--metric", "luck"], "--metric luck: give one of"),
-        (["--grid", "dropout=0,.5", "--storage", "sqlite:///trials.db"], "sqlite is no place"),
-        (["--grid", "dropout=0,.5", "--storage", "postgresql://ann:s3cret@db/x"], "Leave the password out"),
+        ([*TRIED, "--search", "tpe"], "--trials is for"),
+        ([*TRIED, "--metric", "luck"], "--metric luck: give one of"),
+        ([*TRIED, "--storage", "sqlite:///trials.db"], "sqlite is no place"),
+        ([*TRIED, "--storage", "postgresql://ann:s3cret@db/x"], "Leave the password out"),
+        ([*TRIED, "--storage", "postgresql://db/x?user=ann&password=s3cret"], "Leave the password out"),
+        ([*TRIED, "--storage", "postgresql://127.0.0.1:1/x"], "cannot be used: connection to server at"),
+        ([*TRIED, "--storage", "postgresql://db:port/x"], "cannot be used: invalid literal for int()"),
+        ([*TRIED, "--metric", "tv"], "--metric tv: give one of"),
+        (["--recipe", "paper", *TRIED, "--metric", "reaction_nll"], "--metric reaction_nll: give one of"),
+        ([*TRIED, "--world-size", "2"], "--world-size: a worker of a sweep is one process"),
+        ([*TRIED, "--deterministic-ranks", "2"], "--deterministic-ranks: a worker of a sweep is one process"),
+        ([*TRIED, "--fold", "1"], "--fold: the folds are the sweep's"),
+        ([*TRIED, "--init-from", "nothing"], "nothing: neither a run with a checkpoint nor a snapshot"),
+        ([*TRIED, "--grid", "init-from=nothing"], "nothing: neither a run with a checkpoint nor a snapshot"),
+        ([*TRIED, "--range", "dropout=0..0.5"], "--dropout has values and a range"),
+        ([*TRIED, "--out", "s3://bucket/sweep"], "runs, and so sweeps, lie on a disk"),
     ],
 )
 def test_what_cannot_be_tried_is_refused_in_a_line_and_nothing_is_created(
-    folded: Path, vectors_file: Path, tmp_path: Path, words: list[str], reason: str
+    folded: Path,
+    vectors_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    reason: str,
 ):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     result = command("create", folded, "--vectors", vectors_file, "--out", tmp_path / "out", *words)
     assert result.exit_code == 2 and reason in result.stderr, result.output
     assert len(result.stderr.splitlines()) == 1 and "s3cret" not in result.stderr
-    assert not (tmp_path / "out").exists()
+    assert [*tmp_path.rglob("*")] == [tmp_path / "here"]
+
+
+@pytest.mark.parametrize("option", ["--grid", "--range"])
+def test_a_key_is_given_once(tmp_path: Path, option: str):
+    words = ["shards", "--vectors", "v", "--out", tmp_path / "out", option, "dropout=0..1"]
+    result = command("create", *words, option, "--dropout=.5..1")
+    assert result.exit_code == 2 and "--dropout is given twice" in result.stderr
+
+
+def test_what_is_created_holds_for_workers_anywhere_and_has_equal_values_once(
+    swept: Path, folded: Path, vectors_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = swept / "trials/0000/fold-0"
+    monkeypatch.chdir(run.parent)
+    words = ["create", folded, "--vectors", vectors_file, "--out", tmp_path / "out", *TINY_NETWORKS]
+    words += ["--init-from", "fold-0", "--search", "random", "--trials", 1]
+    ranges = ["--range", "keep-snapshots=1..5", "--range", "latent-scale=1..8"]
+    told(*words, *ranges, "--grid", "dropout=0,0.0,.5")
+    sweep, config = read_sweep(tmp_path / "out")
+    assert config.run.init_from == str(run)
+    assert repr(sweep.grid) == "{'dropout': (0.0, 0.5)}"
+    assert repr(sweep.ranges) == "{'keep_snapshots': (1, 5), 'latent_scale': (1.0, 8.0)}"
 
 
 def test_shards_without_folds_have_nothing_to_choose_on(shards: Path, vectors_file: Path, tmp_path: Path):
