@@ -3,7 +3,9 @@
 complete trials ─► scores by configuration and fold ─► Result: mean, spread, interval, beside the best
 """
 
-from collections.abc import Sequence
+import math
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +13,13 @@ import numpy as np
 from optuna.trial import TrialState
 from scipy.stats import t
 
-from ...datasets.errors import InputError
 from ...datasets.pages.page import render
 from ...datasets.store.atomic import write_atomic
+from ...datasets.store.trouble import tell
 from ..evaluation.bootstrap import SURE, Interval, Word
 from ..evaluation.judge import METRIC
 from ..tracking.mlflow_run import end_parent
+from ..tracking.server import cause, named, tracking_uri
 from .plan import REPORT, Point, Sweep, read_sweep, to_train, told
 from .study import WHY, Trials, open_trials
 from .work import SCORES
@@ -52,7 +55,7 @@ class SweepReport:
 
     folder: Path
     sweep: Sweep
-    results: tuple[Result, ...]  # the best first; those on fewer folds than the sweep has last
+    results: tuple[Result, ...]  # the best first; those on fewer folds last; none where no trial is complete
     states: dict[str, int]  # trials that are complete, running, waiting and failed
     failed: tuple[tuple[int, str], ...]  # number of the trial, and why
 
@@ -63,12 +66,16 @@ class SweepReport:
 
     @property
     def command(self) -> str:
-        """What trains the best configuration on all folds."""
+        """What trains the best configuration on all folds; where none is known yet, what takes trials."""
+        if not self.results:
+            return f"emojigan sweep work {shlex.quote(str(self.folder))}"
         return to_train(self.folder, self.sweep, self.results[0].point, "runs/best")
 
     @property
     def headline(self) -> str:
         """What came out, in a sentence or two."""
+        if not self.results:
+            return "No trial is complete yet."
         best, *others = self.results
         alike = sum(each.beside_best == "level" for each in others)
         spread = "" if best.interval is None else f" [{best.interval.low:.3f}, {best.interval.high:.3f}]"
@@ -82,10 +89,12 @@ class SweepReport:
         """How the numbers are to be read."""
         count = len(self.sweep.folds)
         return (
-            f"Mean of {self.metric} over {count} folds, its standard deviation, and its 95 % interval "
-            "(Student's t). Beside the best: the same of the differences, fold by fold. Folds share what "
-            "they learn from, so intervals are rather too narrow, and the best of many is a bit worse than "
-            "it looks. The test split was not looked at: evaluate what the command trains."
+            f"Mean of {self.metric} over {count} folds, its standard deviation, and its 95 % interval: "
+            "Student's t, wider by what trainings share that learn from each other's folds (Nadeau & Bengio "
+            "2003). Beside the best: the same of the differences, on the folds that both have. The best was "
+            "picked, so as many pairs count as the table has (Bonferroni): where all are equally good, one "
+            "table in twenty at most calls any of them worse. The best of many is a bit worse than it looks, "
+            "and the test split was not looked at: evaluate what the command trains."
         )
 
 
@@ -93,20 +102,27 @@ def report(folder: Path) -> SweepReport:
     """What is known of a sweep by now.
 
     Raises:
-        InputError: there is no sweep, or no trial is complete yet.
+        InputError: there is no sweep.
     """
     sweep, _ = read_sweep(folder)
     return _report_on(open_trials(folder, sweep))
 
 
 def finish(trials: Trials) -> dict[str, int]:
-    """How many trials are where; where none is to come, MLflow's run of the sweep is told what came out."""
+    """How many trials are where; where none is to come, MLflow's run of the sweep is told what came out.
+
+    Where MLflow cannot be told that is printed: the sweep is complete nevertheless.
+    """
     counted = _count(trials)
     if counted["complete"] and not counted["running"] + counted["waiting"]:
         told = _report_on(trials)
         best = told.results[0]
         tags = {"emojigan.best": best.label, "emojigan.command": told.command}
-        end_parent(trials.sweep.parent, tags, {f"best/{told.sweep.metric}": best.mean})
+        try:
+            end_parent(trials.sweep.parent, tags, {f"best/{told.sweep.metric}": best.mean})
+        except Exception as error:  # a server or a database may raise anything
+            where = f"{named(tracking_uri())} {cause(error)}"
+            tell(f"{where}. What came out is not told there; `emojigan sweep report {trials.folder}` has it.")
     return counted
 
 
@@ -124,14 +140,10 @@ def _report_on(trials: Trials) -> SweepReport:
             scores = trial.user_attrs[SCORES].items()
             of_point = by_point.setdefault(point, {})
             of_point |= {int(fold): of_fold[sweep.metric] for fold, of_fold in scores}
-    if not by_point:
-        raise InputError(
-            f"No trial of {trials.folder} is complete yet: `emojigan sweep work {trials.folder}`."
-        )
     return SweepReport(
         folder=trials.folder,
         sweep=sweep,
-        results=_results(sweep, by_point),
+        results=results_of(sweep, by_point),
         states=_count(trials),
         failed=tuple(
             (each.number, str(each.user_attrs.get(WHY))) for each in found if WHY in each.user_attrs
@@ -139,37 +151,49 @@ def _report_on(trials: Trials) -> SweepReport:
     )
 
 
-def _results(sweep: Sweep, by_point: dict[tuple, dict[int, float]]) -> tuple[Result, ...]:
-    loss = METRIC[sweep.metric].loss
+def results_of(sweep: Sweep, by_point: Mapping[tuple, Mapping[int, float]]) -> tuple[Result, ...]:
+    """How good each configuration is, the best first, by its keys and values: scores by fold."""
+    loss, folds = METRIC[sweep.metric].loss, len(sweep.folds)
     ranked = sorted(
         by_point.items(),
         key=lambda item: (-len(item[1]), float(np.mean([loss(score) for score in item[1].values()]))),
     )
-    _, best = ranked[0]
+    pairs = max(1, math.comb(len(ranked), 2))
     results = []
     for number, (point, scores) in enumerate(ranked):
-        values = np.array([*scores.values()])
+        values, (_, best) = np.array([*scores.values()]), ranked[0]
         shared = [fold for fold in scores if fold in best]
         differences = np.array([loss(scores[fold]) - loss(best[fold]) for fold in shared])
-        beside = _interval(differences) if number else None
+        beside = _interval(differences, folds, (1 - SURE) / pairs) if number else None
         results.append(
             Result(
                 dict(point),
                 dict(sorted(scores.items())),
                 float(values.mean()),
                 float(values.std(ddof=1)) if len(values) > 1 else None,
-                _interval(values),
+                _interval(values, folds, 1 - SURE),
                 beside and ("worse" if beside.low > 0 else "better" if beside.high < 0 else "level"),
             )
         )
     return tuple(results)
 
 
-def _interval(values: np.ndarray) -> Interval | None:
-    """Where the mean of what these are drawn from lies; None of fewer than two."""
-    if len(values) < 2:
+def _interval(values: np.ndarray, folds: int, error: float) -> Interval | None:
+    """Where the mean of what these are drawn from lies; None of fewer than two.
+
+    The trainings share most of what they learned from, so that their mean varies by more than 1/n of the
+    variance: by 1/n + 1/(folds − 1), the share of the posts that a training is tested on beside those that it
+    learned from (Nadeau & Bengio 2003, Inference for the Generalization Error, section 3).
+
+    Args:
+        values: [n], each of a fold.
+        folds: into how many the posts were dealt, n at least.
+        error: chance that it lies elsewhere.
+    """
+    n = len(values)
+    if n < 2:
         return None
-    half = t.ppf((1 + SURE) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    half = t.ppf(1 - error / 2, n - 1) * values.std(ddof=1) * (1 / n + 1 / (folds - 1)) ** 0.5
     return Interval(float(values.mean() - half), float(values.mean() + half))
 
 
@@ -180,9 +204,8 @@ def format_report(told: SweepReport) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     failed = [f"trial {number} has failed: {why}" for number, why in told.failed]
-    return "\n".join(
-        [states(told.states), *failed, "", *table, "", told.about, "", told.headline, told.command]
-    )
+    scored = ["", *table, "", told.about, ""] if told.results else []
+    return "\n".join([states(told.states), *failed, *scored, told.headline, told.command])
 
 
 def cells(result: Result) -> Sequence[str]:
