@@ -3,12 +3,16 @@
 Trial ─► keys ─► train ─► runs ─► the best snapshot of each, on the fold it has not seen ─► scores, mean loss
 """
 
-from collections.abc import Mapping
+import gc
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+import torch
 from optuna.trial import Trial
 
 from ...datasets.errors import InputError
@@ -24,6 +28,7 @@ from .study import Trials, open_trials
 
 SCORES = "scores"  # attribute of a trial: by fold, and the key of a metric
 PARENT = "mlflow.parentRunId"
+FULL = "can't allocate memory"  # what torch says of a CPU's, in an error without a type of its own
 
 
 def work(folder: Path, most: int | None) -> tuple[Trials, list[bool]]:
@@ -67,10 +72,29 @@ def _scores(
     run = run_folder(folder, number, fold)
     keys = with_keys(config, {**point, FOLD: fold}, f"trial {number}")
     tags = {"mlflow.runName": f"{sweep.name}, trial {number}, fold {fold}", PARENT: sweep.parent}
-    train(keys.run, lambda: keys, open_folder(sweep.shards), Path(sweep.vectors), run, tags)
-    if asked():
-        raise Stopped(f"stopped after trial {number} was trained. Run the same command again to go on.")
-    (model,) = compare_runs([run]).models
+    with _in_memory():
+        train(keys.run, lambda: keys, open_folder(sweep.shards), Path(sweep.vectors), run, tags)
+        if asked():
+            raise Stopped(f"stopped after trial {number} was trained. Run the same command again to go on.")
+        (model,) = compare_runs([run]).models
     if not np.isfinite(model.scores.get(sweep.metric, np.nan)):
         raise InputError(f"its model has no {METRIC[sweep.metric].label}, by which this sweep judges.")
     return {key: float(score) for key, score in model.scores.items() if np.isfinite(score)}
+
+
+@contextmanager
+def _in_memory() -> Iterator[None]:
+    """Make an InputError of it where a configuration does not fit in the memory of this device.
+
+    Afterwards a GPU has its memory back: what one training kept, the next would lack.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and FULL not in str(error):
+            raise
+        traceback.clear_frames(error.__traceback__)  # which hold what was there already
+        raise InputError("it does not fit in this device's memory.") from error
+    finally:
+        gc.collect()
+        torch.cuda.empty_cache()

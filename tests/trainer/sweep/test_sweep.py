@@ -3,8 +3,10 @@
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -20,7 +22,7 @@ from emojigan.launch.cli import main
 from emojigan.trainer.evaluation.compare import compare_runs
 from emojigan.trainer.evaluation.judge import keys_without_truth
 from emojigan.trainer.run import read_beginning
-from emojigan.trainer.sweep.plan import read_sweep
+from emojigan.trainer.sweep.plan import read_sweep, write_sweep
 from emojigan.trainer.sweep.report import report
 from emojigan.trainer.tracking.mlflow_run import run_id_of
 
@@ -50,7 +52,7 @@ def swept(folded: Path, vectors_file: Path, tmp_path_factory: pytest.TempPathFac
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder.parent / 'mlflow.db'}")
         words = [folded, "--vectors", vectors_file, "--out", folder, *TINY_NETWORKS, "--steps", 8]
         assert "4 trials over 2 folds" in told("create", *words, "--grid", "learning-rate=1e-3,3e-2")
-        assert "no trial of" in command("report", folder).stderr.lower()
+        assert "No trial is complete yet.\nemojigan sweep work" in told("report", folder)
         assert "1 complete, 3 waiting" in told("work", folder, "--trials", 1)
         assert "4 complete\n" in told("work", folder)
         yield folder
@@ -91,6 +93,30 @@ def test_its_runs_stand_under_one_of_mlflow(swept: Path):
     parent = client.get_run(sweep.parent)
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics == {"best/reaction_nll": report(swept).results[0].mean}
+
+
+def test_what_does_not_fit_in_memory_has_failed_and_the_next_is_taken(
+    swept: Path, folded: Path, vectors_file: Path, tmp_path: Path
+):
+    """A worker that completed none ends with 1, and the report tells what failed."""
+    out, grid = tmp_path / "out", ["--grid", "hidden-dim=100000000000000"]
+    told("create", folded, "--vectors", vectors_file, "--out", out, *TINY_NETWORKS, *grid)
+    result = command("work", out)
+    failed = [f"trial {number} has failed: it does not fit in this device's memory." for number in (0, 1)]
+    assert result.exit_code == 1 and "all trials that were taken here have failed" in result.stderr
+    assert [line for line in result.stdout.splitlines() if "has failed" in line] == failed
+    assert [line for line in told("report", out).splitlines() if "has failed" in line] == failed
+    assert "does not fit" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_complete_sweep_is_told_where_mlflow_does_not_know_it(swept: Path, tmp_path: Path):
+    copy = shutil.copytree(swept, tmp_path / "copy")
+    sweep, config = read_sweep(copy)
+    write_sweep(copy, replace(sweep, parent="0" * 32), config)
+    result = command("work", copy)
+    assert result.exit_code == 0 and result.stdout == "trials: 4 complete\n"
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("MLflow at sqlite:") and "not found. What came out is not told there" in line
 
 
 @pytest.mark.parametrize(
