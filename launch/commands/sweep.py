@@ -152,7 +152,9 @@ def work(ctx: click.Context, folder: Path, trials: int | None) -> None:
     found, done = do_trials(folder, trials)
     click.echo(printable(states(finish(found))))
     if done and not any(done):
-        click.echo("all trials that were taken here have failed", err=True)
+        click.echo(
+            "All trials that were taken here have failed; `emojigan sweep repair` gives them back.", err=True
+        )
         ctx.exit(1)
 
 

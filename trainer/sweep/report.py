@@ -66,9 +66,10 @@ class SweepReport:
 
     @property
     def command(self) -> str:
-        """What trains the best configuration on all folds; where none is known yet, what takes trials."""
+        """What trains the best configuration on all folds; where none is known, what to do about that."""
         if not self.results:
-            return f"emojigan sweep work {shlex.quote(str(self.folder))}"
+            to_come = self.states["running"] + self.states["waiting"]
+            return f"emojigan sweep {'work' if to_come else 'repair'} {shlex.quote(str(self.folder))}"
         return to_train(self.folder, self.sweep, self.results[0].point, "runs/best")
 
     @property

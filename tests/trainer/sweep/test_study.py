@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import Trial, TrialState
+from sqlalchemy import create_engine, text
 
 from emojigan.datasets.emojis.vectors.word2vec import load_vectors
 from emojigan.datasets.errors import InputError
@@ -20,6 +21,7 @@ from emojigan.datasets.store.folder import LocalFolder
 from emojigan.trainer.config import Config
 from emojigan.trainer.runtime.signals import Stopped, listening, stop_by_agreement
 from emojigan.trainer.sweep.plan import FOLD, Sweep, write_sweep
+from emojigan.trainer.sweep.storage import open_database
 from emojigan.trainer.sweep.study import RETRY_OF, WHY, Trials, open_trials
 
 from ...stores import postgresql
@@ -113,6 +115,16 @@ def test_six_workers_one_of_them_killed_do_each_of_forty_trials_once(tmp_path: P
 def test_so_it_is_on_postgresql(tmp_path: Path):
     with postgresql() as address:
         six_workers_one_of_them_killed(tmp_path, address.replace("+psycopg2", ""))
+
+
+@pytest.mark.soak
+def test_a_database_in_which_nothing_may_be_made_is_told_in_a_line():
+    with postgresql() as address:
+        with create_engine(address).begin() as connection:
+            connection.execute(text("create role ann login"))
+        address = address.replace("+psycopg2", "").replace("mlflow@", "ann@")
+        with pytest.raises(InputError, match=r"cannot be used: permission denied for schema public\.$"):
+            open_database(address)
 
 
 class Killed(BaseException):

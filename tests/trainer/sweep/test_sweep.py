@@ -103,9 +103,11 @@ def test_what_does_not_fit_in_memory_has_failed_and_the_next_is_taken(
     told("create", folded, "--vectors", vectors_file, "--out", out, *TINY_NETWORKS, *grid)
     result = command("work", out)
     failed = [f"trial {number} has failed: it does not fit in this device's memory." for number in (0, 1)]
-    assert result.exit_code == 1 and "all trials that were taken here have failed" in result.stderr
+    assert result.exit_code == 1 and "All trials that were taken here have failed" in result.stderr
     assert [line for line in result.stdout.splitlines() if "has failed" in line] == failed
-    assert [line for line in told("report", out).splitlines() if "has failed" in line] == failed
+    lines = told("report", out).splitlines()
+    assert [line for line in lines if "has failed" in line] == failed
+    assert f"emojigan sweep repair {out}" in lines
     assert "does not fit" in (out / "report.html").read_text(encoding="utf-8")
 
 
