@@ -109,9 +109,7 @@ class _Faulty(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.close_connection = True
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        conditional = self.command == "PUT" and {"if-match", "if-none-match"} & {
-            *map(str.lower, self.headers)
-        }
+        conditional = "If-Match" in self.headers or "If-None-Match" in self.headers
         fault = next(self.server.faults, None) if conditional else None
         if isinstance(fault, tuple):
             status, code = fault
