@@ -10,11 +10,10 @@ protocols.
 import errno
 import re
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -22,7 +21,8 @@ import fsspec
 
 from ..errors import InputError
 from .atomic import create, remove_folder, replacing, sha256, telling_where, write_atomic
-from .trouble import FULL, WAITS
+from .conditions import unless_changed, write_if
+from .trouble import FULL
 
 SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "http", "https", "memory")
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "fsspec", "gcsfs", "google", "azure", "httpx", "asyncio")
@@ -105,26 +105,6 @@ def open_folder(url: str) -> Folder:
 def is_safe(name: str) -> bool:
     """Whether a name stays inside its folder: parts of ASCII letters, digits and .+=@_- between slashes."""
     return bool(_NAME.fullmatch(name)) and not {".", ".."} & set(name.split("/"))
-
-
-def _unless_changed(store: fsspec.AbstractFileSystem, path: str) -> dict[str, Any]:
-    """What lets a store write a file only if what is there now is there still; nothing where none can.
-
-    A large file that replaces another is sent in parts, for which s3fs passes on no such condition.
-    """
-    if "s3" not in store.protocol:
-        return {}
-    try:
-        # Without its quotation marks: with them Ceph finds every file to be another one, and S3 takes both.
-        return {"IfMatch": store.info(path)["ETag"].strip('"')}
-    except FileNotFoundError:
-        return {"mode": "create"}
-
-
-def _status(error: OSError) -> int | None:
-    """What a server of S3 answered; None where it did not, or is of another kind."""
-    answer = getattr(error.__cause__, "response", None)
-    return answer["ResponseMetadata"]["HTTPStatusCode"] if isinstance(answer, dict) else None
 
 
 def _checked(name: str) -> str:
@@ -250,78 +230,38 @@ class StoreFolder:
     def swap(self, name: str, old: bytes | None, new: bytes | str) -> bool:
         content = new.encode() if isinstance(new, str) else new
         with self._reaching(name) as (store, path):
-            condition = {"mode": "create"} if old is None else _unless_changed(store, path)
+            condition = {"mode": "create"} if old is None else unless_changed(store, path)
         # We look ourselves first: some servers of S3 do not heed the condition.
-        if self._found(name) != old:
-            return False
-        return self._put(
-            name,
-            condition,
-            lambda store, path, **condition: store.pipe_file(path, content, **condition),
-            lambda: self._found(name) == content,
+        return self._found(name) == old and write_if(
+            partial(self._pipe, name, content), condition, is_ours=lambda: self._found(name) == content
         )
 
     def keeps_conditions(self, name: str) -> bool:
         """Whether the store refuses to create the file of this name, which is there, once more."""
         content = self.read(name)
-        return not self._put(
-            name,
-            {"mode": "create"},
-            lambda store, path, **condition: store.pipe_file(path, content, **condition),
-            lambda: False,
-        )
+        return not write_if(partial(self._pipe, name, content), {"mode": "create"}, is_ours=lambda: False)
 
     @contextmanager
     def creating(self, name: str) -> Iterator[Path]:
         with self._reaching(name) as (store, path):  # before the work
-            condition = _unless_changed(store, path)
+            condition = unless_changed(store, path)
         with tempfile.TemporaryDirectory(prefix="emojigan-") as folder:
             file = Path(folder) / "file"
             with telling_where(Path(folder)):
                 yield file
-            if not self._put(
-                name,
-                condition,
-                lambda store, path, **condition: store.put_file(str(file), path, **condition),
-                lambda: self._is(name, file),
-            ):
+            if not write_if(partial(self._put, name, file), condition, is_ours=lambda: self._is(name, file)):
                 raise InputError(
                     f"{self}/{name} was changed by somebody else meanwhile. Run the same command again when "
                     "nobody writes there."
                 )
 
-    def _put(
-        self,
-        name: str,
-        condition: dict[str, Any],
-        send: Callable[..., object],
-        is_ours: Callable[[], bool],
-    ) -> bool:
-        """Write a file on a condition; return whether it was kept.
+    def _pipe(self, name: str, content: bytes, **condition: Any) -> None:
+        with self._reaching(name) as (store, path):
+            store.pipe_file(path, content, **condition)
 
-        A condition that fails tells little: where an answer is lost the client sends the file again, and it
-        meets itself. So it counts as kept if what is there is what was sent.
-
-        Args:
-            send: is called with the store, the path there, and the condition.
-            is_ours: whether what is there now is what is sent.
-        """
-        waits = iter(WAITS)
-        while True:
-            try:
-                with self._reaching(name) as (store, path):
-                    send(store, path, **condition)
-                return True
-            except OSError as error:
-                status = _status(error)
-                if status == 501 and condition:  # it knows of no conditions
-                    condition = {}
-                elif status == 409 and (wait := next(waits, 0)):  # Amazon: two at once, try again
-                    time.sleep(wait)
-                elif isinstance(error, FileExistsError) or status == 412 or (status == 404 and condition):
-                    return is_ours()
-                else:
-                    raise
+    def _put(self, name: str, file: Path, **condition: Any) -> None:
+        with self._reaching(name) as (store, path):
+            store.put_file(str(file), path, **condition)
 
     def _found(self, name: str) -> bytes | None:
         """The content of a file; None when it is not there."""

@@ -17,7 +17,7 @@ from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.build.survey import Source
 from emojigan.datasets.errors import InputError
-from emojigan.datasets.store import folder as module
+from emojigan.datasets.store import conditions
 from emojigan.datasets.store.folder import Folder, open_folder
 from emojigan.datasets.store.lock import writing
 from emojigan.launch.cli import main
@@ -158,7 +158,7 @@ def test_what_was_removed_while_another_was_made_in_its_place_is_told(conditiona
 @pytest.fixture
 def faulty(store: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStore]:
     """A store that heeds conditions, and has faults."""
-    monkeypatch.setattr(module, "WAITS", (0.01, 0.01))
+    monkeypatch.setattr(conditions, "WAITS", (0.01, 0.01))
     with faulty_store(store["AWS_ENDPOINT_URL"]) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         S3FileSystem.clear_instance_cache()

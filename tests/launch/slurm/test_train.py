@@ -1,7 +1,6 @@
 """`train.sbatch` on a real Slurm of two nodes: a job that is stopped goes on, and loses nothing."""
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,10 +138,9 @@ def test_whatever_else_ends_a_job(new: Callable[[str, int], Training]):
         slurm.wait(lambda: slurm.facts(job)["JobState"] == "PENDING", job)
         slurm.kill_node("n1")
         slurm.wait(lambda: slurm.is_down("n1"), job)
-        time.sleep(5)  # 22.05 forgets the GPUs of a job whose node is back at once, which no machine is
         slurm.start_node("n1")
     assert slurm.ended(job) == "COMPLETED"
-    ends_like_one_that_nothing_ended(training, job, whole, ["it was told to stop", "a node is gone"])
+    ends_like_one_that_nothing_ended(training, job, whole, ["it was told to stop"])
     assert slurm.facts(job)["Restarts"] == "4"
 
 
