@@ -34,6 +34,7 @@ class Check:
     judge: Judge
     within: float  # seconds for a look
     several: bool = False  # it is about several ranks
+    collective: bool = False  # a rank waits in it for the others, in vain for one that failed
     needs: tuple[str, ...] = ()  # others that did not fail
 
 
@@ -46,17 +47,26 @@ CHECKS = (
         network.look_at_joining,
         network.judge_joining,
         network.JOIN_WITHIN + 5,
-        True,
-        ("ranks", "devices"),
+        several=True,
+        collective=True,
+        needs=("ranks", "devices"),
     ),
-    Check("sums", network.look_at_sums, network.judge_sums, 20, True, JOINED),
-    Check("network", network.look_at_speed, network.judge_speed, 60, True, (*JOINED, "sums")),
+    Check("sums", network.look_at_sums, network.judge_sums, 20, several=True, collective=True, needs=JOINED),
+    Check(
+        "network",
+        network.look_at_speed,
+        network.judge_speed,
+        60,
+        several=True,
+        collective=True,
+        needs=(*JOINED, "sums"),
+    ),
     Check("software", alike.look_at_software, alike.judge_software, 10),
-    Check("code", alike.look_at_code, alike.judge_code, 20, True),
+    Check("code", alike.look_at_code, alike.judge_code, 20, several=True),
     Check("dataset", alike.look_at_dataset, alike.judge_dataset, 30),
     Check("folder", destinations.look_at_folder, destinations.judge_folder, 30),
     Check("disk", destinations.look_at_disk, destinations.judge_disk, 60),
-    Check("clocks", machine.look_at_clock, machine.judge_clocks, 2 * HEAR_WITHIN, True),
+    Check("clocks", machine.look_at_clock, machine.judge_clocks, 2 * HEAR_WITHIN, several=True),
     Check("MLflow", destinations.look_at_tracking, destinations.judge_tracking, 30),
     Check("room", machine.look_at_room, machine.judge_room, 10, needs=("dataset",)),
     Check(
@@ -64,6 +74,7 @@ CHECKS = (
         steps.look_at_steps,
         steps.judge_steps,
         150,
+        collective=True,
         needs=(*JOINED, "devices", "sums", "network", "dataset"),
     ),
     Check("stream", steps.look_at_stream, steps.judge_stream, 30, needs=("steps",)),
@@ -128,7 +139,7 @@ def _find(check: Check, examined: Examined) -> Finding:
     meeting, began = examined.meeting, time.monotonic()
     mine = _look(check, examined)
     try:
-        told = meeting.gather(check.name, mine, check.within + HEAR_WITHIN)
+        told = meeting.gather(check.name, mine, check.within + HEAR_WITHIN, collective=check.collective)
         if not meeting.main:
             return Finding(**meeting.hear(f"{check.name}/found", 2 * (check.within + HEAR_WITHIN)))
         state, sentence = _judged(check, told)
@@ -144,7 +155,8 @@ def _look(check: Check, examined: Examined) -> Told:
     told = partial(Told, examined.meeting.rank, examined.meeting.host)
     try:
         in_vain = partial(examined.meeting.failed_elsewhere, check.name)
-        return told(in_time(partial(check.look, examined), check.within, in_vain))
+        look = partial(check.look, examined)
+        return told(in_time(look, check.within, in_vain if check.collective else None))
     except TooLate:
         examined.meeting.stuck = True
         return told({}, "did not end in time")

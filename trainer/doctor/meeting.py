@@ -75,10 +75,11 @@ class Meeting:
         """The host of each rank, where all came."""
         return [self.hear(f"came/{rank}/1", HEAR_WITHIN) for rank in range(self.size)]
 
-    def gather(self, key: str, mine: Told, within: float) -> list[Told]:
+    def gather(self, key: str, mine: Told, within: float, *, collective: bool = False) -> list[Told]:
         """What all ranks tell, on the first one; nothing on the others.
 
-        When one tells of an error, those that may wait for it in a collective are not waited for as long.
+        Args:
+            collective: when one tells of an error, the others may wait for it, and are not waited for as long.
         """
         self.tell(f"{key}/{mine.rank}", asdict(mine))
         if mine.error:
@@ -91,7 +92,7 @@ class Meeting:
             for rank in sorted(missing):
                 if self.store.check([f"{key}/{rank}"]):
                     found[rank] = Told(**self.hear(f"{key}/{rank}", HEAR_WITHIN))
-                    if found[rank].error:
+                    if collective and found[rank].error:
                         deadline = min(deadline, time.monotonic() + HEAR_WITHIN)
             time.sleep(POLL)
         if missing:
@@ -168,7 +169,7 @@ def connect(serves: bool = False) -> Store:
 
 
 def in_time(
-    function: Callable[[], Result], seconds: float, in_vain: Callable[[], bool] = lambda: False
+    function: Callable[[], Result], seconds: float, in_vain: Callable[[], bool] | None = None
 ) -> Result:
     """What a function returns; it runs in a thread of its own, on this rank's GPU. Raises TooLate.
 
@@ -191,7 +192,7 @@ def in_time(
     deadline = time.monotonic() + seconds
     while thread.is_alive() and (left := deadline - time.monotonic()) > 0:
         thread.join(min(left, LOOK))
-        if in_vain():
+        if in_vain and in_vain():
             deadline = min(deadline, time.monotonic() + HEAR_WITHIN / 2)
     if raised:
         raise raised[0]
