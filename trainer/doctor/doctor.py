@@ -6,6 +6,7 @@ A new check is an entry of the table: what a rank looks at, within how many seco
 ranks told. Nothing is left behind but what a cache fetched, and in MLflow a run that is deleted.
 """
 
+import faulthandler
 import os
 import socket
 import threading
@@ -38,6 +39,7 @@ class Check:
     needs: tuple[str, ...] = ()  # others that did not fail
 
 
+LATER = 2.0  # seconds after which a process ends that cannot say why
 JOINED = ("ranks", "joining")
 CHECKS = (
     Check("ranks", alike.look_at_ranks, alike.judge_ranks, MEET_WITHIN + 5),
@@ -99,7 +101,10 @@ def examine(examined: Examined) -> Iterator[Finding]:
 
 @contextmanager
 def _ending(check: Check) -> Iterator[None]:
-    """End the process when this block does not end: the store of a machine that is cut off never answers."""
+    """End the process when this block does not end: the store of a machine that is cut off never answers.
+
+    A driver that hangs may keep Python's lock, and no thread says anything then; faulthandler needs no lock.
+    """
     seconds = 3 * (check.within + HEAR_WITHIN)
 
     def end() -> None:
@@ -110,10 +115,12 @@ def _ending(check: Check) -> Iterator[None]:
     timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
+    faulthandler.dump_traceback_later(seconds + LATER, exit=True, file=2)
     try:
         yield
     finally:
         timer.cancel()
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _skipped(check: Check, meeting: Meeting, states: dict[str, State]) -> Finding | None:

@@ -79,7 +79,7 @@ class Meeting:
         """What all ranks tell, on the first one; nothing on the others.
 
         Args:
-            collective: when one tells of an error, the others may wait for it, and are not waited for as long.
+            collective: when one tells of an error, others may wait for it in vain: they get less time.
         """
         self.tell(f"{key}/{mine.rank}", asdict(mine))
         if mine.error:

@@ -1,5 +1,7 @@
 """What ranks that meet in a store alone tell each other, and who is waited for."""
 
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -13,6 +15,15 @@ from emojigan.trainer.doctor import doctor, meeting
 from emojigan.trainer.doctor.doctor import CHECKS, Check
 from emojigan.trainer.doctor.finding import Finding
 from emojigan.trainer.doctor.meeting import Meeting
+
+HANGS = """
+import ctypes
+from emojigan.trainer.doctor import doctor
+doctor.HEAR_WITHIN = doctor.LATER = 0.1
+check = doctor.Check("one", lambda examined: {}, lambda told: ("fine", ""), 0.1)
+with doctor._ending(check):
+    ctypes.PyDLL(None).sleep(600)
+"""
 
 
 def found_by_three(monkeypatch: pytest.MonkeyPatch, *, collective: bool) -> tuple[Finding, set[int]]:
@@ -47,3 +58,8 @@ def test_who_may_wait_for_a_rank_that_failed_is_not_waited_for_long(monkeypatch:
 
 def test_those_that_wait_for_each_other_are_known():
     assert {check.name for check in CHECKS if check.collective} == {"joining", "sums", "network", "steps"}
+
+
+def test_what_hangs_with_the_lock_of_python_is_ended():
+    done = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and done.stderr.startswith("Timeout")
