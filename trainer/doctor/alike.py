@@ -53,21 +53,16 @@ def judge_ranks(told: Sequence[Told]) -> tuple[State, str]:
 
 
 def look_at_device(examined: Examined) -> dict:
-    count, local = torch.cuda.device_count(), local_rank()
-    if local >= count:
-        return {"gpus": count, "local": local, "gpu": None}
-    properties = torch.cuda.get_device_properties(local)
-    return {"gpus": count, "local": local, "gpu": f"GPU-{properties.uuid}", "name": properties.name}
+    """That of this rank, as accelerate chooses it: a scheduler may show each rank one GPU alone."""
+    count = torch.cuda.device_count()
+    if not count:
+        return {"gpu": None}
+    properties = torch.cuda.get_device_properties(local_rank() % count)
+    return {"gpu": f"GPU-{properties.uuid}", "name": properties.name}
 
 
 def judge_devices(told: Sequence[Told]) -> tuple[State, str]:
     without = [each for each in told if each.facts["gpu"] is None]
-    if lacking := [each for each in without if each.facts["gpus"]]:
-        facts = lacking[0].facts
-        return "failure", (
-            f"no GPU is left for {ranks(each.rank for each in lacking)}: {lacking[0].host} shows "
-            f"{facts['gpus']}. Start as many ranks there, or see CUDA_VISIBLE_DEVICES."
-        )
     if len(without) == len(told):
         return "fine", f"CPUs; torch {torch.__version__} finds no GPU"
     if without:
@@ -78,7 +73,7 @@ def judge_devices(told: Sequence[Told]) -> tuple[State, str]:
         sharing.setdefault(each.facts["gpu"], []).append(each.rank)
     if shared := {gpu: numbers for gpu, numbers in sharing.items() if len(numbers) > 1}:
         what = "; ".join(f"{ranks(numbers)} share {gpu}" for gpu, numbers in shared.items())
-        return "failure", f"{what}. Start one rank for each GPU, and number the nodes anew."
+        return "failure", f"{what}. Start one rank for each GPU that CUDA_VISIBLE_DEVICES lets them see."
     if names := differences(told, "name"):
         return "warning", f"the GPUs differ, and the slowest sets the pace: {names}."
     return "fine", f"{len(told)} × {told[0].facts['name']}"

@@ -18,6 +18,7 @@ from .examined import Examined
 from .finding import State, Told, errors, ranks
 from .meeting import TooLate, connect, in_time
 
+GLOO, NCCL = "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"  # only Gloo takes the name of the machine without it
 JOIN_WITHIN = 30.0  # seconds
 NUMBERS = 2**22  # float32, as many as the default networks have parameters or so
 SMALL, LARGE = 20, 5  # how often each is timed
@@ -34,7 +35,8 @@ def device() -> torch.device:
 
 def look_at_joining(examined: Examined) -> dict:
     """Join, and say why that was not possible: a rank that hangs has more to tell than that it does."""
-    meeting, backend = examined.meeting, "nccl" if torch.cuda.is_available() else "gloo"
+    meeting, on_gpu = examined.meeting, torch.cuda.is_available()
+    backend, variable = ("nccl", NCCL) if on_gpu else ("gloo", GLOO)
 
     def join() -> None:
         patience = timedelta(minutes=examined.settings.timeout, seconds=LONGER)
@@ -50,7 +52,6 @@ def look_at_joining(examined: Examined) -> dict:
         error, meeting.stuck = f"did not join in {JOIN_WITHIN:.0f} s", True
     except RuntimeError as failure:
         error, meeting.stuck = said_by_torch(failure), True
-    variable = f"{backend.upper()}_SOCKET_IFNAME"
     return {
         "seconds": time.monotonic() - began,
         "error": error,
@@ -72,18 +73,22 @@ def judge_joining(told: Sequence[Told]) -> tuple[State, str]:
     failed = [each for each in told if each.error or each.facts["error"]]
     if not failed:
         return "fine", f"all joined in {max(each.facts['seconds'] for each in told):.1f} s"
-    known = [each for each in told if each.facts]
-    misnamed = {
-        each.host: each.facts["address"]
-        for each in known
-        if not each.facts["interface"] and each.facts["address"].startswith("127.")
-    }
     said = errors([Told(each.rank, each.host, {}, each.error or each.facts["error"]) for each in failed])
-    if misnamed and len({each.host for each in told}) > 1:
-        names = ", ".join(f"{host} resolves to {address}" for host, address in misnamed.items())
+    hosts = {each.host: each.facts for each in told if each.facts}
+    if any(facts["variable"] == NCCL for facts in hosts.values()):
         return "failure", (
-            f"{said}. On their own machines {names}: set {known[0].facts['variable']} to the interface by "
-            "which nodes reach each other, or mend /etc/hosts."
+            f"{said}. Set {NCCL} to the interface by which nodes reach each other, and see that a firewall "
+            "lets them talk on all ports."
+        )
+    names = ", ".join(
+        f"{host} resolves to {facts['address']}"
+        for host, facts in hosts.items()
+        if not facts["interface"] and facts["address"].startswith("127.")
+    )
+    if names and len({each.host for each in told}) > 1:
+        return "failure", (
+            f"{said}. On their own machines {names}: set {GLOO} to the interface by which nodes reach each "
+            "other, or mend /etc/hosts."
         )
     return "failure", f"{said}. See that a firewall lets the nodes talk on all ports."
 

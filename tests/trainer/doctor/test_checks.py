@@ -9,7 +9,7 @@ import pytest
 from emojigan.trainer.doctor.doctor import CHECKS
 from emojigan.trainer.doctor.finding import Finding, Told, spans, verdict
 from emojigan.trainer.doctor.meeting import TooLate, in_time
-from emojigan.trainer.doctor.network import rounds
+from emojigan.trainer.doctor.network import NCCL, rounds
 
 GIB = 2**30
 RANKS = {"promised": None, "size": 3, "came": {"0": ["a"], "1": ["a"], "2": ["b"]}}
@@ -31,10 +31,10 @@ STREAM = {"unit": "tuple", "reads": 900.0, "takes": 100.0}
 
 
 def gpu(uuid: str, name: str = "H100") -> dict[str, Any]:
-    return {"gpus": 2, "local": 0, "gpu": uuid, "name": name}
+    return {"gpu": uuid, "name": name}
 
 
-NO_GPU: dict[str, Any] = {"gpus": 2, "local": 2, "gpu": None}
+NO_GPU: dict[str, Any] = {"gpu": None}
 Case = tuple[str, list[dict[str, Any]], str, str]  # a check, what each rank tells, the state, words
 CASES: list[Case] = [
     ("ranks", [RANKS, {}, {}], "fine", "ranks 0-1 on a; rank 2 on b"),
@@ -42,9 +42,8 @@ CASES: list[Case] = [
     ("ranks", [{**RANKS, "came": {"0": ["a"]}}], "failure", "of 3 ranks 1 came: ranks 1-2 did not"),
     ("ranks", [{**RANKS, "came": {"0": ["a"], "1": ["b", "c"]}}], "failure", "rank 1 on b and on c"),
     ("devices", [gpu("GPU-1"), gpu("GPU-2")], "fine", "2 × H100"),
-    ("devices", [gpu("GPU-1"), gpu("GPU-1")], "failure", "ranks 0-1 share GPU-1"),
-    ("devices", [gpu("GPU-1"), NO_GPU], "failure", "no GPU is left for rank 1: b shows 2"),
-    ("devices", [gpu("GPU-1"), {**NO_GPU, "gpus": 0}], "failure", "no GPU is there for rank 1"),
+    ("devices", [gpu("GPU-1"), gpu("GPU-1")], "failure", "ranks 0-1 share GPU-1."),
+    ("devices", [gpu("GPU-1"), NO_GPU], "failure", "no GPU is there for rank 1"),
     ("devices", [gpu("GPU-1"), gpu("GPU-2", "A100")], "warning", "H100 on rank 0, A100 on rank 1"),
     ("joining", [JOINED, JOINED], "fine", "all joined in 0.1 s"),
     (
@@ -54,6 +53,12 @@ CASES: list[Case] = [
         "b resolves to 127.0.1.1",
     ),
     ("joining", [{**JOINED, "error": "no"}, JOINED], "failure", "rank 0: no. See that a firewall"),
+    (
+        "joining",
+        [{**JOINED, "error": "no", "address": "127.0.1.1", "variable": NCCL}, JOINED],
+        "failure",
+        "Set NCCL_SOCKET_IFNAME to the interface",
+    ),
     ("sums", [{"sums": [1.0, 2.0]}] * 2, "fine", "all-reduce gives 3"),
     ("sums", [{"sums": [1.0, 1.0]}] * 2, "failure", "all-reduce gave 2 on a, not 3: what rank 1 added"),
     ("network", [SPEED, SPEED], "fine", "gradients in 10.0 ms"),
