@@ -104,7 +104,7 @@ def test_a_slow_cable_and_folders_of_their_own(examine, two_hosts: tuple[Host, H
     finally:
         subprocess.run(["tc", "-n", one.space, "qdisc", "delete", "dev", one.cable, "root"], check=True)
     assert told.keys() == {"network", "folder"}
-    assert told["network"].startswith("between node0 and node1 0.0")
+    assert told["network"].startswith("between node0 (rank 0) and node1 (rank 1) 0.0")
     assert "is not seen by rank 1 in node1:" in told["folder"]
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
+from itertools import cycle, islice
 
 import torch
 import torch.distributed as dist
@@ -94,24 +95,34 @@ def judge_joining(told: Sequence[Told]) -> tuple[State, str]:
 
 
 def look_at_sums(examined: Examined) -> dict:
-    """Each adds its number to a place of its own, so that a wrong sum names the rank."""
-    numbers = torch.zeros(examined.meeting.size, device=device())
-    numbers[examined.meeting.rank] = examined.meeting.rank + 1
-    dist.all_reduce(numbers)
-    return {"sums": numbers.tolist()}
+    """Each adds its number to a place of its own, so that a wrong sum names the rank; then to many."""
+    rank, size = examined.meeting.rank, examined.meeting.size
+    numbers, many = torch.zeros(size, device=device()), torch.full((NUMBERS,), rank + 1.0, device=device())
+    numbers[rank] = rank + 1
+    for each in (numbers, many):
+        dist.all_reduce(each)
+    off = many != size * (size + 1) / 2  # whole numbers below 2²⁴, up to 5,792 ranks: there is no rounding
+    return {"sums": numbers.tolist(), "off": int(off.sum())}
 
 
 def judge_sums(told: Sequence[Told]) -> tuple[State, str]:
     expected = [float(each.rank + 1) for each in told]
+    mend = "Leave out that node, and have it looked at."
     for each in told:
         found = each.facts["sums"]
         wrong = [rank for rank, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b]
         if wrong:
             return "failure", (
                 f"all-reduce gave {sum(found):g} on {each.host}, not {sum(expected):g}: what {ranks(wrong)} "
-                "added did not come. Leave out that node, and have it looked at."
+                f"added did not come. {mend}"
             )
-    return "fine", f"all-reduce gives {sum(expected):g} on all"
+    if off := [each for each in told if each.facts["off"]]:
+        most = max(off, key=lambda each: each.facts["off"])
+        return "failure", (
+            f"{most.facts['off']:,} of {NUMBERS:,} sums are wrong on {most.host}, and some on "
+            f"{ranks(each.rank for each in off)}. {mend}"
+        )
+    return "fine", f"all-reduce gives {sum(expected):g} on all, {NUMBERS:,} times"
 
 
 def look_at_speed(examined: Examined) -> dict:
@@ -135,20 +146,33 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _with_other_nodes(rank: int, hosts: Sequence[str], sent: torch.Tensor) -> dict[str, float]:
-    """GB/s to and from some other nodes, by the first rank of each; in a round each node has one other."""
-    firsts = [hosts.index(host) for host in dict.fromkeys(hosts)]
+    """GB/s to and from ranks of some other nodes."""
     heard, found = torch.empty_like(sent), {}
-    for pairs in rounds(len(firsts))[:ROUNDS]:
-        for one, other in pairs:
-            if rank not in (firsts[one], firsts[other]):
-                continue
-            peer = firsts[other] if rank == firsts[one] else firsts[one]
-
+    for one, other in between_nodes(hosts):
+        if rank in (one, other):
+            peer = other if rank == one else one
             exchange = partial(_exchange, sent, heard, peer)
             exchange()  # the first one makes the connection
             seconds = min(_timed(exchange) for _ in range(2))
-            found[hosts[peer]] = sent.nbytes / seconds / 1e9
+            found[str(peer)] = sent.nbytes / seconds / 1e9
     return found
+
+
+def between_nodes(hosts: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of ranks on two nodes each, a sample, in the order in which they are tried.
+
+    In a round each node has one other, by ranks of the same place in both: another place in each round, for
+    GPUs may have cables of their own.
+    """
+    of_nodes: dict[str, list[int]] = {}
+    for rank, host in enumerate(hosts):
+        of_nodes.setdefault(host, []).append(rank)
+    nodes, found = [*of_nodes.values()], {}
+    for number, pairs in enumerate(islice(cycle(rounds(len(nodes))), ROUNDS)):
+        for k, (one, other) in enumerate(pairs):
+            place = (number + k) % min(len(nodes[one]), len(nodes[other]))
+            found[nodes[one][place], nodes[other][place]] = None
+    return [*found]
 
 
 def _exchange(sent: torch.Tensor, heard: torch.Tensor, peer: int) -> None:
@@ -172,17 +196,25 @@ def rounds(number: int) -> list[list[tuple[int, int]]]:
 
 def judge_speed(told: Sequence[Told]) -> tuple[State, str]:
     small, large = (max(each.facts[key] for each in told) for key in ("small", "large"))
+    # What each rank sends and hears in the best all-reduce, a second.
+    bus = 2 * (len(told) - 1) / len(told) * 4 * NUMBERS / large / 1e9
     sums = f"a number is added up in {1000 * small:.1f} ms, gradients in {1000 * large:.1f} ms"
     pairs = {
-        tuple(sorted((each.host, other))): speed
+        tuple(sorted((each.rank, int(other)))): speed
         for each in told
         for other, speed in each.facts["pairs"].items()
     }
     usual = statistics.median(pairs.values()) if pairs else math.inf
     behind = {pair: speed for pair, speed in pairs.items() if speed < max(usual / BEHIND, SLOW)}
     if behind:
-        slow = ", ".join(f"{a} and {b} {speed:.2g} GB/s" for (a, b), speed in behind.items())
+        place = [f"{each.host} (rank {each.rank})" for each in told]
+        slow = ", ".join(f"{place[a]} and {place[b]} {speed:.2g} GB/s" for (a, b), speed in behind.items())
         return "warning", f"between {slow}; usual is {usual:.2g}. See cables, and which interface is used."
+    if pairs and bus < SLOW:
+        return "warning", (
+            f"{sums}, {bus:.2g} GB/s by each rank, though pairs of nodes reach {usual:.2g}. See cables, and "
+            "which interface is used."
+        )
     if small > LATE:
         return "warning", f"{sums}: each step would wait for that. See which interface is used."
     return "fine", sums + (f"; {usual:.2g} GB/s between nodes" if pairs else "")

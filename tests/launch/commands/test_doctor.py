@@ -161,7 +161,7 @@ def test_what_two_ranks_do_not_share_is_told_once(
     failed = {check: sentence for check, (state, sentence) in told.items() if state == "failure"}
     assert failed.keys() == {"code", "dataset", "folder"}, told
     assert "other vectors" in failed["dataset"] and "is not seen by rank 1 in" in failed["folder"]
-    assert told["sums"] == ("fine", "all-reduce gives 3 on all")
+    assert told["sums"] == ("fine", "all-reduce gives 3 on all, 4,194,304 times")
     assert [path.name for path in tmp_path.glob("[01]/*")] == ["vectors.bin"] * 2
 
 

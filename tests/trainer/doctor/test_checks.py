@@ -9,7 +9,7 @@ import pytest
 from emojigan.trainer.doctor.doctor import CHECKS
 from emojigan.trainer.doctor.finding import Finding, Told, spans, verdict
 from emojigan.trainer.doctor.meeting import TooLate, in_time
-from emojigan.trainer.doctor.network import NCCL, rounds
+from emojigan.trainer.doctor.network import NCCL, between_nodes, rounds
 
 GIB = 2**30
 RANKS = {"promised": None, "size": 3, "came": {"0": ["a"], "1": ["a"], "2": ["b"]}}
@@ -20,6 +20,7 @@ JOINED = {
     "variable": "GLOO_SOCKET_IFNAME",
     "interface": "",
 }
+SUMS = {"sums": [1.0, 2.0], "off": 0}
 SPEED = {"small": 0.001, "large": 0.01, "pairs": {}}
 DATASET = {"dataset": "d", "vectors": "v", "units": 100, "emojis": 5}
 FOLDER = {"run": "runs/x", "places": {"0": "a:/x", "1": "b:/x"}, "unseen": []}
@@ -59,16 +60,28 @@ CASES: list[Case] = [
         "failure",
         "Set NCCL_SOCKET_IFNAME to the interface",
     ),
-    ("sums", [{"sums": [1.0, 2.0]}] * 2, "fine", "all-reduce gives 3"),
-    ("sums", [{"sums": [1.0, 1.0]}] * 2, "failure", "all-reduce gave 2 on a, not 3: what rank 1 added"),
+    ("sums", [SUMS, SUMS], "fine", "all-reduce gives 3"),
+    ("sums", [SUMS, {**SUMS, "off": 7}], "failure", "7 of 4,194,304 sums are wrong on b"),
+    (
+        "sums",
+        [{**SUMS, "sums": [1.0, 1.0]}] * 2,
+        "failure",
+        "gave 2 on a, not 3: what rank 1 added",
+    ),
     ("network", [SPEED, SPEED], "fine", "gradients in 10.0 ms"),
     (
         "network",
-        [{**SPEED, "pairs": {"b": 11.0, "c": 11.0}}, {**SPEED, "pairs": {"c": 0.4}}],
+        [{**SPEED, "pairs": {"1": 11.0, "2": 11.0}}, {**SPEED, "pairs": {"2": 0.4}}, SPEED],
         "warning",
-        "b and c 0.4",
+        "between b (rank 1) and c (rank 2) 0.4 GB/s",
     ),
-    ("network", [{**SPEED, "pairs": {"b": 0.01}}, SPEED], "warning", "between a and b 0.01 GB/s"),
+    ("network", [{**SPEED, "pairs": {"1": 0.01}}, SPEED], "warning", "and b (rank 1) 0.01 GB/s"),
+    (
+        "network",
+        [{**SPEED, "large": 30.0}, {**SPEED, "pairs": {"0": 9.0}}],
+        "warning",
+        "nodes reach 9",
+    ),
     ("network", [{**SPEED, "small": 0.2}, SPEED], "warning", "added up in 200.0 ms"),
     ("software", [{"torch": "2.13.0"}] * 2, "fine", "torch 2.13.0"),
     (
@@ -150,6 +163,19 @@ def test_all_pairs_of_nodes_meet_once_and_none_has_two_at_a_time(number: int):
     assert len({*pairs}) == len(pairs) == number * (number - 1) // 2
     for each in played:
         assert len({place for pair in each for place in pair}) == 2 * len(each)
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 4])
+def test_all_ranks_of_nodes_meet_one_of_another_node_at_the_same_place(nodes: int):
+    pairs = between_nodes([host for host in "abcd"[:nodes] for _ in range(2)])
+    assert all(one // 2 != other // 2 and one % 2 == other % 2 for one, other in pairs)
+    assert {rank for pair in pairs for rank in pair} == {*range(2 * nodes)}
+    assert len({*pairs}) == len(pairs)
+
+
+def test_nodes_of_other_sizes_meet_and_one_alone_meets_none():
+    assert {frozenset(pair) for pair in between_nodes("aab")} == {frozenset((0, 2))}
+    assert not between_nodes("aa")
 
 
 def test_numbers_that_follow_each_other_are_one_span():
