@@ -42,7 +42,9 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
     "trainer/training": (
         "datasets/store datasets/work datasets/stream trainer trainer/model trainer/runtime trainer/tracking"
     ),
-    "trainer/doctor": "datasets/store trainer trainer/runtime trainer/tracking trainer/training",
+    "trainer/doctor": (
+        "datasets/store datasets/stream trainer trainer/runtime trainer/tracking trainer/training"
+    ),
     "trainer/evaluation/metrics": ("datasets/emojis/vectors datasets/stream datasets/worlds trainer"),
     "trainer/evaluation/baselines": (
         "datasets/store datasets/work datasets/stream trainer trainer/model trainer/evaluation/metrics"

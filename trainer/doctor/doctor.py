@@ -79,7 +79,7 @@ CHECKS = (
         collective=True,
         needs=(*JOINED, "devices", "sums", "network", "dataset"),
     ),
-    Check("stream", steps.look_at_stream, steps.judge_stream, 30, needs=("steps",)),
+    Check("stream", steps.look_at_stream, steps.judge_stream, 60, needs=("steps",)),
 )
 
 

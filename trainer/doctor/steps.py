@@ -1,19 +1,32 @@
-"""Some true steps of the training, which are forgotten; and whether the data keep up with them."""
+"""Some true steps of the training, which are forgotten; and whether the data keep up with them.
+
+one batch, again and again ─► seconds of a step, without waiting for data ─┐
+shards that are not in the cache yet ─► units that are read in a second ───┴► which is slower
+"""
 
 import resource
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import repeat
 
+import numpy as np
 import torch
+from accelerate import Accelerator
 
 from ...datasets.errors import InputError
+from ...datasets.stream.order import Order
+from ...datasets.stream.reader import FETCHERS, Batch, Rows
+from ...datasets.stream.stream import batches_per_epoch
+from ..config import Config
+from ..inputs import Inputs
 from ..runtime.ranks import start
 from ..training.dry_run import try_steps
 from .examined import Examined
 from .finding import State, Told, ranks
+from .meeting import HEAR_WITHIN
 
-READ_FOR = 2.0  # seconds
+READ_FOR = 1.0  # seconds
 GIB = 2**30
 
 
@@ -23,7 +36,8 @@ def look_at_steps(examined: Examined) -> dict:
     on_gpu = accelerator.device.type == "cuda"
     free = torch.cuda.mem_get_info()[0] if on_gpu else None
     try:
-        seconds, left_out = try_steps(config, inputs, accelerator)
+        batch = repeat(_one_batch(config, inputs, accelerator))
+        seconds, left_out = try_steps(config, inputs, accelerator, batch)
     except torch.OutOfMemoryError as error:
         raise InputError(
             f"--batch-size {config.data.batch_size} needs more memory than the {(free or 0) / GIB:.1f} GiB "
@@ -36,6 +50,18 @@ def look_at_steps(examined: Examined) -> dict:
         else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     )
     return {"seconds": seconds, "left_out": left_out, "peak": peak, "free": free}
+
+
+def _one_batch(config: Config, inputs: Inputs, accelerator: Accelerator) -> Batch | Rows:
+    """One of this rank, for which no more than a shard or two are fetched."""
+    rank, ranks = accelerator.process_index, accelerator.num_processes
+    near = _with(_with(config, "data", window=1), "run", helpers=0)
+    with closing(inputs.stream(near, start=0, rank=rank, world_size=ranks)) as reading:
+        return next(reading)
+
+
+def _with(config: Config, section: str, **keys: int) -> Config:
+    return config.model_copy(update={section: getattr(config, section).model_copy(update=keys)})
 
 
 def judge_steps(told: Sequence[Told]) -> tuple[State, str]:
@@ -52,22 +78,40 @@ def judge_steps(told: Sequence[Told]) -> tuple[State, str]:
 
 
 def look_at_stream(examined: Examined) -> dict:
-    """Read as fast as it goes, beside what the steps take."""
+    """Open a window that is not here yet, and read from it as fast as it goes; beside what the steps take."""
     config, inputs = examined.known()
     meeting, settings = examined.meeting, config.optimizer
     rows = config.data.batch_size // meeting.size
-    with closing(inputs.stream(config, start=0, rank=meeting.rank, world_size=meeting.size)) as reading:
-        next(reading)  # opens the first window
-        began, elapsed, number = time.perf_counter(), 0.0, 0
+    near = _with(config, "data", window=min(config.data.window, FETCHERS))
+    if meeting.main:
+        meeting.tell("stream/window", _unread(near, inputs))
+    start, of_window = meeting.hear("stream/window", HEAR_WITHIN)
+    began, elapsed, number = time.perf_counter(), 0.0, 0
+    with closing(inputs.stream(near, start=start, rank=meeting.rank, world_size=meeting.size)) as reading:
+        next(reading)
+        opened = time.perf_counter()
         while elapsed < READ_FOR:
             next(reading)
-            number, elapsed = number + 1, time.perf_counter() - began
+            number, elapsed = number + 1, time.perf_counter() - opened
+    window = max(opened - began, of_window * elapsed / number)  # the next one is opened while one is read
     batches = settings.num_critic_steps + settings.num_generator_steps
     return {
         "unit": config.data.unit,
-        "reads": number * rows / elapsed,
+        "reads": of_window * rows / window,
         "takes": batches * rows / examined.step_seconds,
     }
+
+
+def _unread(config: Config, inputs: Inputs) -> tuple[int, int]:
+    """The first batch of the window of which least is in the cache of this machine, and how many it has."""
+    train, data = inputs.train, config.data
+    lane = Order(config.optimizer.seed, train.sizes, data.window, data.lanes).lane(0, 0)
+    here = {path.name for path in train.cache.path.glob("*")} if train.cache else set()
+    absent = [train.shards[shard].sha256 not in here for shard in lane.pieces[:, 0]]
+    window = int(np.add.reduceat(absent, range(0, len(absent), data.window), dtype=int).argmax())
+    begins, ends = (-(-place * data.lanes // data.batch_size) for place in lane.first[window : window + 2])
+    last = batches_per_epoch(train, data.batch_size) - 1
+    return min(begins, last), max(ends - begins, 1)
 
 
 def judge_stream(told: Sequence[Told]) -> tuple[State, str]:

@@ -1,6 +1,7 @@
 """What a training would do, before it does it: for `train --dry-run`."""
 
 import os
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 from accelerate import Accelerator
 
 from ...datasets.store.folder import Folder
+from ...datasets.stream.reader import Batch, Rows
 from ..config import Config
 from ..helpers import num_helpers
 from ..inputs import Inputs, read_inputs
@@ -63,19 +65,26 @@ def describe(config: Config, shards: Folder, vectors: Path) -> str:
 
 
 def estimate(config: Config, inputs: Inputs) -> str:
-    """How long all steps would take. Compiling, and the scoring of snapshots, come on top."""
+    """How long all steps would take, with their data. Compiling, and scoring, come on top."""
     accelerator = start(config)
-    seconds, _ = try_steps(config, inputs, accelerator)
+    rank, ranks = accelerator.process_index, accelerator.num_processes
+    with closing(inputs.stream(config, start=0, rank=rank, world_size=ranks)) as reading:
+        seconds, _ = try_steps(config, inputs, accelerator, reading)
     return about(seconds * config.optimizer.steps, accelerator)
 
 
-def try_steps(config: Config, inputs: Inputs, accelerator: Accelerator) -> tuple[float, int]:
-    """Do some steps on all ranks, which are forgotten: seconds of one, and how many updates were left out."""
-    settings, rank, ranks = config.optimizer, accelerator.process_index, accelerator.num_processes
+def try_steps(
+    config: Config, inputs: Inputs, accelerator: Accelerator, reading: Iterator[Batch | Rows]
+) -> tuple[float, int]:
+    """Do some steps on all ranks, which are forgotten: seconds of one, and how many updates were left out.
+
+    Args:
+        reading: batches of this rank, without end; they are waited for within these seconds.
+    """
+    settings = config.optimizer
     training, pace = build(config, inputs, accelerator), Pace(accelerator.device)
     updates = settings.num_critic_steps + settings.num_generator_steps
-    reading = inputs.stream(config, start=0, rank=rank, world_size=ranks)
-    with closing(training), closing(reading):
+    with closing(training):
         batches = feed(reading, accelerator.device)
         for step in count():
             set_learning_rate(training, step % settings.steps)  # of few steps it may do some again

@@ -122,8 +122,7 @@ def test_a_store_that_is_slower_than_the_steps_is_warned_of(
         original(self, name, file)
 
     monkeypatch.setattr(StoreFolder, "download", download)
-    options = ["--window", "1", "--cache", str(tmp_path / "cache"), "--cache-gib", "0.00001"]
-    result = invoke("--out", str(tmp_path / "run"), *options)
+    result = invoke("--out", str(tmp_path / "run"), "--cache", str(tmp_path / "cache"))
     state, sentence = found(result.stdout)["stream"]
     assert state == "warning" and "rank 0" in sentence and "is the slowest. More --helpers" in sentence
     assert result.exit_code == 0
