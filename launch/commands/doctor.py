@@ -27,23 +27,26 @@ def doctor(as_json: bool, **words: Any) -> None:
     emojigan doctor shards --vectors vectors.bin --out runs/first
     torchrun --nnodes 2 … --no-python emojigan doctor shards --vectors vectors.bin --out runs/two
     """
-    from ...trainer.doctor.doctor import examine
-    from ...trainer.doctor.examined import Examined
-    from ...trainer.doctor.finding import verdict
-    from ...trainer.doctor.meeting import meet
+    from ...trainer.doctor.tracking import trying
 
-    training = asked(**words)
+    with trying() as mlflow:  # from the first moment on: what comes imports torch, for seconds
+        from ...trainer.doctor.doctor import examine
+        from ...trainer.doctor.examined import Examined
+        from ...trainer.doctor.finding import verdict
+        from ...trainer.doctor.meeting import meet
 
-    def settle() -> Config:
-        return training.settle()[0]
+        training = asked(**words)
 
-    meeting = meet()
-    examined = Examined(meeting, training.config.run, settle, training.shards, training.vectors, training.run)
-    findings, says = [], is_first_rank()
-    for finding in examine(examined):
-        findings.append(finding)
-        if says:
-            click.echo(finding.json() if as_json else printable(finding.line()))
+        def settle() -> Config:
+            return training.settle()[0]
+
+        meeting, given = meet(), (training.shards, training.vectors, training.run)
+        examined = Examined(meeting, training.config.run, settle, *given, mlflow)
+        findings, says = [], is_first_rank()
+        for finding in examine(examined):
+            findings.append(finding)
+            if says:
+                click.echo(finding.json() if as_json else printable(finding.line()))
     if says and not as_json:
         click.echo(verdict(findings))
     code = int(any(finding.state == "failure" for finding in findings))

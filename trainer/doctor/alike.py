@@ -1,6 +1,7 @@
-"""Who is there, and whether all have the same: ranks, devices, software, code, dataset."""
+"""Who is there, and whether all have the same: ranks, devices, software, code, dataset, time."""
 
 import platform
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
@@ -12,12 +13,13 @@ from torch.cuda import nccl
 from ..runtime.ranks import code_digest
 from .examined import Examined
 from .finding import State, Told, differences, ranks
-from .meeting import MEET_WITHIN, local_rank
+from .meeting import HEAR_WITHIN, MEET_WITHIN, local_rank
 
 LIBRARIES = ("torch", "accelerate", "numpy")
 DRIVER = Path("/sys/module/nvidia/version")
 MAY_DIFFER = ("python", "driver")  # what ranks compute does not depend on them
 DIGITS = 12  # of a digest, in a message
+APART = 2.0  # seconds between clocks
 
 
 def look_at_ranks(examined: Examined) -> dict:
@@ -123,3 +125,25 @@ def judge_dataset(told: Sequence[Told]) -> tuple[State, str]:
             return "failure", f"some ranks see {what}: {found}. Make the copies equal."
     facts = told[0].facts
     return "fine", f"{facts['units']:,} to train on, {facts['emojis']:,} emojis (manifest {facts['dataset']})"
+
+
+def look_at_clock(examined: Examined) -> dict:
+    """All note the time when the first one says now."""
+    meeting = examined.meeting
+    if meeting.main:
+        now = time.time()
+        meeting.tell("clocks/now", now)
+        return {"ahead": 0.0}
+    told = meeting.hear("clocks/now", HEAR_WITHIN)
+    return {"ahead": time.time() - told}
+
+
+def judge_clocks(told: Sequence[Told]) -> tuple[State, str]:
+    by_host = {each.host: each.facts["ahead"] for each in told}
+    if apart := {host: ahead for host, ahead in by_host.items() if abs(ahead) > APART}:
+        what = ", ".join(
+            f"{host} is {abs(ahead):.1f} s {'ahead' if ahead > 0 else 'behind'}"
+            for host, ahead in apart.items()
+        )
+        return "warning", f"{what}, beside {told[0].host}. Set the clocks (NTP); logs would mislead."
+    return "fine", f"within {APART:.0f} s of each other"

@@ -1,6 +1,6 @@
-"""Where a run goes: the folder --out, which all ranks share, and MLflow."""
+"""Where a run finds room: the folder --out, which all ranks share, its disk, and what each machine has."""
 
-import os
+import resource
 import secrets
 import shutil
 import time
@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ...datasets.errors import InputError
+import torch
+
 from ...datasets.store.atomic import telling_where, write_atomic
 from ...datasets.store.folder import LocalFolder
 from ...datasets.store.lock import WRITERS, writing
 from ..run import TOKEN
 from ..runtime.ranks import comes_to_hold
-from ..tracking.mlflow_run import EXPERIMENT
-from ..tracking.server import cause, database, import_mlflow, mlflow_client, named, tracking_uri
 from .examined import Examined
 from .finding import State, Told, ranks
 from .meeting import HEAR_WITHIN
@@ -23,8 +22,11 @@ from .meeting import HEAR_WITHIN
 FILE, FILES = 8 * 2**20, 3  # bytes of a file that is tried, and how many: a checkpoint's are larger
 SLOW = 1.0  # seconds for one
 LEAST = 256 * 2**20  # bytes that are free
-ANSWER_WITHIN = 5  # seconds
-OURS = "doctor"  # the run in MLflow, for a moment
+OURS = "doctor"  # who writes
+SHM, SHM_FOLDER = 2**29, Path("/dev/shm")  # bytes: in it NCCL lets the ranks of a node hear each other
+OPEN = 1024  # files: shards of some windows, and connections
+GPU_SHARE = 0.9  # of a GPU's memory that should be free
+GIB = 2**30
 
 
 @contextmanager
@@ -110,38 +112,54 @@ def judge_disk(told: Sequence[Told]) -> tuple[State, str]:
     return "fine", f"{wrote}; locks hold"
 
 
-def look_at_tracking(examined: Examined) -> dict:
-    """The first rank begins a run, tells it a number, and deletes it."""
-    if not examined.meeting.main:
-        return {}
-    address, path = named(tracking_uri()), database()
-    if path and not path.exists():
-        place = path.absolute().parent
-        if not os.access(place, os.W_OK):
-            raise InputError(f"{address}: {place} cannot be written to. Set MLFLOW_TRACKING_URI.")
-        return {"address": address, "new": True}
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER_WITHIN))
-    import_mlflow(retries=0)
-    began = time.perf_counter()
-    try:
-        client = mlflow_client()
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-        experiment = client.get_experiment_by_name(name)  # if it is not there, it is not made, either
-        found = client.create_run(experiment.experiment_id if experiment else "0", run_name=OURS)
-        try:
-            client.log_metric(found.info.run_id, OURS, 1.0)
-        finally:
-            client.delete_run(found.info.run_id)
-    except Exception as error:  # of any kind, where it is a database
-        raise InputError(
-            f"{address} {cause(error)}. See MLFLOW_TRACKING_URI and the name and password for it; a training "
-            "goes on without it, and tells it later."
-        ) from error
-    return {"address": address, "new": False, "seconds": time.perf_counter() - began}
+def look_at_room(examined: Examined) -> dict:
+    config, inputs = examined.known()
+    cache = Path(config.run.cache).expanduser().absolute()
+    place = next(path for path in (cache, *cache.parents) if path.exists())
+    there = sum(path.stat().st_size for path in cache.glob("*")) if cache.exists() else 0
+    remote = inputs.train.folder.path is None
+    facts = {
+        "shm": shutil.disk_usage(SHM_FOLDER).free if SHM_FOLDER.exists() else None,
+        "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        "cache": str(cache),
+        "room": shutil.disk_usage(place).free + there,
+        "wanted": int(config.run.cache_gib * GIB) if remote else 0,
+        "shards": sum(shard.bytes for shard in inputs.train.shards),
+    }
+    if torch.cuda.is_available():
+        facts["gpu_free"], facts["gpu"] = torch.cuda.mem_get_info()
+    return facts
 
 
-def judge_tracking(told: Sequence[Told]) -> tuple[State, str]:
-    facts = told[0].facts
-    if facts["new"]:
-        return "fine", f"{facts['address']} will be made"
-    return "fine", f"{facts['address']} took a run in {facts['seconds']:.1f} s"
+def judge_room(told: Sequence[Told]) -> tuple[State, str]:
+    """What lacks, in the order of what stops a training first."""
+    failures, warnings = [], []
+    for host in dict.fromkeys(each.host for each in told):
+        there = [each for each in told if each.host == host]
+        facts = there[0].facts
+        if facts["files"] < OPEN:
+            failures.append(f"{host} allows {facts['files']} open files: ulimit -n {OPEN * 4}")
+        needed = min(facts["wanted"], facts["shards"])
+        if facts["room"] < needed:
+            failures.append(
+                f"{facts['cache']} on {host} has room for {facts['room'] / GIB:.1f} GiB of "
+                f"{needed / GIB:.1f}: another --cache, or a smaller --cache-gib"
+            )
+        on_gpu = [each for each in there if "gpu" in each.facts]
+        if len(on_gpu) > 1 and facts["shm"] is not None and facts["shm"] < SHM:
+            warnings.append(
+                f"{SHM_FOLDER} on {host} has {facts['shm'] / 2**20:.0f} MiB for {len(on_gpu)} ranks: "
+                "--shm-size of the container, or an emptyDir of medium Memory"
+            )
+        used = [each for each in on_gpu if each.facts["gpu_free"] < GPU_SHARE * each.facts["gpu"]]
+        warnings += [
+            f"the GPU of {ranks([each.rank])} has {each.facts['gpu_free'] / GIB:.1f} of "
+            f"{each.facts['gpu'] / GIB:.1f} GiB free: somebody else uses it (nvidia-smi)"
+            for each in used
+        ]
+    if failures or warnings:
+        return "failure" if failures else "warning", "; ".join([*failures, *warnings]) + "."
+    least = min(told, key=lambda each: each.facts["files"]).facts
+    memory = [each.facts["gpu_free"] / GIB for each in told if "gpu" in each.facts]
+    on_gpus = f"; at least {min(memory):.1f} GiB free on each GPU" if memory else ""
+    return "fine", f"{least['files']:,} files may be open{on_gpus}"

@@ -20,7 +20,7 @@ from torch.distributed import DistError
 
 from ...datasets.errors import InputError
 from ...datasets.store.trouble import explained
-from . import alike, destinations, machine, network, steps
+from . import alike, destinations, network, steps, tracking
 from .examined import Examined
 from .finding import Finding, Judge, State, Told, errors
 from .meeting import HEAR_WITHIN, MEET_WITHIN, Meeting, TooLate, in_time
@@ -68,9 +68,9 @@ CHECKS = (
     Check("dataset", alike.look_at_dataset, alike.judge_dataset, 30),
     Check("folder", destinations.look_at_folder, destinations.judge_folder, 30),
     Check("disk", destinations.look_at_disk, destinations.judge_disk, 60),
-    Check("clocks", machine.look_at_clock, machine.judge_clocks, 2 * HEAR_WITHIN, several=True),
-    Check("MLflow", destinations.look_at_tracking, destinations.judge_tracking, 30),
-    Check("room", machine.look_at_room, machine.judge_room, 10, needs=("dataset",)),
+    Check("clocks", alike.look_at_clock, alike.judge_clocks, 2 * HEAR_WITHIN, several=True),
+    Check("MLflow", tracking.look_at_tracking, tracking.judge_tracking, 30),
+    Check("room", destinations.look_at_room, destinations.judge_room, 10, needs=("dataset",)),
     Check(
         "steps",
         steps.look_at_steps,
@@ -91,12 +91,17 @@ def examine(examined: Examined) -> Iterator[Finding]:
     """
     meeting = examined.meeting
     states: dict[str, State] = {}
-    for check in CHECKS:
-        with _ending(check):
-            finding = _skipped(check, meeting, states) or _find(check, examined)
-        states[check.name] = finding.state
-        yield finding
-    meeting.part()
+    try:
+        for check in CHECKS:
+            with _ending(check):
+                finding = _skipped(check, meeting, states) or _find(check, examined)
+            states[check.name] = finding.state
+            yield finding
+            if check.name == "devices":
+                examined.warmed = steps.warm_up(examined.settings)
+        meeting.part()
+    finally:
+        examined.warmed()  # torch aborts a process that ends while a thread is inside it
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What is examined: a training that is about to be started, on the ranks that are there."""
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,11 @@ class Examined:
     shards: Folder
     vectors: Path
     run: Path
+    mlflow: "subprocess.Popen[str] | None" = None  # tries it; see `tracking`
     config: Config | None = None
     inputs: Inputs | None = None
     step_seconds: float = 0.0
+    warmed: Callable[[], object] = lambda: None  # waits until what compiles is imported
 
     def read(self) -> Inputs:
         """Read the dataset as a training would, for the checks behind, too.

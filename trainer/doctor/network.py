@@ -126,6 +126,7 @@ def judge_sums(told: Sequence[Told]) -> tuple[State, str]:
 
 
 def look_at_speed(examined: Examined) -> dict:
+    examined.warmed()  # what is imported meanwhile would spoil the times
     hosts = examined.meeting.hosts()
     one, gradients = torch.zeros(1, device=device()), torch.zeros(NUMBERS, device=device())
     small = [_timed(partial(dist.all_reduce, one)) for _ in range(SMALL)]

@@ -5,9 +5,12 @@ shards that are not in the cache yet ─► units that are read in a second ─�
 """
 
 import resource
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from functools import partial
+from importlib import import_module
 from itertools import repeat
 
 import numpy as np
@@ -18,7 +21,7 @@ from ...datasets.errors import InputError
 from ...datasets.stream.order import Order
 from ...datasets.stream.reader import FETCHERS, Batch, Rows
 from ...datasets.stream.stream import batches_per_epoch
-from ..config import Config
+from ..config import Config, RunConfig
 from ..inputs import Inputs
 from ..runtime.ranks import start
 from ..training.dry_run import try_steps
@@ -27,11 +30,27 @@ from .finding import State, Told, ranks
 from .meeting import HEAR_WITHIN
 
 READ_FOR = 1.0  # seconds
+WARM_WITHIN = 30.0  # seconds
 GIB = 2**30
+
+
+def warm_up(settings: RunConfig) -> Callable[[], object]:
+    """Import what compiles, for seconds, while others are waited for; what is returned waits for that."""
+    if settings.compile == "off" or not (settings.compile == "on" or torch.cuda.is_available()):
+        return lambda: None
+
+    def work() -> None:
+        with suppress(Exception):  # it comes again when something is compiled
+            import_module("torch._inductor.compile_fx")
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return partial(thread.join, WARM_WITHIN)
 
 
 def look_at_steps(examined: Examined) -> dict:
     config, inputs = examined.known()
+    examined.warmed()  # before another thread imports the same
     accelerator = start(config)
     on_gpu = accelerator.device.type == "cuda"
     free = torch.cuda.mem_get_info()[0] if on_gpu else None

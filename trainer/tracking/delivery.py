@@ -95,8 +95,14 @@ class Delivery:
 
 
 def start_courier() -> "subprocess.Popen[str]":
-    """A process with the paths of this one, and no other: in its folder modules may lie that are not ours."""
-    program = f"import sys; sys.path[:] = {sys.path!r}; from {courier.__name__} import main; main()"
+    """The courier's process."""
+    return beside(courier.__name__)
+
+
+def beside(module: str) -> "subprocess.Popen[str]":
+    """A process of `main` in a module, with the paths of this one, and no other: in its folder modules may
+    lie that are not ours."""
+    program = f"import sys; sys.path[:] = {sys.path!r}; from {module} import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", program],
         stdin=subprocess.PIPE,

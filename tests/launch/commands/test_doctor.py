@@ -51,7 +51,7 @@ def invoke(words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     """Runs it in this process, with some options."""
     monkeypatch.setattr(steps, "READ_FOR", 0.1)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")  # as it sets them itself, for this process alone
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")  # as where nobody imported MLflow yet
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     return lambda *more: CliRunner().invoke(main, [*words, *more])
 
