@@ -134,10 +134,10 @@ def _unread(config: Config, inputs: Inputs) -> tuple[int, int]:
 
 
 def judge_stream(told: Sequence[Told]) -> tuple[State, str]:
-    reads, takes = (sum(each.facts[key] for each in told) for key in ("reads", "takes"))
+    slowest = min(told, key=lambda each: each.facts["reads"])  # all wait for it
+    reads, takes = len(told) * slowest.facts["reads"], sum(each.facts["takes"] for each in told)
     unit = told[0].facts["unit"]
     if reads < takes:
-        slowest = min(told, key=lambda each: each.facts["reads"])
         return "warning", (
             f"{reads:,.0f} {unit}s/s are read, and the steps would take {takes:,.0f}; rank {slowest.rank} on "
             f"{slowest.host} is the slowest. More --helpers or a nearer disk; images that fit on a GPU "

@@ -123,6 +123,12 @@ CASES: list[Case] = [
     ("steps", [STEPS, {**STEPS, "free": 8 * GIB}], "fine", "takes 100 ms, and 1.0 GiB of 8.0 free"),
     ("steps", [STEPS, {**STEPS, "left_out": 1}], "failure", "not finite on rank 1"),
     ("stream", [STREAM, STREAM], "fine", "1,800 tuples/s are read, and the steps take 200"),
+    (
+        "stream",
+        [STREAM, {**STREAM, "reads": 50.0}],
+        "warning",
+        "100 tuples/s are read, and the steps would take 200",
+    ),
     ("stream", [STREAM, {**STREAM, "takes": 4000.0}], "warning", "the steps would take 4,100; rank 0 on a"),
 ]
 HOSTS = "abc"
