@@ -93,15 +93,16 @@ def create(
 ) -> None:
     """Create a sweep on the dataset SHARDS, which was built with --folds.
 
-    Each configuration is trained once without each fold, and scored on it; nobody is in two folds, and the
-    test split is not looked at. Options of `train` hold for all trainings; sizes that are not given are
-    chosen for the device of this machine.
+    Each configuration is trained once without each fold, and scored on it. Nobody is in two folds, where the
+    shards are split by account; the test split is not looked at. Options of `train` hold for all trainings;
+    sizes that are not given are chosen for the device of this machine.
 
     \b
     emojigan sweep create shards --vectors vectors.bin --out sweeps/first --grid learning-rate=5e-4,1e-3
     emojigan sweep create shards --vectors vectors.bin --out sweeps/second --search tpe --trials 50 \\
         --range learning-rate=1e-4..1e-2 --range dropout=0..0.7
     """
+    from ...datasets.shards.manifest import read_manifest
     from ...trainer.sweep.create import create as create_sweep
 
     training = asked(**words)
@@ -122,6 +123,9 @@ def create(
     )
     if chosen:
         click.echo(chosen)
+    manifest = read_manifest(training.shards)
+    if manifest.split_by != "account":
+        click.echo(f"The folds are dealt as the splits are, {manifest.split_text}.")
     click.echo(
         printable(
             f"{created.trials} trials over {len(created.folds)} folds. Next, as often as there are GPUs: "

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch.cuda import nccl
 
-from ..runtime.ranks import code_digest
+from ..runtime.ranks import code_digest, shared_words
 from .examined import Examined
 from .finding import State, Told, differences, ranks
 from .meeting import HEAR_WITHIN, MEET_WITHIN, local_rank
@@ -111,7 +111,9 @@ def judge_code(told: Sequence[Told]) -> tuple[State, str]:
 
 def look_at_dataset(examined: Examined) -> dict:
     inputs = examined.read()
+    config, _ = examined.known()
     return {
+        "words": shared_words(config),
         "dataset": inputs.dataset[:DIGITS],
         "vectors": inputs.vectors_hash[:DIGITS],
         "units": inputs.train.num_units,
@@ -123,6 +125,13 @@ def judge_dataset(told: Sequence[Told]) -> tuple[State, str]:
     for key, what in (("dataset", "another manifest"), ("vectors", "other vectors")):
         if found := differences(told, key):
             return "failure", f"some ranks see {what}: {found}. Make the copies equal."
+    words = [Told(each.rank, each.host, each.facts["words"]) for each in told]
+    for option in sorted({option for each in words for option in each.facts}):
+        if found := differences(words, option):
+            return (
+                "failure",
+                f"ranks were given different words: {option} {found}. Start all with the same ones.",
+            )
     facts = told[0].facts
     return "fine", f"{facts['units']:,} to train on, {facts['emojis']:,} emojis (manifest {facts['dataset']})"
 

@@ -22,7 +22,7 @@ JOINED = {
 }
 SUMS = {"sums": [1.0, 2.0], "off": 0}
 SPEED = {"small": 0.001, "large": 0.01, "pairs": {}}
-DATASET = {"dataset": "d", "vectors": "v", "units": 100, "emojis": 5}
+DATASET = {"dataset": "d", "vectors": "v", "words": {"--seed": "0"}, "units": 100, "emojis": 5}
 FOLDER = {"run": "runs/x", "places": {"0": "a:/x", "1": "b:/x"}, "unseen": []}
 DISK = {"run": "runs/x", "seconds": 0.1, "locks": True, "free": GIB}
 ROOM = {"shm": GIB, "files": 4096, "cache": "/c", "room": GIB, "wanted": 0, "shards": 2 * GIB}
@@ -106,6 +106,12 @@ CASES: list[Case] = [
         "another manifest: d on rank 0, e on rank 1",
     ),
     ("dataset", [DATASET, {**DATASET, "vectors": "w"}], "failure", "other vectors: v on rank 0, w on rank 1"),
+    (
+        "dataset",
+        [DATASET, {**DATASET, "words": {"--seed": "1"}}],
+        "failure",
+        "different words: --seed 0 on rank 0, 1 on rank 1",
+    ),
     ("folder", [FOLDER, {}], "fine", "runs/x is one folder for all"),
     ("folder", [{**FOLDER, "unseen": [1]}, {}], "failure", "in a:/x is not seen by rank 1 in b:/x"),
     ("disk", [DISK, {}], "fine", "locks hold"),
