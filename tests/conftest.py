@@ -24,6 +24,7 @@ from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.build.survey import Source
 from emojigan.datasets.emojis.vectors.word2vec import keyed, save_vectors
 from emojigan.datasets.store.folder import LocalFolder
+from emojigan.trainer.runtime.signals import SIGNALS
 from emojigan.trainer.tracking import delivery
 
 from .couriers import CourierThread
@@ -76,6 +77,15 @@ def signals_are_heard() -> Iterator[None]:
     yield
     for each in ignored:
         signal.signal(each, signal.SIG_IGN)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def signals_do_what_they_did() -> Iterator[None]:
+    """A command that was told to stop ignores them from then on, and so would what later tests start."""
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
 
 
 @pytest.fixture(scope="session")

@@ -269,9 +269,10 @@ def images_of(plan: Plan, digests: list[Digest], posts) -> dict[str, list[list[t
     first_post = np.cumsum([0, *(len(digest.outcome) for digest in digests)])
     found: dict[str, list[list[tuple[int, int]]]] = {split: [] for split in SPLITS}
     for number, task in enumerate(plan.tasks):
-        assert task.images == OPTIONS.images_per_shard or task.split != dict(
-            enumerate(each.split for each in plan.tasks)
-        ).get(number + 1)
+        behind = plan.tasks[number + 1 :][:1]  # of the same split and fold: then this one is full
+        assert task.images == OPTIONS.images_per_shard or (task.split, task.fold) not in [
+            (each.split, each.fold) for each in behind
+        ]
         images: list[list[tuple[int, int]]] = [[] for _ in range(task.images)]
         for image, chunk, row in task.samples.tolist():
             digest = digests[chunk]
