@@ -23,7 +23,7 @@ def work(refuses):
     from emojigan.datasets.errors import InputError
     from emojigan.trainer.config import Config
     from emojigan.trainer.runtime import ranks, together
-    together.BEAT, ranks.LONGER = 0.3, 1.5
+    together.BEAT, ranks.LONGER = 0.3, 10
     config = Config.model_validate({"run": {"timeout": float(sys.argv[2])}})
     accelerator = ranks.start(config)
     accelerator.wait_for_everyone()
