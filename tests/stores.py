@@ -92,14 +92,20 @@ class FaultyStore(ThreadingHTTPServer):
 
 @contextmanager
 def faulty_store(url: str) -> Iterator[FaultyStore]:
-    with FaultyStore(url) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with FaultyStore(url) as server, answering(server):
+        yield server
+
+
+@contextmanager
+def answering(server: ThreadingHTTPServer) -> Iterator[None]:
+    """Let a server of this process answer, in a thread."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
 
 
 class _Faulty(BaseHTTPRequestHandler):

@@ -129,8 +129,8 @@ def check_same_words(accelerator: Accelerator, config: Config) -> None:
     first, *others = gather_object([shared_words(config)])
     for rank, other in enumerate(others, start=1):
         for option in sorted(first.keys() | other.keys()):
-            one, another = (each.get(option, "unknown")[:SHOWN] for each in (first, other))
             if first.get(option) != other.get(option):
+                one, another = (each.get(option, "unknown")[:SHOWN] for each in (first, other))
                 raise InputError(
                     f"The ranks were given different words: {option} is {one} on rank 0 and {another} on "
                     f"rank {rank}. Start all with the same ones."

@@ -3,16 +3,16 @@
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from ...stores import answering, free_port
 
 PAGE = b"<html><body><h1>Down for maintenance</h1></body></html>"
 ERROR = b'{"error_code": "INTERNAL_ERROR", "message": "no"}'
@@ -25,12 +25,6 @@ REFUSALS = {  # what it answers: status, type, content
     "html 503": (503, "text/html", PAGE),
 }
 FAULTS = (*REFUSALS, "closes", "never answers")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 class MlflowServer:
@@ -113,14 +107,8 @@ class Proxy(ThreadingHTTPServer):
 
 @contextmanager
 def proxy(target: MlflowServer) -> Iterator[Proxy]:
-    with Proxy(target) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with Proxy(target) as server, answering(server):
+        yield server
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -26,8 +26,8 @@ from emojigan.trainer.tracking.server import mlflow_client
 from emojigan.trainer.tracking.tracker import tracking
 
 from ...conftest import TINY_NETWORKS
-from ...stores import postgresql
-from .faulty_server import FAULTS, MlflowServer, Proxy, free_port, mlflow_server, proxy
+from ...stores import free_port, postgresql
+from .faulty_server import FAULTS, MlflowServer, Proxy, mlflow_server, proxy
 
 ABOUT = About({"k": "10"}, {"dataset": "abc"}, "A training of a test.", "/data/shards", "5" * 64, 300)
 FOREVER = 10_000.0  # seconds: who waits so long does not end
