@@ -289,7 +289,8 @@ class Reader:
                 source = table.replaced()[start:stop]
             image = table.image[source]
             for each in image[~table.known[image]].tolist():  # at once; the others are checked ahead
-                self._check_image(table, each)
+                if not table.known[each]:  # with an image before it, when their shard had been checked
+                    self._check_image(table, each)
             if table.checked.all():
                 source = table.replaced()
                 table.settled = table.image[source], table.emoji[source]

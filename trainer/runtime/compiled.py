@@ -17,6 +17,7 @@ class Compiled(nn.Module):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
+        _keep_with_autocast()
         self.module = module
         self._compiled = [torch.compile(module, dynamic=False)]  # in a list: it has the same parameters
         self._works = False
@@ -36,3 +37,15 @@ class Compiled(nn.Module):
                 first = str(error).strip().partition("\n")[0]
                 tell(f"Not compiled, so slower: {printable(first)}. --compile off asks for it.")
         return self.module(*inputs)
+
+
+def _keep_with_autocast() -> None:
+    """Let torch keep on disk, for the next start, also what was compiled of a graph with autocast in it.
+
+    It finds what it kept by the text of the graph, in which what autocast was given stands; only, its list of
+    functions that it does so for lacks these two. Without them a start traces and partitions all anew.
+    """
+    from torch._inductor import config  # takes a second; who compiles needs it anyway
+
+    for name in ("_enter_autocast", "_exit_autocast"):
+        config.unsafe_marked_cacheable_functions[f"torch.amp.autocast_mode.{name}"] = torch.__version__

@@ -13,10 +13,10 @@ from emojigan.datasets.errors import InputError
 from emojigan.datasets.shards.encoding import ENCODERS
 from emojigan.datasets.stream import reader as reader_module
 from emojigan.datasets.stream import resident as resident_module
-from emojigan.datasets.stream.quarantine import Quarantined
+from emojigan.datasets.stream.quarantine import Quarantine, Quarantined
 from emojigan.datasets.stream.reader import Batch, Rows
 from emojigan.datasets.stream.resident import pixels_shape
-from emojigan.datasets.stream.split import Split
+from emojigan.datasets.stream.split import OpenShard, Split
 from emojigan.datasets.stream.stream import stream
 
 from ...tiny_dataset import number_of, tuples_of, write_dataset
@@ -180,3 +180,21 @@ def test_a_shard_of_which_the_index_is_damaged_after_it_was_read_is_quarantined_
     assert left == {each for each in tuples_of(sum(SIZES)) if not 13 <= each[0] < 25}
     assert [each.key for each in told] == ["000005", None]
     assert sum(each.tuples for each in told) == split.shards[2].tuples
+
+
+def test_what_is_known_of_a_shard_is_looked_up_once_and_not_for_each_of_its_images(split, monkeypatch):
+    """In a window of many shards, which is not looked through ahead."""
+    monkeypatch.setattr(reader_module, "OPEN_SHARDS", 1)
+    asked: Counter[int] = Counter()
+    original = Quarantine.rows
+
+    def rows(quarantine: Quarantine, number: int, shard: OpenShard | None) -> list[int]:
+        asked[number] += 1
+        return original(quarantine, number, shard)
+
+    whole = {"window": 4, "batch_size": split.num_tuples, "start": 0, "helpers": 0}
+    reading = stream(split, seed=1, max_quarantined=1, resident=room(split), **whole)
+    monkeypatch.setattr(Quarantine, "rows", rows)
+    with closing(reading):
+        next(reading)
+    assert asked == Counter(range(len(SIZES)))

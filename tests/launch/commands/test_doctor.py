@@ -128,6 +128,27 @@ def test_a_store_that_is_slower_than_the_steps_is_warned_of(
     assert result.exit_code == 0
 
 
+@pytest.mark.soak
+def test_a_training_finds_what_the_doctor_compiled(
+    words: list[str], environment: dict[str, str], tmp_path: Path
+):
+    """All that torch keeps by the graph: of the networks, of the guards, forward and backward."""
+    kept = tmp_path / "kept"
+
+    def run(command: str, *options: str) -> set[Path]:
+        given = [*words[1:], "--compile", "on", "--out", str(tmp_path / "run"), *options]
+        subprocess.run(
+            [sys.executable, "-c", QUICK, command, *given],
+            env={**environment, "TORCHINDUCTOR_CACHE_DIR": str(kept)},
+            check=True,
+        )
+        return {path for name in ("aotautograd", "fxgraph") for path in (kept / name).rglob("*")}
+
+    compiled = run("doctor")
+    words.remove("--json")
+    assert compiled and run("train", "--steps", "1") == compiled
+
+
 def test_what_two_ranks_do_not_share_is_told_once(
     words: list[str], vectors_file: Path, environment: dict[str, str], tmp_path: Path
 ):

@@ -81,3 +81,12 @@ def test_what_is_done_once_for_the_vocabulary_is_shared_by_the_batch():
 
 def test_what_a_device_can_do_is_a_number_of_operations_a_second():
     assert 1e8 < ceiling(training()) < 1e17
+
+
+def test_measuring_a_device_leaves_the_settings_by_which_compiled_code_is_kept():
+    """So what the doctor compiled, who measures nothing, is found by a training."""
+    torch.backends.cuda.matmul.fp32_precision = "none"  # as in a process that begins
+    here = training()
+    before = torch.backends.cuda.matmul.fp32_precision
+    ceiling(here)
+    assert torch.backends.cuda.matmul.fp32_precision == before
