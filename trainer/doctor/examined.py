@@ -26,6 +26,7 @@ class Examined:
     config: Config | None = None
     inputs: Inputs | None = None
     step_seconds: float = 0.0
+    kept: str = ""  # that the images are kept on the device, or nothing
     warmed: Callable[[], object] = lambda: None  # waits until what compiles is imported
 
     def read(self) -> Inputs:

@@ -2,6 +2,8 @@
 
 one batch, again and again ─► seconds of a step, without waiting for data ─┐
 shards that are not in the cache yet ─► units that are read in a second ───┴► which is slower
+
+Where images are kept on the device, shards are read once, before the first step: how long that takes is told.
 """
 
 import resource
@@ -21,8 +23,10 @@ from ...datasets.errors import InputError
 from ...datasets.stream.order import Order
 from ...datasets.stream.reader import FETCHERS, Batch, Rows
 from ...datasets.stream.stream import batches_per_epoch
+from ...datasets.work.progress import duration
 from ..config import Config, RunConfig
 from ..inputs import Inputs
+from ..runtime.device_cache import keeps, units_left
 from ..runtime.ranks import start
 from ..training.dry_run import try_steps
 from .examined import Examined
@@ -54,6 +58,9 @@ def look_at_steps(examined: Examined) -> dict:
     accelerator = start(config)
     on_gpu = accelerator.device.type == "cuda"
     free = torch.cuda.mem_get_info()[0] if on_gpu else None
+    units = units_left(config, step=0, ranks=accelerator.num_processes)  # of a training that begins
+    kept, told = keeps(config, inputs.train, accelerator.device, units=units)
+    examined.kept = told if kept else ""
     try:
         batch = repeat(_one_batch(config, inputs, accelerator))
         seconds, left_out = try_steps(config, inputs, accelerator, batch)
@@ -118,6 +125,10 @@ def look_at_stream(examined: Examined) -> dict:
         "unit": config.data.unit,
         "reads": of_window * rows / window,
         "takes": batches * rows / examined.step_seconds,
+        "kept": examined.kept,
+        "once": inputs.train.num_units
+        / (of_window * config.data.batch_size)
+        * window,  # seconds, by each rank
     }
 
 
@@ -135,6 +146,8 @@ def _unread(config: Config, inputs: Inputs) -> tuple[int, int]:
 
 def judge_stream(told: Sequence[Told]) -> tuple[State, str]:
     slowest = min(told, key=lambda each: each.facts["reads"])  # all wait for it
+    if all(each.facts["kept"] for each in told):
+        return "fine", f"{slowest.facts['kept']}, and read once, in about {duration(slowest.facts['once'])}"
     reads, takes = len(told) * slowest.facts["reads"], sum(each.facts["takes"] for each in told)
     unit = told[0].facts["unit"]
     if reads < takes:

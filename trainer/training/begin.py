@@ -36,7 +36,7 @@ from ..run import (
     steps_in,
     write_beginning,
 )
-from ..runtime.device_cache import device_cache
+from ..runtime.device_cache import device_cache, units_left
 from ..runtime.ranks import check_same_start, precision_name
 from ..runtime.signals import stop_by_agreement
 from ..tracking.about import About, how_started
@@ -138,7 +138,7 @@ def _stream(
     """The batches of this rank from a step on, images that lie on its device, and what is told of these."""
     settings, rank, ranks = config.optimizer, accelerator.process_index, accelerator.num_processes
     updates = settings.num_critic_steps + settings.num_generator_steps
-    units = (settings.steps - step) * updates * config.data.batch_size // ranks
+    units = units_left(config, step=step, ranks=ranks)
     resident, kept = device_cache(config, inputs.train, accelerator.device, units=units)
     stream = inputs.stream(
         config,

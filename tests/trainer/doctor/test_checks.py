@@ -28,7 +28,9 @@ DISK = {"run": "runs/x", "seconds": 0.1, "locks": True, "free": GIB}
 ROOM = {"shm": GIB, "files": 4096, "cache": "/c", "room": GIB, "wanted": 0, "shards": 2 * GIB}
 ON_GPU = {**ROOM, "gpu": 80 * GIB, "gpu_free": 79 * GIB}
 STEPS = {"seconds": 0.1, "left_out": 0, "peak": GIB, "free": None}
-STREAM = {"unit": "tuple", "reads": 900.0, "takes": 100.0}
+STREAM = {"unit": "tuple", "reads": 900.0, "takes": 100.0, "kept": "", "once": 40.0}
+SLOW = {**STREAM, "takes": 4000.0}
+KEPT = {**SLOW, "kept": "images kept on the GPU: 2.0 GiB"}
 
 
 def gpu(uuid: str, name: str = "H100") -> dict[str, Any]:
@@ -135,7 +137,14 @@ CASES: list[Case] = [
         "warning",
         "100 tuples/s are read, and the steps would take 200",
     ),
-    ("stream", [STREAM, {**STREAM, "takes": 4000.0}], "warning", "the steps would take 4,100; rank 0 on a"),
+    ("stream", [STREAM, SLOW], "warning", "the steps would take 4,100; rank 0 on a"),
+    (
+        "stream",
+        [KEPT, {**KEPT, "reads": 200.0, "once": 200.0}],
+        "fine",
+        "images kept on the GPU: 2.0 GiB, and read once, in about 3 min",
+    ),
+    ("stream", [KEPT, SLOW], "warning", "the steps would take 8,000"),
 ]
 HOSTS = "abc"
 BY_NAME = {check.name: check for check in CHECKS}

@@ -1,5 +1,6 @@
 """The steps take no more shards than they need, and data that are slower are found."""
 
+import re
 import time
 from pathlib import Path
 
@@ -71,3 +72,16 @@ def test_shards_on_a_disk_keep_up(shards: Path, vectors_file: Path, tmp_path: Pa
     one = examined(LocalFolder(shards), vectors_file, tmp_path)
     one.step_seconds = 10.0
     assert steps.judge_stream([Told(0, "a", steps.look_at_stream(one))])[0] == "fine"
+
+
+def test_images_that_are_kept_are_read_once_however_slow_that_is(
+    store: StoreFolder, vectors_file: Path, tmp_path: Path
+):
+    one = examined(store, vectors_file, tmp_path)
+    config, _ = one.known()
+    one.config = config.model_copy(update={"run": config.run.model_copy(update={"device_cache": "on"})})
+    steps.look_at_steps(one)
+    one.step_seconds = 0.01
+    state, sentence = steps.judge_stream([Told(0, "a", steps.look_at_stream(one))])
+    assert state == "fine"
+    assert re.fullmatch(r"images kept in memory: [\d.]+ MiB, and read once, in about \d+ s", sentence)
