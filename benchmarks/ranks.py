@@ -5,8 +5,14 @@
     python benchmarks/ranks.py --batch 64 --steps 80 --posts 1000    # CPUs, by torchrun
 
 Each round trains on every number of ranks in turn, by `accelerate launch` with accelerate_config.yaml, and
-prints a JSON line; at the end comes one with the medians of what a number is worth beside one rank of that
-round. The first round compiles, and is not counted. Images are read once, onto the GPUs: the ranks' time is
+prints a JSON line; at the end comes one with medians over the rounds:
+
+    worth   a number of ranks, beside one rank
+    share   the same, of what so many trainings of one rank make at the same time, each on a GPU of its own:
+            those wait for nobody, so what is missing is ours, and what these are less than a multiple is the
+            machine's, some of whose GPUs are slower
+
+The first round compiles, and is not counted. Images are read once, onto the GPUs: the ranks' time is
 measured, and no disk's.
 """
 
@@ -17,6 +23,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -41,19 +49,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_inputs(folder, arguments.posts)
-        worth: dict[int, list[float]] = {number: [] for number in numbers}
+        found = []
         for round_ in range(arguments.rounds + 1):
-            speeds = {number: speed(folder, number, arguments, round_) for number in numbers}
-            print(json.dumps({"round": round_, "a second": speeds}), flush=True)
-            if round_:
-                for number in numbers:
-                    worth[number].append(speeds[number] / speeds[1])
-    medians = {number: round(statistics.median(each), 3) for number, each in worth.items()}
-    print(
-        json.dumps(
-            {"device": device(), "batch": arguments.batch, "recipe": arguments.recipe, "worth": medians}
-        )
-    )
+            together = {number: speed(folder, number, arguments, f"{round_}-{number}") for number in numbers}
+            alone = {number: at_once(folder, number, arguments, round_) for number in numbers[1:]}
+            print(json.dumps({"round": round_, "together": together, "alone": alone}), flush=True)
+            found.append((together, {1: together[1], **alone}))
+    medians = {
+        number: {
+            "worth": of_rounds(each[number] / each[1] for each, _ in found[1:]),
+            "share": of_rounds(each[number] / alone[number] for each, alone in found[1:]),
+        }
+        for number in numbers
+    }
+    print(json.dumps({"device": device(), "batch": arguments.batch, "recipe": arguments.recipe, **medians}))
+
+
+def of_rounds(ratios: Iterable[float]) -> float:
+    return round(statistics.median(ratios), 3)
 
 
 def device() -> str:
@@ -70,14 +83,25 @@ def make_inputs(folder: Path, posts: int) -> None:
         run([*EMOJIGAN, *map(str, words)], folder)
 
 
-def speed(folder: Path, number: int, arguments: argparse.Namespace, round_: int) -> int:
-    """Tuples a second of a training on so many ranks."""
-    out, steps = folder / f"{number}-{round_}", arguments.steps
+def speed(folder: Path, number: int, arguments: argparse.Namespace, name: str, gpu: int | None = None) -> int:
+    """Tuples a second of a training on so many ranks; or on one of the GPUs, without a launcher."""
+    out, steps = folder / name, arguments.steps
     words = ["train", folder / "shards", "--vectors", folder / "vectors.bin", "--out", out]
     words += ["--recipe", arguments.recipe, "--batch-size", number * arguments.batch, "--steps", steps]
     words += ["--snapshot-steps", 10 * steps, "--checkpoint-steps", steps]
-    run([*launcher(number), *EMOJIGAN, *map(str, words)], folder)
+    by, more = (launcher(number), {}) if gpu is None else ([], {"CUDA_VISIBLE_DEVICES": str(gpu)})
+    run([*by, *EMOJIGAN, *map(str, words)], folder, **more)
     return steady(out)[0]
+
+
+def at_once(folder: Path, number: int, arguments: argparse.Namespace, round_: int) -> int:
+    """Tuples a second of so many trainings at the same time."""
+
+    def one(gpu: int) -> int:
+        return speed(folder, 1, arguments, f"{round_}-{number}-alone-{gpu}", gpu)
+
+    with ThreadPoolExecutor(number) as pool:
+        return sum(pool.map(one, range(number)))
 
 
 def launcher(number: int) -> list[str]:
@@ -89,9 +113,9 @@ def launcher(number: int) -> list[str]:
     return [sys.executable, "-m", "accelerate.commands.launch", *config, *several, "--no_python"]
 
 
-def run(words: list[str], folder: Path) -> None:
-    """Run a command; what it says is shown where it fails."""
-    environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", **os.environ}
+def run(words: list[str], folder: Path, **more: str) -> None:
+    """Run a command, with more in its environment; what it says is shown where it fails."""
+    environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", **os.environ, **more}
     done = subprocess.run(words, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode:
         sys.exit(f"{done.stdout}\n{words} ended with {done.returncode}")

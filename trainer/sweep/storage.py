@@ -6,9 +6,12 @@ before he writes, and after that.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -50,9 +53,24 @@ def open_database(address: str) -> BaseStorage:
     try:
         return RDBStorage(driver, engine_kwargs={"pool_pre_ping": True})
     except (SQLAlchemyError, ValueError) as error:
-        told = error.orig if isinstance(error, DBAPIError) else error
-        reason = str(told).strip().splitlines()[0].rstrip(".")
-        raise InputError(f"{address} cannot be used: {reason}.") from error
+        raise InputError(f"{address} cannot be used: {_reason(error)}.") from error
+
+
+@contextmanager
+def answering(address: str | None) -> Iterator[None]:
+    """Make an InputError of it where a database goes away meanwhile."""
+    try:
+        yield
+    except StorageInternalError as error:
+        raise InputError(
+            f"{address} does not answer any more: {_reason(error.__cause__ or error)}. Run the same command "
+            "again when it does: what was trained is kept."
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    told = error.orig if isinstance(error, DBAPIError) else error
+    return str(told).strip().splitlines()[0].rstrip(".")
 
 
 def open_journal(path: Path) -> BaseStorage:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.study import Study
@@ -27,7 +28,7 @@ from ...datasets.store.folder import LocalFolder
 from ...datasets.store.lock import writing
 from ..runtime.signals import Stopped, asked
 from .plan import JOURNAL, Sweep, trial_folder
-from .storage import open_database, open_journal
+from .storage import answering, open_database, open_journal
 
 WHY = "why"  # attribute of a failed trial
 RETRY_OF = "retry_of"  # attribute of one that has the place of a failed one: the number of that
@@ -57,13 +58,14 @@ class Trials:
             most: trials to take.
 
         Raises:
+            InputError: the database does not answer any more. A trial that is begun is left to others.
             Stopped: a signal came, and there may be trials left.
         """
         done: list[bool] = []
         while most is None or len(done) < most:
             if asked():
                 raise Stopped("stopped between two trials. Run the same command again to go on.")
-            with ExitStack() as stack:
+            with answering(self.sweep.storage), ExitStack() as stack:
                 trial = self._take(stack)
                 if trial is None:
                     break
@@ -74,7 +76,7 @@ class Trials:
         try:
             value = do(trial)
         except Exception as error:
-            if isinstance(error.__cause__ or error, OSError):
+            if isinstance(error, StorageInternalError) or isinstance(error.__cause__ or error, OSError):
                 raise
             trial.set_user_attr(WHY, f"{error}" if isinstance(error, InputError) else repr(error))
             self.study.tell(trial, state=TrialState.FAIL)

@@ -127,6 +127,24 @@ def test_a_database_in_which_nothing_may_be_made_is_told_in_a_line():
             open_database(address)
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("meanwhile", [True, False], ids=["in a trial", "behind one"])
+def test_a_database_that_goes_away_ends_a_worker_with_a_line(tmp_path: Path, meanwhile: bool):
+    def goes(trial: Trial) -> float:
+        os.kill(server, signal.SIGQUIT)
+        while (data / "postmaster.pid").exists():
+            time.sleep(0.1)
+        return searched(trial) if meanwhile else 1.0
+
+    with postgresql() as address:
+        data = Path(address.partition("host=")[2]) / "data"
+        server = int((data / "postmaster.pid").read_text().split()[0])
+        sweep = sweep_in(tmp_path, storage=address.replace("+psycopg2", ""), search="random", trials=2)
+        trials = open_trials(tmp_path, sweep)
+        with pytest.raises(InputError, match=r"^postgresql://.* does not answer any more: [^\n]*\. Run the "):
+            trials.do_each(goes)
+
+
 class Killed(BaseException):
     """What no worker sees coming."""
 
