@@ -8,6 +8,7 @@ program died.
 """
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -58,15 +59,15 @@ def tracking(run: Path, about: About, *, resumed_at: int) -> Iterator[Tracker]:
         print(printable(f"{path}: {damaged} damaged line(s) are dropped."), file=sys.stderr)
     run.mkdir(parents=True, exist_ok=True)
     file = MetricsFile(path)
-    delivery = Delivery(run, about, begins=resumed_at == 0)
+    delivery, by = Delivery(run, about, begins=resumed_at == 0), time.monotonic() + START_WITHIN
     tracker, status = Tracker(file, delivery), "FAILED"
     try:
         with closing(tracker):
-            delivery.ready.wait(START_WITHIN)
             yield tracker
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
     finally:
+        delivery.ready.wait(max(by - time.monotonic(), 0))
         delivery.end(status, PATIENCE if status == "FINISHED" else HASTE)
