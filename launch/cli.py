@@ -4,7 +4,9 @@
 commands by name, and they import what they need when they run.
 """
 
+import atexit
 import difflib
+import gc
 import importlib
 import os
 
@@ -17,6 +19,9 @@ from ..trainer.runtime.signals import Ended, is_to_say, listening
 # Before torch is imported: OpenMP's threads would wait for each other by spinning, which on cores that are
 # shared with anything else makes a CPU training many times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# An interpreter that ends looks for garbage in all that torch and others made, for two seconds. This is the
+# last that is done before, and leaves nothing to look through.
+atexit.register(gc.freeze)
 
 COMMANDS = {
     "demo": "The whole path on a made-up world whose truth is known: posts to a registered model.",
