@@ -89,8 +89,11 @@ def speed(folder: Path, number: int, arguments: argparse.Namespace, name: str, g
     words = ["train", folder / "shards", "--vectors", folder / "vectors.bin", "--out", out]
     words += ["--recipe", arguments.recipe, "--batch-size", number * arguments.batch, "--steps", steps]
     words += ["--snapshot-steps", 10 * steps, "--checkpoint-steps", steps]
-    by, more = (launcher(number), {}) if gpu is None else ([], {"CUDA_VISIBLE_DEVICES": str(gpu)})
-    run([*by, *EMOJIGAN, *map(str, words)], folder, **more)
+    command = [*EMOJIGAN, *map(str, words)]
+    if gpu is None:
+        run([*launcher(number), *command], folder)
+    else:  # with as many threads as a launcher lets a rank have
+        run(command, folder, CUDA_VISIBLE_DEVICES=str(gpu), OMP_NUM_THREADS="1")
     return steady(out)[0]
 
 
