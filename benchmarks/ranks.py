@@ -93,7 +93,8 @@ def speed(folder: Path, number: int, arguments: argparse.Namespace, name: str, g
     if gpu is None:
         run([*launcher(number), *command], folder)
     else:  # with as many threads as a launcher lets a rank have
-        run(command, folder, CUDA_VISIBLE_DEVICES=str(gpu), OMP_NUM_THREADS="1")
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpu + 1))))
+        run(command, folder, CUDA_VISIBLE_DEVICES=seen.split(",")[gpu], OMP_NUM_THREADS="1")
     return steady(out)[0]
 
 

@@ -44,7 +44,7 @@ class CourierThread(threading.Thread):
     def run(self) -> None:
         hearing = None
         with suppress(Killed, ValueError):  # the latter of an answer that nobody hears any more
-            self._courier = KillableCourier(courier.order_of(self._orders), self._answers)
+            self._courier = KillableCourier(courier.order_of(self._orders.readline()), self._answers)
             hearing = threading.Thread(target=self._courier.hear, args=(self._orders, self._courier.die))
             hearing.start()
             self._courier.work()

@@ -96,6 +96,11 @@ def step_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def step_of(path: Path) -> int:
+    """The step of such a folder."""
+    return int(path.name.removeprefix("step-"))
+
+
 def steps_in(folder: Path) -> list[Path]:
     """The folders of checkpoints or snapshots, the earliest first; other names are not theirs.
 

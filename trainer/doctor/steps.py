@@ -26,7 +26,8 @@ from ...datasets.stream.stream import batches_per_epoch
 from ...datasets.work.progress import duration
 from ..config import Config, RunConfig
 from ..inputs import Inputs
-from ..runtime.device_cache import keeps, units_left
+from ..run import CHECKPOINTS, step_of, steps_in
+from ..runtime.device_cache import device_cache, units_left
 from ..runtime.ranks import start
 from ..training.dry_run import try_steps
 from .examined import Examined
@@ -58,17 +59,20 @@ def look_at_steps(examined: Examined) -> dict:
     accelerator = start(config)
     on_gpu = accelerator.device.type == "cuda"
     free = torch.cuda.mem_get_info()[0] if on_gpu else None
-    units = units_left(config, step=0, ranks=accelerator.num_processes)  # of a training that begins
-    kept, told = keeps(config, inputs.train, accelerator.device, units=units)
-    examined.kept = told if kept else ""
+    step = max(map(step_of, steps_in(examined.run / CHECKPOINTS)), default=0)
+    units = units_left(config, step=step, ranks=accelerator.num_processes)
+    resident, told = device_cache(config, inputs.train, accelerator.device, units=units)
+    examined.kept = told if resident is not None else ""
     try:
         batch = repeat(_one_batch(config, inputs, accelerator))
-        seconds, left_out = try_steps(config, inputs, accelerator, batch)
+        seconds, left_out = try_steps(config, inputs, accelerator, batch)  # with room for the images, too
     except torch.OutOfMemoryError as error:
+        streamed = ", and --device-cache off leaves out the images" if examined.kept else ""
         raise InputError(
             f"--batch-size {config.data.batch_size} needs more memory than the {(free or 0) / GIB:.1f} GiB "
-            f"that are free. --accumulate {2 * config.run.accumulate} takes it in parts."
+            f"that are free. --accumulate {2 * config.run.accumulate} takes it in parts{streamed}."
         ) from error
+    del resident
     examined.step_seconds = seconds
     peak = (
         torch.cuda.max_memory_reserved()
@@ -120,15 +124,15 @@ def look_at_stream(examined: Examined) -> dict:
             next(reading)
             number, elapsed = number + 1, time.perf_counter() - opened
     window = max(opened - began, of_window * elapsed / number)  # the next one is opened while one is read
+    once = max(opened - began, of_window * elapsed / number * meeting.size)  # where each reads all of it
     batches = settings.num_critic_steps + settings.num_generator_steps
     return {
         "unit": config.data.unit,
         "reads": of_window * rows / window,
         "takes": batches * rows / examined.step_seconds,
         "kept": examined.kept,
-        "once": inputs.train.num_units
-        / (of_window * config.data.batch_size)
-        * window,  # seconds, by each rank
+        "once": once * inputs.train.num_units / (of_window * config.data.batch_size),  # seconds
+        "patience": 60 * config.run.timeout,
     }
 
 
@@ -147,7 +151,7 @@ def _unread(config: Config, inputs: Inputs) -> tuple[int, int]:
 def judge_stream(told: Sequence[Told]) -> tuple[State, str]:
     slowest = min(told, key=lambda each: each.facts["reads"])  # all wait for it
     if all(each.facts["kept"] for each in told):
-        return "fine", f"{slowest.facts['kept']}, and read once, in about {duration(slowest.facts['once'])}"
+        return _judge_reading_once(told)
     reads, takes = len(told) * slowest.facts["reads"], sum(each.facts["takes"] for each in told)
     unit = told[0].facts["unit"]
     if reads < takes:
@@ -157,3 +161,15 @@ def judge_stream(told: Sequence[Told]) -> tuple[State, str]:
             "(--device-cache) are read once."
         )
     return "fine", f"{reads:,.0f} {unit}s/s are read, and the steps take {takes:,.0f}"
+
+
+def _judge_reading_once(told: Sequence[Told]) -> tuple[State, str]:
+    slowest = max(told, key=lambda each: each.facts["once"])
+    once, patience = slowest.facts["once"], slowest.facts["patience"]
+    sentence = f"{slowest.facts['kept']}, and read once, in about {duration(once)}"
+    if once > patience:
+        return "warning", (
+            f"{sentence} on rank {slowest.rank} on {slowest.host}: longer than the others wait for it, "
+            f"{duration(patience)}. Raise --timeout, or stream them (--device-cache off)."
+        )
+    return "fine", sentence

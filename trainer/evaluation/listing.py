@@ -11,7 +11,7 @@ from ...datasets.errors import InputError
 from ...datasets.store.trouble import MISSING
 from ..config import read_config
 from ..facts import read_facts
-from ..run import CHECKPOINTS, CONFIG, EVALUATION, SNAPSHOTS, steps_in
+from ..run import CHECKPOINTS, CONFIG, EVALUATION, SNAPSHOTS, step_of, steps_in
 
 DEPTH = 3  # folders within each other, in which runs are looked for
 SCORES = ("reaction_nll", "nll", "tv")  # that are shown
@@ -57,7 +57,7 @@ def _listed(run: Path) -> Listed:
     try:
         config = read_config(run / CONFIG)
         checkpoints, snapshots = steps_in(run / CHECKPOINTS), steps_in(run / SNAPSHOTS)
-        step = int(checkpoints[-1].name.removeprefix("step-")) if checkpoints else 0
+        step = step_of(checkpoints[-1]) if checkpoints else 0
         facts = read_facts(snapshots[-1]) if snapshots else None
         return Listed(
             run,

@@ -1,6 +1,6 @@
 """The images of the train split in the memory of the device, where they fit: batches are gathered there.
 
---device-cache, split, device, what is left to train ─► kept or not, and a line that tells it ─► room for all
+--device-cache, split, device, what is left to train ─► room for all pixels, or none, and a line that tells it
 """
 
 import os
@@ -29,28 +29,21 @@ def device_cache(
     """Room for all pixels of a split, uint8 [images, size, size, 3], not filled yet; and what is to be told.
 
     Args:
-        units: tuples or reactions that this rank is still to train on.
+        units: tuples or reactions that this rank is still to train on. Where the split has more of them,
+            reading all of its images would take longer than streaming those that come.
 
     Raises:
         InputError: it is asked for, and there is too little memory.
     """
-    kept, told = keeps(config, split, device, units=units)
-    return torch.empty(pixels_shape(split), dtype=torch.uint8, device=device) if kept else None, told
-
-
-def keeps(config: Config, split: Split, device: torch.device, *, units: int) -> tuple[bool, str]:
-    """Whether the images are kept, and what is to be told; arguments and errors as above.
-
-    Where the split has more units than are left, reading all of its images would take longer than streaming
-    those that come.
-    """
     on_gpu, wanted = device.type == "cuda", config.run.device_cache
     gains = on_gpu and config.data.lanes == 1 and units >= split.num_units
     if wanted == "off" or (wanted == "auto" and not gains):
-        return False, ""
+        return None, ""
+    shape = pixels_shape(split)
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else _memory()
     there = "on the GPU" if on_gpu else "in memory"
-    return choose(torch.Size(pixels_shape(split)).numel(), free, there, asked=wanted == "on")
+    fits, told = choose(torch.Size(shape).numel(), free, there, asked=wanted == "on")
+    return torch.empty(shape, dtype=torch.uint8, device=device) if fits else None, told
 
 
 def choose(size: int, free: int, there: str, *, asked: bool) -> tuple[bool, str]:

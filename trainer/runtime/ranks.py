@@ -81,8 +81,8 @@ def set_up(config: Config, ranks: int) -> None:
     """Let torch compute here as the config says; refuse what it cannot."""
     check_fit(config, ranks)
     torch.backends.cudnn.allow_tf32 = config.run.precision == "tf32"
-    # As it is in any case, but said: what was compiled is found again by those alone who said the same, and a
-    # training says it when it measures its device, the doctor otherwise not.
+    # As it is unless the environment says otherwise, but said: what was compiled is found again by those who
+    # said the same alone, and a training says it when it measures its device, the doctor otherwise not.
     torch.backends.cuda.matmul.allow_tf32 = False
     if config.run.deterministic_ranks:
         torch.backends.cudnn.deterministic = True

@@ -63,8 +63,8 @@ def answering(address: str | None) -> Iterator[None]:
         yield
     except StorageInternalError as error:
         raise InputError(
-            f"{address} does not answer any more: {_reason(error.__cause__ or error)}. Run the same command "
-            "again when it does: what was trained is kept."
+            f"{address} cannot be used any more: {_reason(error.__cause__ or error)}. Run the same command "
+            "again when it can: what was trained is kept."
         ) from error
 
 

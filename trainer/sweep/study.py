@@ -58,7 +58,7 @@ class Trials:
             most: trials to take.
 
         Raises:
-            InputError: the database does not answer any more. A trial that is begun is left to others.
+            InputError: the database cannot be used any more. A trial that is begun is left to others.
             Stopped: a signal came, and there may be trials left.
         """
         done: list[bool] = []
@@ -127,12 +127,13 @@ def open_trials(folder: Path, sweep: Sweep) -> Trials:
     optuna.logging.set_verbosity(logging.WARNING)
     with writing(LocalFolder(folder), "emojigan sweep", wait=True):  # it may be planned in part
         storage = open_database(sweep.storage) if sweep.storage else open_journal(folder / JOURNAL)
-        try:
-            study = optuna.load_study(storage=storage, study_name=sweep.name)  # which writes nothing
-        except KeyError:
-            study = optuna.create_study(storage=storage, study_name=sweep.name)
-        for point in sweep.planned()[len(study.get_trials(deepcopy=False)) :]:
-            study.enqueue_trial(point)
+        with answering(sweep.storage):
+            try:
+                study = optuna.load_study(storage=storage, study_name=sweep.name)  # which writes nothing
+            except KeyError:
+                study = optuna.create_study(storage=storage, study_name=sweep.name)
+            for point in sweep.planned()[len(study.get_trials(deepcopy=False)) :]:
+                study.enqueue_trial(point)
     return Trials(folder, sweep, study, storage)
 
 

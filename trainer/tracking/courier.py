@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -55,15 +56,26 @@ def main() -> None:
         signal.signal(each, signal.SIG_IGN)
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)  # what MLflow prints must not come between them
-        courier = Courier(order_of(sys.stdin), answers)
+        _import_ahead()
+        if not (first := sys.stdin.readline()):
+            os._exit(0)  # the training has refused to begin
+        courier = Courier(order_of(first), answers)
         threading.Thread(target=courier.hear, args=(sys.stdin, os._exit), daemon=True).start()
         courier.work()
     os._exit(0)  # a thread that reads stdin would be in the way of an interpreter that ends
 
 
-def order_of(orders: TextIO) -> Order:
-    """The first."""
-    first = json.loads(orders.readline())
+def _import_ahead() -> None:
+    """Import all that an order needs: the training has not come to it yet."""
+    import_mlflow(retries=0)  # for it is tried again here
+    if not (path := database()) or path.exists():
+        with suppress(Exception):  # it comes again
+            mlflow_client()  # a database is opened by more that is to be imported
+
+
+def order_of(line: str) -> Order:
+    """The first that is told."""
+    first = json.loads(line)
     return Order(**first | {"run": Path(first["run"]), "about": About(**first["about"])})
 
 

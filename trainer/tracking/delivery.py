@@ -11,7 +11,8 @@ import json
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,12 +32,12 @@ LONGEST_PAUSE = 30.0  # seconds between two tries
 class Delivery:
     """The courier of a training; made by `tracking`."""
 
-    def __init__(self, run: Path, about: About, *, begins: bool) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", run: Path, about: About, *, begins: bool) -> None:
         self.ready = threading.Event()  # an end that comes at once would be delivered, too
         self._path, self._address = run / METRICS_FILE, tracking_uri()
         self._trouble: str | None = None
         self._tags: dict[str, str] = {}
-        self._process = start_courier()
+        self._process = process
         order = Order(run, about, of_this_start(), begins, SEND_EVERY, LONGEST_PAUSE)
         self._order(**asdict(order) | {"run": str(run)})
         self._listener = threading.Thread(target=self._listen, name="mlflow", daemon=True)
@@ -92,6 +93,16 @@ class Delivery:
 
     def _tell(self, what: str) -> None:
         tqdm.write(printable(f"{named(self._address)} {what}"), file=sys.stderr)
+
+
+@contextmanager
+def a_courier() -> Iterator["subprocess.Popen[str]"]:
+    """The process of a courier, which imports MLflow while its order is still to come; it ends with this."""
+    with start_courier() as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def start_courier() -> "subprocess.Popen[str]":

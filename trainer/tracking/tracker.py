@@ -7,8 +7,8 @@ with the training. Plain client calls, no global active run: MLflow would end th
 program died.
 """
 
+import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -49,8 +49,12 @@ class Tracker:
 
 
 @contextmanager
-def tracking(run: Path, about: About, *, resumed_at: int) -> Iterator[Tracker]:
+def tracking(
+    run: Path, about: About, process: "subprocess.Popen[str]", *, resumed_at: int
+) -> Iterator[Tracker]:
     """Track a training from step `resumed_at` on; it ends FINISHED, or FAILED or KILLED with an error.
+
+    `process` is of a courier that has no order yet.
 
     Metrics of steps after `resumed_at` were made by a run that was killed, and come again: they are cut.
     """
@@ -59,15 +63,15 @@ def tracking(run: Path, about: About, *, resumed_at: int) -> Iterator[Tracker]:
         print(printable(f"{path}: {damaged} damaged line(s) are dropped."), file=sys.stderr)
     run.mkdir(parents=True, exist_ok=True)
     file = MetricsFile(path)
-    delivery, by = Delivery(run, about, begins=resumed_at == 0), time.monotonic() + START_WITHIN
+    delivery = Delivery(process, run, about, begins=resumed_at == 0)
     tracker, status = Tracker(file, delivery), "FAILED"
     try:
         with closing(tracker):
+            delivery.ready.wait(START_WITHIN)
             yield tracker
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
     finally:
-        delivery.ready.wait(max(by - time.monotonic(), 0))
         delivery.end(status, PATIENCE if status == "FINISHED" else HASTE)

@@ -204,3 +204,4 @@ def _tell(training: Training, step: int, held_out: HeldOut | None, kept: str) ->
             "evaluate` takes the best of those that were, or the last if none was.",
             file=sys.stderr,
         )
+    sys.stdout.flush()  # into a log, before what goes wrong

@@ -10,6 +10,7 @@ what it saves is half there when it is killed meanwhile.
 
 import copy
 import math
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, nullcontext
@@ -35,6 +36,7 @@ from ..runtime.ranks import check_one_folder, check_same_words, meet, set_up
 from ..runtime.signals import Stopped, asked
 from ..runtime.together import together
 from ..runtime.votes import Votes
+from ..tracking.delivery import a_courier
 from ..tracking.system import System
 from ..tracking.tracker import SIGNS, Tracker, tracking
 from ..validation import REACTION_SAMPLES, VAL_SAMPLES, val_loss, val_reaction_loss
@@ -67,6 +69,7 @@ def train(
     """
     accelerator = meet(settings)
     with together(accelerator, settings.timeout) as stepped, ExitStack() as stack:
+        courier = stack.enter_context(a_courier()) if accelerator.is_main_process else None
         config = settle()
         check_same_words(accelerator, config)
         set_up(config, accelerator.num_processes)
@@ -74,17 +77,20 @@ def train(
             stack.enter_context(writing(LocalFolder(run), "emojigan train"))
         check_one_folder(accelerator, run)
         begun = begin(accelerator, config, shards, vectors, run, tags or {})
-        step = go_on(begun, run, stepped)
+        step = go_on(begun, run, courier, stepped)
         accelerator.wait_for_everyone()  # no rank ends well before the last checkpoint is whole
         accelerator.end_training()
     if accelerator.is_main_process:
         _tell_end(begun, step, run)
 
 
-def go_on(begun: Begun, run: Path, stepped: Callable[[], None]) -> int:
+def go_on(
+    begun: Begun, run: Path, courier: "subprocess.Popen[str] | None", stepped: Callable[[], None]
+) -> int:
     """The steps that are left; the last one, which is an earlier one where training collapsed.
 
     Args:
+        courier: on the first rank, of `a_courier`.
         stepped: to be called after each step.
     """
     training, state, step = begun.training, begun.state, begun.step
@@ -101,7 +107,7 @@ def go_on(begun: Begun, run: Path, stepped: Callable[[], None]) -> int:
     with (
         closing(training),
         closing(begun.stream),
-        tracking(run, begun.about, resumed_at=step) if main else nullcontext() as tracker,
+        tracking(run, begun.about, courier, resumed_at=step) if courier else nullcontext() as tracker,
         progress(steps, "train", "steps", initial=step, shown=main, form=TELLING) as bar,
         Background() as background,
     ):

@@ -28,7 +28,7 @@ DISK = {"run": "runs/x", "seconds": 0.1, "locks": True, "free": GIB}
 ROOM = {"shm": GIB, "files": 4096, "cache": "/c", "room": GIB, "wanted": 0, "shards": 2 * GIB}
 ON_GPU = {**ROOM, "gpu": 80 * GIB, "gpu_free": 79 * GIB}
 STEPS = {"seconds": 0.1, "left_out": 0, "peak": GIB, "free": None}
-STREAM = {"unit": "tuple", "reads": 900.0, "takes": 100.0, "kept": "", "once": 40.0}
+STREAM = {"unit": "tuple", "reads": 900.0, "takes": 100.0, "kept": "", "once": 40.0, "patience": 300.0}
 SLOW = {**STREAM, "takes": 4000.0}
 KEPT = {**SLOW, "kept": "images kept on the GPU: 2.0 GiB"}
 
@@ -145,6 +145,12 @@ CASES: list[Case] = [
         "images kept on the GPU: 2.0 GiB, and read once, in about 3 min",
     ),
     ("stream", [KEPT, SLOW], "warning", "the steps would take 8,000"),
+    (
+        "stream",
+        [KEPT, {**KEPT, "once": 7200.0}],
+        "warning",
+        "in about 2 h 0 min on rank 1 on b: longer than the others wait for it, 5 min. Raise --timeout, or",
+    ),
 ]
 HOSTS = "abc"
 BY_NAME = {check.name: check for check in CHECKS}

@@ -141,7 +141,7 @@ def test_a_database_that_goes_away_ends_a_worker_with_a_line(tmp_path: Path, mea
         server = int((data / "postmaster.pid").read_text().split()[0])
         sweep = sweep_in(tmp_path, storage=address.replace("+psycopg2", ""), search="random", trials=2)
         trials = open_trials(tmp_path, sweep)
-        with pytest.raises(InputError, match=r"^postgresql://.* does not answer any more: [^\n]*\. Run the "):
+        with pytest.raises(InputError, match=r"^postgresql://.* cannot be used any more: [^\n]*\. Run the "):
             trials.do_each(goes)
 
 

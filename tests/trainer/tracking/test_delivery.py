@@ -109,7 +109,7 @@ def test_each_fault_and_its_end_are_told_in_a_line_and_every_metric_arrives_once
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ):
-    with telling(tmp_path) as told, tracking(run, ABOUT, resumed_at=0) as tracker:
+    with telling(tmp_path) as told, tracking(run, ABOUT, delivery.start_courier(), resumed_at=0) as tracker:
         for step, fault in enumerate((*FAULTS, *FAULTS), start=1):
             between.fault = fault
             asked = between.asked
@@ -132,7 +132,7 @@ def test_what_arrived_though_its_answer_did_not_is_not_sent_twice(
     run: Path, server: MlflowServer, between: Proxy
 ):
     between.fault = "loses answers"
-    with tracking(run, ABOUT, resumed_at=0) as tracker:
+    with tracking(run, ABOUT, delivery.start_courier(), resumed_at=0) as tracker:
         for step in range(1, 20):
             tracker.log(step, {"loss": step / 2})
             asked = between.asked
@@ -147,7 +147,7 @@ def test_a_training_does_not_wait_for_a_server_that_never_answers(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", str(int(FOREVER)))
     monkeypatch.setattr(tracker, "PATIENCE", 0.1)
     between.fault = "never answers"
-    with tracking(run, ABOUT, resumed_at=0) as tracked:
+    with tracking(run, ABOUT, delivery.start_courier(), resumed_at=0) as tracked:
         for step in range(1, 1001):
             tracked.log(step, {"loss": step / 2})
     assert len(in_file(run)) == 1000 and between.asked <= 1
@@ -163,7 +163,10 @@ def test_an_interrupt_does_not_wait_for_a_server_either(
     monkeypatch.setattr(tracker, "PATIENCE", FOREVER)
     monkeypatch.setattr(tracker, "HASTE", 0.1)
     between.fault = fault
-    with pytest.raises(KeyboardInterrupt), tracking(run, ABOUT, resumed_at=0) as tracked:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        tracking(run, ABOUT, delivery.start_courier(), resumed_at=0) as tracked,
+    ):
         tracked.log(1, {"loss": 1})
         raise KeyboardInterrupt
 
@@ -176,7 +179,7 @@ def test_a_run_that_ended_without_a_server_is_delivered_when_it_is_started_again
     between.fault = fault
     if fault == "absent":
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
-    with tracking(run, ABOUT, resumed_at=0) as tracked:
+    with tracking(run, ABOUT, delivery.start_courier(), resumed_at=0) as tracked:
         for step in range(1, 6):
             tracked.log(step, {"loss": step / 2})
     assert run_id_of(run) is None
@@ -186,7 +189,7 @@ def test_a_run_that_ended_without_a_server_is_delivered_when_it_is_started_again
     between.fault = ""
     monkeypatch.undo()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", between.address)
-    with tracking(run, ABOUT, resumed_at=5):
+    with tracking(run, ABOUT, delivery.start_courier(), resumed_at=5):
         pass
     assert in_mlflow(run, server) == in_file(run) == [(step, step / 2) for step in range(1, 6)]
     assert status(run, server) == "FINISHED"
@@ -197,7 +200,7 @@ def test_a_server_whose_answers_are_late_gets_every_metric_once(
     run: Path, server: MlflowServer, between: Proxy, delay: float, tmp_path: Path
 ):
     """What was given up arrives all the same, maybe later than what is sent after it."""
-    with telling(tmp_path) as told, tracking(run, ABOUT, resumed_at=0) as tracker:
+    with telling(tmp_path) as told, tracking(run, ABOUT, delivery.start_courier(), resumed_at=0) as tracker:
         tracker.log(1, {"loss": 0.5})
         until(lambda: run_id_of(run) and in_mlflow(run, server))
         between.delay = delay
@@ -214,7 +217,7 @@ def test_a_server_whose_answers_are_late_gets_every_metric_once(
 def test_a_frozen_server_gets_every_metric_once_when_it_thaws(
     run: Path, server: MlflowServer, between: Proxy, tmp_path: Path
 ):
-    with telling(tmp_path) as told, tracking(run, ABOUT, resumed_at=0) as tracker:
+    with telling(tmp_path) as told, tracking(run, ABOUT, delivery.start_courier(), resumed_at=0) as tracker:
         tracker.log(1, {"loss": 0.5})
         until(lambda: run_id_of(run) and in_mlflow(run, server))
         server.signal(signal.SIGSTOP)
@@ -238,7 +241,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_real_courier: No
 
 
 def test_a_process_of_its_own_delivers_and_is_gone_at_the_end(run: Path, database: str):
-    with tracking(run, ABOUT, resumed_at=0) as tracked:
+    with tracking(run, ABOUT, delivery.start_courier(), resumed_at=0) as tracked:
         assert len(couriers(os.getpid())) == 1
         tracked.log(1, {"loss": 0.5})
     assert not couriers(os.getpid())
@@ -251,27 +254,37 @@ def test_a_process_of_its_own_delivers_and_is_gone_at_the_end(run: Path, databas
 def test_a_courier_that_is_killed_is_told_and_the_next_start_delivers(
     run: Path, database: str, capfd: pytest.CaptureFixture[str]
 ):
-    with tracking(run, ABOUT, resumed_at=0) as tracked:
+    with tracking(run, ABOUT, delivery.start_courier(), resumed_at=0) as tracked:
         (courier,) = couriers(os.getpid())
         courier.kill()
         tracked.log(1, {"loss": 0.5})
         tracked.tag("seen", "yes")
     told = capfd.readouterr().err
     assert "its courier ended (-9)" in told and "run the same command again" in told
-    with tracking(run, ABOUT, resumed_at=1):
+    with tracking(run, ABOUT, delivery.start_courier(), resumed_at=1):
         pass
     assert [(step, value) for step, value in in_file(run)] == [(1, 0.5)]
     run_id = run_id_of(run)
     assert run_id and mlflow.MlflowClient(database).get_run(run_id).data.metrics == {"loss": 0.5}
 
 
+def test_a_courier_whose_training_refuses_to_begin_ends_in_silence(
+    a_real_courier: None, capfd: pytest.CaptureFixture[str]
+):
+    process = delivery.start_courier()
+    assert process.stdin
+    process.stdin.close()
+    assert process.wait(60) == 0 and capfd.readouterr().err == ""
+
+
 HANGING = """
 import signal, sys
 from pathlib import Path
 from emojigan.trainer.tracking.about import About
+from emojigan.trainer.tracking.delivery import start_courier
 from emojigan.trainer.tracking.tracker import tracking
 about = About({}, {}, "A training of a test.", "/data/shards", "5" * 64, 300)
-with tracking(Path(sys.argv[1]), about, resumed_at=0):
+with tracking(Path(sys.argv[1]), about, start_courier(), resumed_at=0):
     print("trains", flush=True)
     signal.pause()
 """
@@ -296,7 +309,7 @@ def test_a_locked_database_gets_every_metric_once_when_it_is_let_go(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.setattr(delivery, "SEND_EVERY", 0.01)
     monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.01)
-    with telling(tmp_path) as told, tracking(run, ABOUT, resumed_at=0) as tracker:
+    with telling(tmp_path) as told, tracking(run, ABOUT, delivery.start_courier(), resumed_at=0) as tracker:
         tracker.log(1, {"loss": 0.5})
         other = sqlite3.connect(tmp_path / "mlflow.db")
         other.execute("BEGIN EXCLUSIVE")
@@ -343,7 +356,7 @@ def test_a_server_that_is_killed_and_started_again_gets_every_metric_once(
 
     attacker = threading.Thread(target=attack)
     attacker.start()
-    with tracking(run, ABOUT, resumed_at=0) as tracker:
+    with tracking(run, ABOUT, delivery.start_courier(), resumed_at=0) as tracker:
         step = 0
         while not done.is_set():
             step += 1

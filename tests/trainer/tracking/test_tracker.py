@@ -56,9 +56,8 @@ def about(**params: object) -> About:
 def track(
     run: Path, steps: range, fail: Callable[[Tracker], None] = lambda _: None, of_run: About | None = None
 ) -> None:
-    """A training of some steps, behind the start of the courier, whose metrics tell the step."""
-    with tracking(run, of_run or about(), resumed_at=steps.start - 1) as tracker:
-        tracker._delivery.ready.wait()
+    """A training of some steps whose metrics tell the step."""
+    with tracking(run, of_run or about(), delivery.start_courier(), resumed_at=steps.start - 1) as tracker:
         for step in steps:
             tracker.log(step, {"train/loss": step / 2})
             if step % 5 == 0:
