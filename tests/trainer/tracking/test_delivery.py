@@ -271,10 +271,11 @@ def test_a_courier_that_is_killed_is_told_and_the_next_start_delivers(
 def test_a_courier_whose_training_refuses_to_begin_ends_in_silence(
     a_real_courier: None, capfd: pytest.CaptureFixture[str]
 ):
-    process = delivery.start_courier()
-    assert process.stdin
-    process.stdin.close()
-    assert process.wait(60) == 0 and capfd.readouterr().err == ""
+    with delivery.start_courier() as process:
+        assert process.stdin
+        process.stdin.close()
+        assert process.wait(60) == 0
+    assert capfd.readouterr().err == ""
 
 
 HANGING = """
