@@ -43,7 +43,8 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
         "datasets/store datasets/work datasets/stream trainer trainer/model trainer/runtime trainer/tracking"
     ),
     "trainer/doctor": (
-        "datasets/store datasets/stream trainer trainer/runtime trainer/tracking trainer/training"
+        "datasets/store datasets/work datasets/stream trainer trainer/runtime trainer/tracking "
+        "trainer/training"
     ),
     "trainer/evaluation/metrics": ("datasets/emojis/vectors datasets/stream datasets/worlds trainer"),
     "trainer/evaluation/baselines": (

@@ -53,7 +53,9 @@ def too_large(detail: str) -> ImageError:
 
 def undecodable(source: bytes, error: Exception) -> ImageError:
     """For what a decoder refused, in its own words where it is not only cut off."""
-    if _ends_before_it_should(source) or "Premature end" in str(error):  # so libjpeg says of a header
+    # So libjpeg says of a header, and Pillow of a GIF whose last byte is by chance what ends one.
+    ends = any(words in str(error) for words in ("Premature end", "file is truncated"))
+    if ends or _ends_before_it_should(source):
         return unreadable(CUT_OFF)
     if isinstance(error, UnidentifiedImageError):  # whose words are an address
         return unreadable("is damaged: its header makes no sense")
