@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from emojigan.trainer.tracking import courier
 from emojigan.trainer.tracking.courier import Courier
+from emojigan.trainer.tracking.server import import_ahead
 
 
 class Killed(BaseException):
@@ -44,6 +45,7 @@ class CourierThread(threading.Thread):
     def run(self) -> None:
         hearing = None
         with suppress(Killed, ValueError):  # the latter of an answer that nobody hears any more
+            import_ahead()
             self._courier = KillableCourier(courier.order_of(self._orders.readline()), self._answers)
             hearing = threading.Thread(target=self._courier.hear, args=(self._orders, self._courier.die))
             hearing.start()

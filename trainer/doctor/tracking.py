@@ -12,14 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ...datasets.errors import InputError
 from ..runtime.signals import is_first_rank
 from ..tracking.delivery import beside
 from ..tracking.mlflow_run import EXPERIMENT
-from ..tracking.server import cause, database, import_mlflow, mlflow_client, named, tracking_uri
+from ..tracking.server import cause, database, import_ahead, mlflow_client, named, tracking_uri
 from .finding import State, Told
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ def main() -> None:
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)  # what MLflow prints must not come between
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER_WITHIN))
-        import_mlflow(retries=0)
-        with suppress(Exception):  # it comes again
-            mlflow_client()  # a database is opened by more that is to be imported
+        import_ahead()
         if sys.stdin.readline():
             signal.alarm(LATEST)  # also where the doctor is no more
             answers.write(json.dumps(_tried()))

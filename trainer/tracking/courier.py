@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -25,7 +24,7 @@ from ..runtime.signals import SIGNALS
 from .about import About
 from .metrics_file import Reading, read_from
 from .mlflow_run import last_steps, open_run, page_of
-from .server import cause, database, import_mlflow, mlflow_client, tracking_uri
+from .server import cause, database, import_ahead, mlflow_client, tracking_uri
 
 BLOCK = 1 << 20  # bytes of the file that are read at once
 MOST = 1000  # metrics that a call takes
@@ -56,21 +55,13 @@ def main() -> None:
         signal.signal(each, signal.SIG_IGN)
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)  # what MLflow prints must not come between them
-        _import_ahead()
+        import_ahead()  # the training has not come to its order yet
         if not (first := sys.stdin.readline()):
             os._exit(0)  # the training has refused to begin
         courier = Courier(order_of(first), answers)
         threading.Thread(target=courier.hear, args=(sys.stdin, os._exit), daemon=True).start()
         courier.work()
     os._exit(0)  # a thread that reads stdin would be in the way of an interpreter that ends
-
-
-def _import_ahead() -> None:
-    """Import all that an order needs: the training has not come to it yet."""
-    import_mlflow(retries=0)  # for it is tried again here
-    if not (path := database()) or path.exists():
-        with suppress(Exception):  # it comes again
-            mlflow_client()  # a database is opened by more that is to be imported
 
 
 def order_of(line: str) -> Order:
@@ -108,7 +99,6 @@ class Courier:
 
     def work(self) -> None:
         """Deliver until the training ended and MLflow has everything."""
-        import_mlflow(retries=0)  # for it is tried again here
         if database() is None:
             self._answer(ready=True)  # a server may take its time
         pause = 1.0

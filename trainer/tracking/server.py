@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,17 @@ def import_mlflow(retries: int = RETRIES) -> None:
     # Else every table of a new database is logged, and what cannot be done with one, with a traceback.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     mlflow.set_tracking_uri(tracking_uri())
+
+
+def import_ahead() -> None:
+    """Import all that a client needs, in a process that tries again by itself what fails.
+
+    A database that is not there is not made.
+    """
+    import_mlflow(retries=0)
+    if not (path := database()) or path.exists():
+        with suppress(Exception):  # it comes again
+            mlflow_client()  # a database is opened by more that is to be imported
 
 
 def every(search: Callable[..., Any], **what: Any) -> Iterator[Any]:
