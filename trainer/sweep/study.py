@@ -44,8 +44,13 @@ class Trials:
     storage: BaseStorage
 
     def all(self) -> list[FrozenTrial]:
-        """All but failed ones that were given back, by their numbers."""
-        found = self.study.get_trials(deepcopy=False)
+        """All but failed ones that were given back, by their numbers.
+
+        Raises:
+            InputError: the database cannot be used any more.
+        """
+        with answering(self.sweep.storage):
+            found = self.study.get_trials(deepcopy=False)
         again = {trial.user_attrs.get(RETRY_OF) for trial in found}
         return [trial for trial in found if trial.number not in again]
 
@@ -110,8 +115,13 @@ class Trials:
         return None
 
     def give_back_failed(self) -> int:
-        """Let failed trials be taken once more; return how many."""
-        with writing(LocalFolder(self.folder), "emojigan sweep repair", wait=True):
+        """Let failed trials be taken once more; return how many.
+
+        Raises:
+            InputError: the database cannot be used any more.
+        """
+        alone = writing(LocalFolder(self.folder), "emojigan sweep repair", wait=True)
+        with alone, answering(self.sweep.storage):
             failed = [trial for trial in self.all() if trial.state == TrialState.FAIL]
             for trial in failed:
                 self.study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})

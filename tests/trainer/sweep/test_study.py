@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -128,21 +129,24 @@ def test_a_database_in_which_nothing_may_be_made_is_told_in_a_line():
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("meanwhile", [True, False], ids=["in a trial", "behind one"])
-def test_a_database_that_goes_away_ends_a_worker_with_a_line(tmp_path: Path, meanwhile: bool):
-    def goes(trial: Trial) -> float:
+@pytest.mark.parametrize("at", ["in a trial", "behind one", "before a report", "before a repair"])
+def test_a_database_that_goes_away_ends_a_command_with_a_line(tmp_path: Path, at: str):
+    def goes(trial: Trial | None = None) -> float:
         os.kill(server, signal.SIGQUIT)
         while (data / "postmaster.pid").exists():
             time.sleep(0.1)
-        return searched(trial) if meanwhile else 1.0
+        return searched(trial) if trial and at == "in a trial" else 1.0
 
     with postgresql() as address:
         data = Path(address.partition("host=")[2]) / "data"
         server = int((data / "postmaster.pid").read_text().split()[0])
         sweep = sweep_in(tmp_path, storage=address.replace("+psycopg2", ""), search="random", trials=2)
         trials = open_trials(tmp_path, sweep)
+        if at.startswith("before"):
+            goes()
+        command = {"before a report": trials.all, "before a repair": trials.give_back_failed}
         with pytest.raises(InputError, match=r"^postgresql://.* cannot be used any more: [^\n]*\. Run the "):
-            trials.do_each(goes)
+            command.get(at, partial(trials.do_each, goes))()
 
 
 class Killed(BaseException):
