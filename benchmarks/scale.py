@@ -30,7 +30,6 @@ from emojigan.trainer.run import Origin
 
 TUPLES_PER_IMAGE = 2
 BYTES = {"npy": 64 * 64 * 3 + 1024 + 512, "jpg": 4096 + 512 + 512}  # of an image in a tar, with its label
-INDEX_BYTES = 150  # of an image: offsets, key, post, account, tuples
 VOCABULARY = 1500
 OPEN = 2  # windows that a rank has open at a time, besides the next one
 
@@ -110,13 +109,14 @@ def of_node(order: Order, nodes: int, batch_size: int) -> float:
     opened = lru_cache(2)(lane.open)
     seen: set[tuple[int, int]] = set()
     batches = -(-lane.first[1] // batch_size)  # in which the first window is read
-    for start in range(part, batches * batch_size, batch_size):
+    end = min(batches * batch_size, lane.first[-1])
+    for start in range(part, end - part + 1, batch_size):
         for number in lane.windows(start, start + part):
             window = opened(number)
             rows = window.permutation[max(start - window.first, 0) : start + part - window.first]
             ends = np.cumsum(window.pieces[:, 2] - window.pieces[:, 1])
             seen |= {(number, shard) for shard in np.searchsorted(ends, rows, "right").tolist()}
-    return len(seen) / sum(len(opened(number).pieces) for number in lane.windows(0, batches * batch_size))
+    return len(seen) / sum(len(opened(number).pieces) for number in lane.windows(0, end))
 
 
 @click.command()

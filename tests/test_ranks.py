@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -372,7 +374,7 @@ def test_shards_that_one_rank_does_not_see_all_refuse_and_it_says_so(
     assert not (tmp_path / "run").exists()
 
 
-def test_ranks_that_were_given_different_words_are_refused_and_one_says_so(
+def test_ranks_that_are_not_started_alike_are_refused_and_one_says_so(
     shards: Path, vectors_file: Path, apart: Callable[..., list[str]], tmp_path: Path
 ):
     """As nodes have that read a file of the same name on disks of their own."""
@@ -380,8 +382,8 @@ def test_ranks_that_were_given_different_words_are_refused_and_one_says_so(
         (tmp_path / rank / "training.yaml").write_text(f"optimizer:\n  learning_rate: {rate}\n")
     words = ["--vectors", str(vectors_file), "--config", "training.yaml", "--out", str(tmp_path / "run")]
     assert apart(str(shards), *words) == [
-        "Error: The ranks were given different words: --learning-rate is 0.002 on rank 0 and 0.0005 on rank "
-        "1. Start all with the same ones.\n",
+        "Error: The ranks are not started alike: --learning-rate is 0.002 on rank 0 and 0.0005 on rank "
+        "1. Start all with the same.\n",
         "",
     ]
     assert not (tmp_path / "run").exists()
@@ -427,6 +429,33 @@ def test_ranks_that_were_to_be_on_gpus_do_not_start_on_cpus_and_one_says_so(
     (said,) = (line for line in done.stderr.splitlines() if line.startswith("Error: "))
     assert "told to start ranks on GPUs" in said and "torchrun --nproc_per_node N" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "doctor"])
+def test_a_rank_that_is_not_told_where_the_others_are_is_refused_in_a_line(
+    shards: Path, vectors_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+):
+    """As one that a scheduler started, with its numbers in the variables of a launcher."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    words = [command, str(shards), "--vectors", str(vectors_file), "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2 and not (tmp_path / "run").exists()
+    assert result.stderr == (
+        "Error: WORLD_SIZE says that there are 2 ranks, but not set is LOCAL_RANK, MASTER_ADDR, MASTER_PORT. "
+        "Start them by `torchrun` or `accelerate launch`, which set all of it.\n"
+    )
+
+
+def test_ranks_that_compute_by_different_libraries_are_refused(monkeypatch: pytest.MonkeyPatch):
+    def gathered(mine: list[dict[str, str]]) -> list[dict[str, str]]:
+        return [*mine, {**mine[0], "torch": "1.0"}]
+
+    monkeypatch.setattr(ranks, "gather_object", gathered)
+    two = SimpleNamespace(num_processes=2)
+    told = f"not started alike: torch is {version('torch')} on rank 0 and 1.0 on rank 1."
+    with pytest.raises(InputError, match=re.escape(told)):
+        ranks.check_same_words(two, Config())  # pyright: ignore[reportArgumentType]
 
 
 def test_one_process_of_accelerate_may_be_on_a_cpu(monkeypatch: pytest.MonkeyPatch):

@@ -130,7 +130,7 @@ def judge_dataset(told: Sequence[Told]) -> tuple[State, str]:
         if found := differences(words, option):
             return (
                 "failure",
-                f"ranks were given different words: {option} {found}. Start all with the same ones.",
+                f"ranks are not started alike: {option} {found}. Start all with the same.",
             )
     facts = told[0].facts
     return "fine", f"{facts['units']:,} to train on, {facts['emojis']:,} emojis (manifest {facts['dataset']})"

@@ -116,7 +116,10 @@ def look_at_room(examined: Examined) -> dict:
     config, inputs = examined.known()
     cache = Path(config.run.cache).expanduser().absolute()
     place = next(path for path in (cache, *cache.parents) if path.exists())
-    there = sum(path.stat().st_size for path in cache.glob("*")) if cache.exists() else 0
+    there = 0
+    for path in cache.glob("*"):
+        with suppress(FileNotFoundError):  # a training makes room meanwhile
+            there += path.stat().st_size
     remote = inputs.train.folder.path is None
     facts = {
         "shm": shutil.disk_usage(SHM_FOLDER).free if SHM_FOLDER.exists() else None,

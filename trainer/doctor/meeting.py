@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore, PrefixStore, Store, TCPStore
 
 from ...datasets.errors import InputError
-from ..runtime.ranks import said_by_torch
+from ..runtime.ranks import refuse_no_place_to_meet, said_by_torch
 from .finding import Told
 
 MEET_WITHIN = 60.0  # seconds, for the first to be there and for the others to come
@@ -129,8 +129,9 @@ def meet() -> Meeting:
     """Find the others, as the launcher says where they are.
 
     Raises:
-        InputError: the first one cannot be reached, or another process is this rank.
+        InputError: it does not say so; the first one cannot be reached, or another process is this rank.
     """
+    refuse_no_place_to_meet()
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     of_launcher = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     store = connect(rank == 0 and not of_launcher) if size > 1 else HashStore()

@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import suppress
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -31,6 +32,8 @@ SEEN_WITHIN = 10.0  # seconds for a network disk to show on one machine what ano
 NAMED = 3  # places, in a message
 TOLD, SHOWN = 300, 40  # characters of what torch says, and of what an option was given
 OWN = {"cache", "cache_gib", "helpers", "world_size", "timeout"}  # keys of which each rank may have its own
+MEETING = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what a launcher tells a rank
+COMPUTING = ("torch", "numpy")  # libraries by which all must compute alike
 CODE = Path(__file__).parents[2]  # where the folders of our code lie
 SHARED = "Put --out where all nodes see it."
 
@@ -49,6 +52,7 @@ def meet(settings: RunConfig) -> Accelerator:
         InputError: there are more or fewer than were promised, or one did not come within the time-out.
     """
     refuse_cpus_for_gpus()
+    refuse_no_place_to_meet()
     sys.setswitchinterval(TURN)
     patience = timedelta(minutes=settings.timeout, seconds=LONGER)
     try:
@@ -122,21 +126,33 @@ def refuse_cpus_for_gpus() -> None:
     )
 
 
+def refuse_no_place_to_meet() -> None:
+    """Refuse one of several ranks that is not told all that it needs to find the others."""
+    ranks = os.environ.get("WORLD_SIZE", "1")
+    if ranks == "1" or not (missing := [name for name in MEETING if name not in os.environ]):
+        return
+    raise InputError(
+        f"WORLD_SIZE says that there are {ranks} ranks, but not set is {', '.join(missing)}. Start them by "
+        "`torchrun` or `accelerate launch`, which set all of it."
+    )
+
+
 def check_same_words(accelerator: Accelerator, config: Config) -> None:
     """Refuse to begin where ranks are to train in different ways: what they add up would mean nothing.
 
-    Each has the words of its node's command line, the files that these name, and what its device makes of it.
+    Each has the words of its node's command line, the files that these name, what its device makes of it, and
+    its node's libraries.
     """
     if accelerator.num_processes == 1:
         return
-    first, *others = gather_object([shared_words(config)])
+    first, *others = gather_object([{**shared_words(config), **{name: version(name) for name in COMPUTING}}])
     for rank, other in enumerate(others, start=1):
         for option in sorted(first.keys() | other.keys()):
             if first.get(option) != other.get(option):
                 one, another = (each.get(option, "unknown")[:SHOWN] for each in (first, other))
                 raise InputError(
-                    f"The ranks were given different words: {option} is {one} on rank 0 and {another} on "
-                    f"rank {rank}. Start all with the same ones."
+                    f"The ranks are not started alike: {option} is {one} on rank 0 and {another} on "
+                    f"rank {rank}. Start all with the same."
                 )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...datasets.errors import InputError
 from ...datasets.shards.manifest import Manifest, read_manifest
+from ...datasets.store.atomic import telling_where
 from ...datasets.store.folder import Folder
 from ..config import Config, with_keys
 from ..evaluation.judge import keys_without_truth
@@ -73,6 +74,8 @@ def create(
     assert number is not None  # as is checked
     if storage is not None:
         open_database(storage)  # while nothing is written yet
+    with telling_where(folder):
+        folder.mkdir(parents=True, exist_ok=True)  # before MLflow is told of it
     name = folder.resolve().name
     about = f"A sweep of {', '.join([*grid, *ranges])} over {len(folds)} folds, in {number} trials."
     sweep = Sweep(

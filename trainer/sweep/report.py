@@ -115,12 +115,13 @@ def finish(trials: Trials) -> dict[str, int]:
     Where MLflow cannot be told that is printed: the sweep is complete nevertheless.
     """
     counted = _count(trials)
-    if counted["complete"] and not counted["running"] + counted["waiting"]:
+    if not counted["running"] + counted["waiting"]:
         told = _report_on(trials)
-        best = told.results[0]
-        tags = {"emojigan.best": best.label, "emojigan.command": told.command}
+        tags, metrics = {"emojigan.command": told.command}, {}
+        for best in told.results[:1]:  # none, where all have failed
+            tags["emojigan.best"], metrics[f"best/{told.sweep.metric}"] = best.label, best.mean
         try:
-            end_parent(trials.sweep.parent, tags, {f"best/{told.sweep.metric}": best.mean})
+            end_parent(trials.sweep.parent, tags, metrics)
         except Exception as error:  # a server or a database may raise anything
             where = f"{named(tracking_uri())} {cause(error)}"
             tell(f"{where}. What came out is not told there; `emojigan sweep report {trials.folder}` has it.")

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ...datasets.errors import InputError
@@ -78,8 +78,13 @@ def open_journal(path: Path) -> BaseStorage:
     return JournalStorage(JournalFileBackend(str(path), _WholeLines(path)))
 
 
-class _WholeLines(JournalFileSymlinkLock):
-    """Optuna's lock of a journal; who gets it finds whole lines alone, and leaves such."""
+class _WholeLines(JournalFileOpenLock):
+    """Optuna's lock of a journal; who gets it finds whole lines alone, and leaves such.
+
+    It is a file, and that of a worker that was killed is taken away after 30 s. Optuna's other kind is a link
+    to the journal by the path that it was opened with: where that leads nowhere from the link, as a relative
+    one does, all wait without end.
+    """
 
     def __init__(self, journal: Path) -> None:
         super().__init__(str(journal))

@@ -71,7 +71,7 @@ class Trials:
             if asked():
                 raise Stopped("stopped between two trials. Run the same command again to go on.")
             with answering(self.sweep.storage), ExitStack() as stack:
-                trial = self._take(stack)
+                trial = self._take(stack, left_first=not done)
                 if trial is None:
                     break
                 done.append(self._do(trial, do))
@@ -92,11 +92,19 @@ class Trials:
         self.study.tell(trial, value)
         return True
 
-    def _take(self, stack: ExitStack) -> Trial | None:
-        """A trial that a worker left, or one that waits; locked until the end of `stack`."""
+    def _take(self, stack: ExitStack, *, left_first: bool) -> Trial | None:
+        """A trial that a worker left, or one that waits; locked until the end of `stack`.
+
+        A worker that begins looks for its own, from before it was stopped. Later ones that run come last: on
+        a disk without locks of the system each of their workers is waited for.
+        """
         study_id = self.storage.get_study_id_from_name(self.sweep.name)
-        unfinished = (TrialState.RUNNING, TrialState.WAITING)
-        for number in [each.number for each in self.study.get_trials(deepcopy=False, states=unfinished)]:
+        states = (TrialState.RUNNING, TrialState.WAITING)
+        unfinished = sorted(
+            self.study.get_trials(deepcopy=False, states=states),
+            key=lambda trial: (trial.state == TrialState.RUNNING) != left_first,
+        )
+        for number in [trial.number for trial in unfinished]:
             trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
             with ExitStack() as locked:
                 folder = LocalFolder(trial_folder(self.folder, number))

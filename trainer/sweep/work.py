@@ -51,6 +51,7 @@ def _do(folder: Path, sweep: Sweep, config: Config, trial: Trial) -> float:
         **{key: cast(Value, trial.suggest_categorical(key, values)) for key, values in sweep.grid.items()},
         **{key: _within(trial, key, *ends) for key, ends in sweep.ranges.items()},
     }
+    torch.compiler.reset()  # of one function torch keeps eight variants; each configuration is another
     folds = (trial.suggest_categorical(FOLD, sweep.folds),) if sweep.search == "grid" else sweep.folds
     scores = {fold: _scores(folder, sweep, config, trial.number, point, fold) for fold in folds}
     trial.set_user_attr(SCORES, {str(fold): of_fold for fold, of_fold in scores.items()})

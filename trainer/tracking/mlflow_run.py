@@ -100,13 +100,13 @@ def begin_parent(name: str, about: str) -> str:
 
 
 def end_parent(run_id: str, tags: dict[str, str], metrics: dict[str, float]) -> None:
-    """Tell what came out of the runs under an MLflow run, and end it."""
+    """Tell what came out of the runs under an MLflow run, and end it; as failed, where nothing did."""
     client = mlflow_client()
     for key, value in tags.items():
         client.set_tag(run_id, key, value)
     for key, value in metrics.items():
         client.log_metric(run_id, key, value)
-    client.set_terminated(run_id)
+    client.set_terminated(run_id, "FINISHED" if metrics else "FAILED")
 
 
 def page_of(address: str, info: "RunInfo") -> str | None:

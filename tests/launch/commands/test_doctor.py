@@ -190,7 +190,8 @@ def be(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Take this process for a rank of two, which wait for a second."""
     monkeypatch.setattr(meeting, "MEET_WITHIN", 1)
     monkeypatch.setattr(alike, "MEET_WITHIN", 1)
-    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": 2}.items():
+    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": 2, "LOCAL_RANK": 0}
+    for name, value in meet.items():
         monkeypatch.setenv(name, str(value))
     return lambda rank: monkeypatch.setenv("RANK", str(rank))
 

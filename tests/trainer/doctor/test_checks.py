@@ -2,10 +2,14 @@
 
 import json
 import time
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from emojigan.trainer.config import Config
+from emojigan.trainer.doctor.destinations import look_at_room
 from emojigan.trainer.doctor.doctor import CHECKS
 from emojigan.trainer.doctor.finding import Finding, Told, spans, verdict
 from emojigan.trainer.doctor.meeting import TooLate, in_time
@@ -112,7 +116,7 @@ CASES: list[Case] = [
         "dataset",
         [DATASET, {**DATASET, "words": {"--seed": "1"}}],
         "failure",
-        "different words: --seed 0 on rank 0, 1 on rank 1",
+        "not started alike: --seed 0 on rank 0, 1 on rank 1",
     ),
     ("folder", [FOLDER, {}], "fine", "runs/x is one folder for all"),
     ("folder", [{**FOLDER, "unseen": [1]}, {}], "failure", "in a:/x is not seen by rank 1 in b:/x"),
@@ -228,3 +232,13 @@ def test_a_finding_is_a_line_and_all_come_to_a_verdict():
     }
     assert verdict(findings).startswith("1 of 2 checks failed")
     assert verdict([Finding("disk", "warning", "slow")]).endswith("1 of 1 checks warn.")
+
+
+def test_a_cache_from_which_a_training_takes_files_meanwhile_is_measured(tmp_path: Path):
+    (tmp_path / "there").write_bytes(b"12345")
+    (tmp_path / "gone").symlink_to("nowhere")  # as one that went after it was listed
+    config = Config.model_validate({"run": {"cache": str(tmp_path)}})
+    train = SimpleNamespace(folder=SimpleNamespace(path=None), shards=[])
+    known = (config, SimpleNamespace(train=train))
+    facts = look_at_room(SimpleNamespace(known=lambda: known))  # pyright: ignore[reportArgumentType]
+    assert facts["room"] > 5

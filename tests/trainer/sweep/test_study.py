@@ -5,9 +5,11 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -19,10 +21,11 @@ from emojigan.datasets.emojis.vectors.word2vec import load_vectors
 from emojigan.datasets.errors import InputError
 from emojigan.datasets.shards.manifest import read_manifest
 from emojigan.datasets.store.folder import LocalFolder
+from emojigan.datasets.store.lock import writing
 from emojigan.trainer.config import Config
 from emojigan.trainer.runtime.signals import Stopped, listening, stop_by_agreement
-from emojigan.trainer.sweep.plan import FOLD, Sweep, write_sweep
-from emojigan.trainer.sweep.storage import open_database
+from emojigan.trainer.sweep.plan import FOLD, Sweep, trial_folder, write_sweep
+from emojigan.trainer.sweep.storage import _WholeLines, open_database
 from emojigan.trainer.sweep.study import RETRY_OF, WHY, Trials, open_trials
 
 from ...stores import postgresql
@@ -147,6 +150,41 @@ def test_a_database_that_goes_away_ends_a_command_with_a_line(tmp_path: Path, at
         command = {"before a report": trials.all, "before a repair": trials.give_back_failed}
         with pytest.raises(InputError, match=r"^postgresql://.* cannot be used any more: [^\n]*\. Run the "):
             command.get(at, partial(trials.do_each, goes))()
+
+
+def test_the_lock_of_a_worker_that_was_killed_does_not_hold_up_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Also where the sweep was given as a relative path."""
+    monkeypatch.chdir(tmp_path)
+    journal = Path("sweep") / "journal.log"
+    journal.parent.mkdir()
+    journal.touch()
+    assert _WholeLines(journal).acquire()  # and is killed
+    other = _WholeLines(journal)
+    other.grace_period = 1
+    waits = threading.Thread(target=other.acquire, daemon=True)
+    waits.start()
+    waits.join(30)
+    assert not waits.is_alive()
+    other.release()
+
+
+def test_a_worker_asks_once_for_trials_that_others_are_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where a disk has no locks of the system, each asking takes ten seconds."""
+
+    def noted(folder: LocalFolder, *rest, **more) -> AbstractContextManager:
+        asked.append(folder.path)
+        return writing(folder, *rest, **more)
+
+    asked: list[Path | None] = []
+    sweep = sweep_in(tmp_path)
+    with ExitStack() as stack:
+        for _ in range(3):
+            assert open_trials(tmp_path, sweep)._take(stack, left_first=False)
+        monkeypatch.setattr("emojigan.trainer.sweep.study.writing", noted)
+        assert open_trials(tmp_path, sweep).do_each(lambda trial: 0.0, 4) == [True] * 4
+    assert Counter(asked)[trial_folder(tmp_path, 0)] == 1 and len(asked) == 1 + 3 + 4
 
 
 class Killed(BaseException):

@@ -6,22 +6,28 @@ import shlex
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from torch import nn
 
 from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.build.survey import Source
 from emojigan.datasets.store.folder import LocalFolder
 from emojigan.launch.cli import main
+from emojigan.trainer.config import Config, RunConfig
 from emojigan.trainer.evaluation.compare import compare_runs
 from emojigan.trainer.evaluation.judge import keys_without_truth
 from emojigan.trainer.run import read_beginning
+from emojigan.trainer.sweep import work
 from emojigan.trainer.sweep.plan import read_sweep, write_sweep
 from emojigan.trainer.sweep.report import report
 from emojigan.trainer.tracking.mlflow_run import run_id_of
@@ -109,6 +115,52 @@ def test_what_does_not_fit_in_memory_has_failed_and_the_next_is_taken(
     assert [line for line in lines if "has failed" in line] == failed
     assert f"emojigan sweep repair {out}" in lines
     assert "does not fit" in (out / "report.html").read_text(encoding="utf-8")
+    parent = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).get_run(read_sweep(out)[0].parent)
+    assert parent.info.status == "FAILED" and "sweep repair" in parent.data.tags["emojigan.command"]
+
+
+def test_each_of_many_configurations_is_compiled(
+    folded: Path, vectors_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Torch keeps eight variants of a function, and runs a ninth as it is."""
+
+    class Dropped(nn.Module):
+        def __init__(self, rate: float) -> None:
+            super().__init__()
+            self.rate = rate
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return inputs * self.rate
+
+    def compiler(graph: torch.fx.GraphModule, inputs: Sequence[torch.Tensor]) -> Callable:
+        compiled.append(graph)
+        return graph.forward
+
+    def train(settings: RunConfig, settle: Callable[[], Config], *rest: object) -> None:
+        module = torch.compile(Dropped(settle().optimizer.dropout), backend=compiler, dynamic=False)
+        assert module(torch.ones(2)).sum() == 2 * settle().optimizer.dropout
+
+    compiled: list[torch.fx.GraphModule] = []
+    scored = SimpleNamespace(models=[SimpleNamespace(scores={"reaction_nll": 1.0})])
+    monkeypatch.setattr(work, "train", train)
+    monkeypatch.setattr(work, "compare_runs", lambda runs: scored)
+    rates = ",".join(f"{number / 16}" for number in range(1, 11))
+    words = [folded, "--vectors", vectors_file, "--out", tmp_path / "out", *TINY_NETWORKS]
+    told("create", *words, "--grid", f"dropout={rates}")
+    assert "20 complete" in told("work", tmp_path / "out") and len(compiled) == 20
+
+
+def test_a_sweep_that_cannot_be_written_is_not_begun_in_mlflow(
+    swept: Path, folded: Path, vectors_file: Path, tmp_path: Path
+):
+    (tmp_path / "file").touch()
+    client = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    before = len(client.search_runs(["0", *(each.experiment_id for each in client.search_experiments())]))
+    words = [folded, "--vectors", vectors_file, "--out", tmp_path / "file" / "x", *TINY_NETWORKS, *TRIED]
+    result = command("create", *words)
+    assert result.exit_code == 2 and len(result.stderr.splitlines()) == 1, result.output
+    after = len(client.search_runs(["0", *(each.experiment_id for each in client.search_experiments())]))
+    assert after == before
 
 
 def test_a_complete_sweep_is_told_where_mlflow_does_not_know_it(swept: Path, tmp_path: Path):
