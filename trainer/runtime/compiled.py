@@ -43,11 +43,9 @@ def _keep_with_autocast() -> None:
     """Let torch keep on disk, for the next start, also what was compiled of a graph with autocast in it.
 
     It finds what it kept by the text of the graph, in which what autocast was given stands; only, its list of
-    functions that it does so for lacks these two. Without them a start traces and partitions all anew. Torch
-    2.6 keeps nothing of the kind, and has no such list.
+    functions that it does so for lacks these two. Without them a start traces and partitions all anew.
     """
     from torch._inductor import config  # takes a second; who compiles needs it anyway
 
-    listed = getattr(config, "unsafe_marked_cacheable_functions", {})
     for name in ("_enter_autocast", "_exit_autocast"):
-        listed[f"torch.amp.autocast_mode.{name}"] = torch.__version__
+        config.unsafe_marked_cacheable_functions[f"torch.amp.autocast_mode.{name}"] = torch.__version__
