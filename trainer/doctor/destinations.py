@@ -1,5 +1,6 @@
 """Where a run finds room: the folder --out, which all ranks share, its disk, and what each machine has."""
 
+import fcntl
 import resource
 import secrets
 import shutil
@@ -12,7 +13,7 @@ import torch
 
 from ...datasets.store.atomic import telling_where, write_atomic
 from ...datasets.store.folder import LocalFolder
-from ...datasets.store.lock import WRITERS, writing
+from ...datasets.store.lock import LOCK, WRITERS, writing
 from ..run import TOKEN
 from ..runtime.ranks import comes_to_hold
 from .examined import Examined
@@ -46,12 +47,13 @@ def _probing(run: Path) -> Iterator[Path]:
 
 
 def look_at_folder(examined: Examined) -> dict:
-    """The first rank writes something, and all see whether they find it at the run's path."""
+    """The first rank writes and locks something, and all see whether they find it so at the run's path."""
     meeting, run = examined.meeting, examined.run.absolute()
 
     def see(name: str, token: str) -> Told:
         seen = comes_to_hold(run / name / TOKEN, token)
-        return Told(meeting.rank, meeting.host, {"seen": seen, "place": f"{meeting.host}:{run}"})
+        facts = {"seen": seen, "free": _is_free(run / name / LOCK), "place": f"{meeting.host}:{run}"}
+        return Told(meeting.rank, meeting.host, facts)
 
     if not meeting.main:
         name, token = meeting.hear("folder/written", HEAR_WITHIN)
@@ -60,7 +62,7 @@ def look_at_folder(examined: Examined) -> dict:
         return {}
     token = secrets.token_hex()
     try:
-        with _probing(run) as probe:
+        with _probing(run) as probe, writing(LocalFolder(probe), f"emojigan {OURS}"):
             write_atomic(probe / TOKEN, token)
             meeting.tell("folder/written", [probe.name, token])
             found = meeting.gather("folder/seen", see(probe.name, token), 2 * HEAR_WITHIN)
@@ -69,7 +71,18 @@ def look_at_folder(examined: Examined) -> dict:
         raise
     places = {str(each.rank): each.facts["place"] for each in found if each.facts}
     unseen = [each.rank for each in found if not each.facts.get("seen")]
-    return {"run": str(examined.run), "places": places, "unseen": unseen}
+    free = [each.rank for each in found if each.facts.get("seen") and each.facts["free"]]
+    return {"run": str(examined.run), "places": places, "unseen": unseen, "free": free}
+
+
+def _is_free(lock: Path) -> bool:
+    """Whether this machine can have a lock that another one holds."""
+    try:
+        with open(lock, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # it is held; or the disk has no locks, and is not trusted with any
+        return False
+    return True
 
 
 def judge_folder(told: Sequence[Told]) -> tuple[State, str]:
@@ -79,6 +92,13 @@ def judge_folder(told: Sequence[Told]) -> tuple[State, str]:
         return "failure", (
             f"{facts['run']} is not one folder for all: what rank 0 writes in {facts['places']['0']} is not "
             f"seen by {ranks(unseen)} in {where}. Put --out where all nodes see it."
+        )
+    if free := facts["free"]:
+        where = ", ".join(sorted({facts["places"][str(rank)] for rank in free}))
+        return "warning", (
+            f"what rank 0 locks in {facts['run']} is free for {ranks(free)} in {where}: two trainings into "
+            "one --out, or two workers at one trial, would not know of each other on different nodes. Mount "
+            "the disk with locks for all (Lustre: flock; NFS: without nolock and local_lock)."
         )
     return "fine", f"{facts['run']} is one folder for all"
 

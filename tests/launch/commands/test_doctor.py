@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import fsspec
@@ -149,6 +150,52 @@ def test_a_training_finds_what_the_doctor_compiled(
     assert compiled and run("train", "--steps", "1") == compiled
 
 
+def by_two(
+    words: list[str], places: list[Path], environments: list[dict[str, str]]
+) -> tuple[int, dict[str, tuple[str, str]]]:
+    """The exit code of two ranks and what the first of them told, each begun in a place of its own."""
+    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", QUICK, *words, "--out", "run"],
+            cwd=place,
+            env={**environment, **meet, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for rank, (place, environment) in enumerate(zip(places, environments, strict=True))
+    ]
+    said = [process.communicate(timeout=300) for process in processes]
+    code, same = (process.returncode for process in processes)
+    assert same == code and said[1][0] == "", said
+    return code, found(said[0][0])
+
+
+@pytest.fixture
+def mounted_twice(tmp_path: Path) -> Iterator[list[Path]]:
+    """A folder on a disk whose locks hold on each node alone; as FUSE's do, at each place it is mounted at."""
+    bindfs, places = shutil.which("bindfs"), [tmp_path / "0", tmp_path / "1"]
+    (tmp_path / "disk").mkdir()
+    with ExitStack() as stack:
+        for place in places:
+            place.mkdir()
+            if not bindfs or subprocess.run([bindfs, tmp_path / "disk", place]).returncode:
+                pytest.skip("needs bindfs, and to be allowed to mount")
+            stack.callback(subprocess.run, ["umount", place], check=True)
+        yield places
+
+
+def test_locks_that_hold_on_one_node_alone_are_told(
+    words: list[str], mounted_twice: list[Path], environment: dict[str, str]
+):
+    code, told = by_two(words, mounted_twice, [environment] * 2)
+    assert code == 0 and {each for each in told if told[each][0] == "warning"} <= {"folder", "stream"}, told
+    state, sentence = told["folder"]
+    assert state == "warning" and "what rank 0 locks in run is free for rank 1 in" in sentence
+    assert not [*mounted_twice[0].iterdir()]
+
+
 def test_what_two_ranks_do_not_share_is_told_once(
     words: list[str], vectors_file: Path, environment: dict[str, str], tmp_path: Path
 ):
@@ -158,26 +205,13 @@ def test_what_two_ranks_do_not_share_is_told_once(
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     with open(copy / "trainer" / "validation.py", "a") as file:
         file.write("# changed\n")
-    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
-    processes = []
-    for rank in ("0", "1"):
-        (tmp_path / rank).mkdir()
-        content = vectors_file.read_bytes()
-        (tmp_path / rank / "vectors.bin").write_bytes(content if rank == "0" else content[:-1] + b"\1")
-        path = {"PYTHONPATH": str(tmp_path / "copy")} if rank == "1" else {}
-        process = subprocess.Popen(
-            [sys.executable, "-c", QUICK, *words, "--vectors", "vectors.bin", "--out", "run"],
-            cwd=tmp_path / rank,
-            env={**environment, **meet, **path, "RANK": rank, "LOCAL_RANK": rank},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        processes.append(process)
-    said = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [1, 1], said
-    told = found(said[0][0])
-    assert said[1][0] == ""
+    places, content = [tmp_path / "0", tmp_path / "1"], vectors_file.read_bytes()
+    for place, last in zip(places, (content[-1:], b"\1"), strict=True):
+        place.mkdir()
+        (place / "vectors.bin").write_bytes(content[:-1] + last)
+    other_code = {"PYTHONPATH": str(tmp_path / "copy")}
+    code, told = by_two([*words, "--vectors", "vectors.bin"], places, [environment, environment | other_code])
+    assert code == 1, told
     failed = {check: sentence for check, (state, sentence) in told.items() if state == "failure"}
     assert failed.keys() == {"code", "dataset", "folder"}, told
     assert "other vectors" in failed["dataset"] and "is not seen by rank 1 in" in failed["folder"]

@@ -27,7 +27,7 @@ JOINED = {
 SUMS = {"sums": [1.0, 2.0], "off": 0}
 SPEED = {"small": 0.001, "large": 0.01, "pairs": {}}
 DATASET = {"dataset": "d", "vectors": "v", "words": {"--seed": "0"}, "units": 100, "emojis": 5}
-FOLDER = {"run": "runs/x", "places": {"0": "a:/x", "1": "b:/x"}, "unseen": []}
+FOLDER = {"run": "runs/x", "places": {"0": "a:/x", "1": "b:/x"}, "unseen": [], "free": []}
 DISK = {"run": "runs/x", "seconds": 0.1, "locks": True, "free": GIB}
 ROOM = {"shm": GIB, "files": 4096, "cache": "/c", "room": GIB, "wanted": 0, "shards": 2 * GIB}
 ON_GPU = {**ROOM, "gpu": 80 * GIB, "gpu_free": 79 * GIB}
@@ -120,6 +120,7 @@ CASES: list[Case] = [
     ),
     ("folder", [FOLDER, {}], "fine", "runs/x is one folder for all"),
     ("folder", [{**FOLDER, "unseen": [1]}, {}], "failure", "in a:/x is not seen by rank 1 in b:/x"),
+    ("folder", [{**FOLDER, "free": [1]}, {}], "warning", "locks in runs/x is free for rank 1 in b:/x: two"),
     ("disk", [DISK, {}], "fine", "locks hold"),
     ("disk", [{**DISK, "locks": False}, {}], "fine", "it has no locks"),
     ("disk", [{**DISK, "seconds": 9.0}, {}], "warning", "on its disk in 9 s: checkpoints are waited for"),
