@@ -174,7 +174,7 @@ def by_two(
 
 @pytest.fixture
 def mounted_twice(tmp_path: Path) -> Iterator[list[Path]]:
-    """A folder on a disk whose locks hold on each node alone; as FUSE's do, at each place it is mounted at."""
+    """A folder on a disk whose locks hold on each node alone; as FUSE's do, wherever it is mounted."""
     bindfs, places = shutil.which("bindfs"), [tmp_path / "0", tmp_path / "1"]
     (tmp_path / "disk").mkdir()
     with ExitStack() as stack:
