@@ -3,6 +3,7 @@
 words ─► Given ─► settings, by which the ranks meet ─► settle: the config, with what the dataset makes of it
 """
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import click
 
+from ..datasets.errors import InputError
 from ..datasets.store.folder import Folder
 from ..trainer.config import DEFAULT, Config, given_keys, recipes, resolve
 from ..trainer.sizes import choose
@@ -97,5 +99,7 @@ def asked(
     *, shards: Folder, vectors: Path, run: Path, recipe: str, config_file: Path | None, **options: Any
 ) -> Given:
     """What was asked for, by the parameters of `training_options`."""
+    if re.match(r"[a-z][a-z0-9+.-]*:/", str(run)):
+        raise InputError(f"--out {run}: runs and sweeps lie on a disk. Give a folder that all nodes see.")
     given = {key: value for key, value in options.items() if value is not None}
     return Given(shards, vectors, run, recipe, config_file, given)

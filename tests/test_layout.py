@@ -61,8 +61,8 @@ MAY_IMPORT = {  # room: the rooms of which it may know, besides itself and datas
     ),
     "trainer/export": "datasets/store datasets/emojis trainer trainer/model",
     "trainer/sweep": (
-        "datasets/store datasets/pages datasets/shards trainer trainer/runtime trainer/tracking "
-        "trainer/training trainer/evaluation"
+        "datasets/store datasets/pages datasets/shards datasets/stream trainer trainer/runtime "
+        "trainer/tracking trainer/training trainer/evaluation"
     ),
     "trainer/serving": (
         "datasets/store datasets/posts datasets/images datasets/emojis datasets/shards trainer trainer/model "

@@ -4,16 +4,19 @@
 """
 
 import math
-import re
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...datasets.errors import InputError
 from ...datasets.shards.manifest import Manifest, read_manifest
 from ...datasets.store.atomic import telling_where
-from ...datasets.store.folder import Folder
+from ...datasets.store.folder import Folder, LocalFolder
+from ...datasets.store.lock import writing
+from ...datasets.stream.split import Split
+from ...datasets.stream.stream import batches_per_epoch
 from ..config import Config, with_keys
 from ..evaluation.judge import keys_without_truth
 from ..inputs import read_inputs
@@ -69,7 +72,8 @@ def create(
     ends = {key: _ends(config, key, texts) for key, texts in ranges.items()}
     tried = points({**values, **ends})
     _check_each([with_keys(config, point, "--grid, --range") for point in tried], metric, manifest)
-    read_inputs(with_keys(config, {FOLD: folds[0]}, str(shards)), shards, vectors)
+    inputs = read_inputs(with_keys(config, {FOLD: folds[0]}, str(shards)), shards, vectors)
+    _check_batches([with_keys(config, point, "--grid, --range") for point in tried], inputs.train)
     number = len(tried) * len(folds) if search == "grid" else trials
     assert number is not None  # as is checked
     if storage is not None:
@@ -89,23 +93,28 @@ def create(
         trials=number,
         metric=metric,
         seed=config.optimizer.seed,
+        dataset=inputs.dataset,
+        vectors_sha256=inputs.vectors_hash,
         storage=storage,
-        parent=begin_parent(name, about),
+        parent="",
     )
-    write_sweep(folder, sweep, config)
+    with writing(LocalFolder(folder), "emojigan sweep create"):
+        _refuse_second(folder)  # which came meanwhile
+        sweep = replace(sweep, parent=begin_parent(name, about))
+        write_sweep(folder, sweep, config)
     open_trials(folder, sweep)
     return sweep
 
 
 def _refuse_place(folder: Path, storage: str | None) -> None:
-    if re.match(r"[a-z][a-z0-9+.-]*:/", str(folder)):
-        raise InputError(
-            f"--out {folder}: runs, and so sweeps, lie on a disk. Give a folder that all workers see."
-        )
-    if (folder / SWEEP).exists():
-        raise InputError(f"{folder} holds a sweep already: `emojigan sweep work {folder}` goes on with it.")
+    _refuse_second(folder)
     if storage is not None:
         check_address(storage)
+
+
+def _refuse_second(folder: Path) -> None:
+    if (folder / SWEEP).exists():
+        raise InputError(f"{folder} holds a sweep already: `emojigan sweep work {folder}` goes on with it.")
 
 
 def _check(
@@ -152,6 +161,16 @@ def _check_each(configs: Sequence[Config], metric: str, manifest: Manifest) -> N
     for source in {config.run.init_from for config in configs}:
         if source is not None:
             read_networks(Path(source), ["generator"])
+
+
+def _check_batches(configs: Sequence[Config], train: Split) -> None:
+    """Refuse batches that cannot be dealt, or are larger than what is trained on without one of the folds."""
+    asked = {(each.data.unit, each.data.batch_size, each.data.lanes, each.run.accumulate) for each in configs}
+    for unit, size, lanes, parts in sorted(asked):
+        if size % lanes or size % parts:
+            raise InputError(f"--batch-size {size} cannot be of {lanes} --lanes and in {parts} --accumulate.")
+        for fold in train.manifest.folds:
+            batches_per_epoch(replace(train, unit=unit, fold=fold), size)
 
 
 def _values(config: Config, key: str, texts: Sequence[str]) -> tuple[Value, ...]:

@@ -50,6 +50,8 @@ class Sweep:
     trials: int
     metric: str  # key of the one that decides
     seed: int
+    dataset: str  # SHA-256 of its manifest
+    vectors_sha256: str
     parent: str  # the run of MLflow under which its trainings stand
     storage: str | None = None  # address of a database
 

@@ -10,7 +10,7 @@ worker that is gone. This needs no heartbeat, and is the same whoever keeps the 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +81,7 @@ class Trials:
         try:
             value = do(trial)
         except Exception as error:
-            if isinstance(error, StorageInternalError) or isinstance(error.__cause__ or error, OSError):
+            if any(isinstance(each, StorageInternalError | OSError) for each in _chain(error)):
                 raise
             trial.set_user_attr(WHY, f"{error}" if isinstance(error, InputError) else repr(error))
             self.study.tell(trial, state=TrialState.FAIL)
@@ -153,6 +153,14 @@ def open_trials(folder: Path, sweep: Sweep) -> Trials:
             for point in sweep.planned()[len(study.get_trials(deepcopy=False)) :]:
                 study.enqueue_trial(point)
     return Trials(folder, sweep, study, storage)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, and what it came of."""
+    each: BaseException | None = error
+    while each is not None:
+        yield each
+        each = each.__cause__
 
 
 def _sampler(sweep: Sweep, number: int) -> BaseSampler:

@@ -21,6 +21,7 @@ from ...datasets.store.folder import open_folder
 from ..config import Config, with_keys
 from ..evaluation.compare import compare_runs
 from ..evaluation.judge import METRIC
+from ..inputs import read_inputs
 from ..runtime.signals import Stopped, asked, launched
 from ..training.loop import train
 from .plan import FOLD, Number, Point, Sweep, Value, is_logarithmic, read_sweep, run_folder, told
@@ -42,8 +43,25 @@ def work(folder: Path, most: int | None) -> tuple[Trials, list[bool]]:
     if launched():
         raise InputError("A worker is one process: start `emojigan sweep work` once for each GPU, by itself.")
     sweep, config = read_sweep(folder)
+    _refuse_others(sweep, config)
     trials = open_trials(folder, sweep)
     return trials, trials.do_each(partial(_do, folder, sweep, config), most)
+
+
+def _refuse_others(sweep: Sweep, config: Config) -> None:
+    """Refuse shards or vectors that are not those of the other trials: scores could not be compared."""
+    first = with_keys(config, {FOLD: sweep.folds[0]}, sweep.shards)
+    inputs = read_inputs(first, open_folder(sweep.shards), Path(sweep.vectors))
+    if sweep.dataset not in inputs.lineage:
+        raise InputError(
+            f"{sweep.shards} is not the dataset that the sweep was created on, as it is after every "
+            "`emojigan shards forget`. Put that there, or create another sweep."
+        )
+    if sweep.vectors_sha256 != inputs.vectors_hash:
+        raise InputError(
+            f"{sweep.vectors} is not the file that the sweep was created with. Put that there, or create "
+            "another sweep."
+        )
 
 
 def _do(folder: Path, sweep: Sweep, config: Config, trial: Trial) -> float:

@@ -69,6 +69,8 @@ def sweep_in(folder: Path, **changes) -> Sweep:
         "trials": 40,
         "metric": "nll",
         "seed": 0,
+        "dataset": "",
+        "vectors_sha256": "",
         "parent": "",
     }
     sweep = Sweep(**told | changes)
@@ -247,10 +249,16 @@ def without_vectors(trial: Trial) -> float:
     return 0.0
 
 
-@pytest.mark.parametrize("do", [on_a_full_disk, without_shards, without_vectors])
+def on_a_full_disk_by_another_way(trial: Trial) -> float:
+    raise OSError(28, "No space left on device") from ValueError("28")
+
+
+@pytest.mark.parametrize(
+    "do", [on_a_full_disk, on_a_full_disk_by_another_way, without_shards, without_vectors]
+)
 def test_trouble_of_a_machine_leaves_the_trial_to_others(tmp_path: Path, do: Callable[[Trial], float]):
     trials = open_trials(tmp_path, sweep_in(tmp_path))
-    with pytest.raises(InputError, match=r"the disk is full|not here"):
+    with pytest.raises((InputError, OSError), match=r"the disk is full|not here|No space left"):
         trials.do_each(do)
     assert outcome(trials) == ["RUNNING"] + ["WAITING"] * 39
     assert trials.do_each(lambda trial: 0.0, 1) == [True] and outcome(trials)[0] == "COMPLETE"

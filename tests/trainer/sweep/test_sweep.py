@@ -119,6 +119,38 @@ def test_what_does_not_fit_in_memory_has_failed_and_the_next_is_taken(
     assert parent.info.status == "FAILED" and "sweep repair" in parent.data.tags["emojigan.command"]
 
 
+def test_of_two_sweeps_created_at_once_in_a_folder_one_is_refused(
+    folded: Path, vectors_file: Path, tmp_path: Path, environment: dict[str, str]
+):
+    words = ["sweep", "create", folded, "--vectors", vectors_file, "--out", tmp_path / "out", *TINY_NETWORKS]
+    both = [
+        subprocess.Popen(
+            [*PROGRAM, *map(str, words), "--grid", grid],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for grid in ("dropout=0,.5", "learning-rate=1e-3,2e-3,3e-3")
+    ]
+    said = [process.communicate(timeout=120) for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2], said
+    ((_, refused),) = (each for each, process in zip(said, both, strict=True) if process.returncode)
+    assert "holds a sweep already" in refused or "is being written by" in refused
+    assert f"{read_sweep(tmp_path / 'out')[0].trials} waiting" in told("report", tmp_path / "out")
+
+
+@pytest.mark.parametrize("other", ["shards", "vectors"])
+def test_a_worker_refuses_what_the_other_trials_were_not_trained_on(swept: Path, tmp_path: Path, other: str):
+    copy = shutil.copytree(swept, tmp_path / "copy")
+    sweep, config = read_sweep(copy)
+    another = {"dataset": "0" * 64} if other == "shards" else {"vectors_sha256": "0" * 64}
+    write_sweep(copy, replace(sweep, **another), config)
+    result = command("work", copy)
+    assert result.exit_code == 2 and "that the sweep was created" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_each_of_many_configurations_is_compiled(
     folded: Path, vectors_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -198,7 +230,9 @@ def test_a_complete_sweep_is_told_where_mlflow_does_not_know_it(swept: Path, tmp
         ([*TRIED, "--init-from", "nothing"], "nothing: neither a run with a checkpoint nor a snapshot"),
         ([*TRIED, "--grid", "init-from=nothing"], "nothing: neither a run with a checkpoint nor a snapshot"),
         ([*TRIED, "--range", "dropout=0..0.5"], "--dropout has values and a range"),
-        ([*TRIED, "--out", "s3://bucket/sweep"], "runs, and so sweeps, lie on a disk"),
+        (["--grid", "batch-size=32,100000"], "fewer than --batch-size 100000"),
+        ([*TRIED, "--lanes", "5"], "cannot be of 5 --lanes and in 1 --accumulate"),
+        ([*TRIED, "--out", "s3://bucket/sweep"], "runs and sweeps lie on a disk"),
     ],
 )
 def test_what_cannot_be_tried_is_refused_in_a_line_and_nothing_is_created(
