@@ -65,7 +65,7 @@ CHECKS = (
     ),
     Check("software", alike.look_at_software, alike.judge_software, 10),
     Check("code", alike.look_at_code, alike.judge_code, 20, several=True),
-    Check("dataset", alike.look_at_dataset, alike.judge_dataset, 30),
+    Check("dataset", alike.look_at_dataset, alike.judge_dataset, 60),
     Check("folder", destinations.look_at_folder, destinations.judge_folder, 30),
     Check("disk", destinations.look_at_disk, destinations.judge_disk, 60),
     Check("clocks", alike.look_at_clock, alike.judge_clocks, 2 * HEAR_WITHIN, several=True),

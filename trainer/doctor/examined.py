@@ -9,6 +9,8 @@ from ...datasets.store.folder import Folder
 from ..config import Config, RunConfig
 from ..inputs import Inputs, read_inputs
 from ..run import CHECKPOINTS, read_origin, steps_in
+from ..training.checkpoint import Identity, check_resumable, read_networks
+from ..validation import read_val
 from .meeting import Meeting
 
 
@@ -30,15 +32,20 @@ class Examined:
     warmed: Callable[[], object] = lambda: None  # waits until what compiles is imported
 
     def read(self) -> Inputs:
-        """Read the dataset as a training would, for the checks behind, too.
+        """Read what a training reads before its first step, for the checks behind, too.
 
         Raises:
-            InputError: it cannot be trained on.
+            InputError: it cannot be trained on, or not with these words.
         """
         self.config = self.settle()
         origin = read_origin(self.run) if steps_in(self.run / CHECKPOINTS) else None
-        self.inputs = read_inputs(self.config, self.shards, self.vectors, origin)
-        return self.inputs
+        self.inputs = inputs = read_inputs(self.config, self.shards, self.vectors, origin)
+        read_val(inputs)
+        identity = Identity.of(self.config, inputs.dataset, inputs.vectors_hash)
+        check_resumable(self.run / CHECKPOINTS, identity, inputs.lineage)
+        if origin is None and self.config.run.init_from:
+            read_networks(Path(self.config.run.init_from), ["generator"])
+        return inputs
 
     def known(self) -> tuple[Config, Inputs]:
         """What was read."""

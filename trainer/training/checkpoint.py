@@ -142,14 +142,7 @@ def load_checkpoint(
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             print(printable(f"{path} holds numbers that are not finite."))
             continue
-        if saved["dataset"] in ancestors:
-            saved["dataset"] = identity.dataset
-        _grow(saved["config"]["optimizer"], identity.config["optimizer"])
-        if difference := _difference(saved, asdict(identity)):
-            again = "that again"
-            if difference.startswith("dataset "):  # never what is forgotten
-                again = "that, as it is after every `emojigan shards forget`"
-            raise InputError(f"{path} was made with another {difference}. Use {again}, or another --out.")
+        _refuse_another(path, saved, identity, ancestors)
         if misfit := _misfit(tensors, state, step):
             raise _not_ours(path, misfit)
         _put(tensors, state)
@@ -157,6 +150,24 @@ def load_checkpoint(
     if paths:
         raise InputError(f"Every checkpoint in {folder} is damaged. Remove that folder to start again.")
     return 0
+
+
+def check_resumable(folder: Path, identity: Identity, ancestors: Collection[str]) -> None:
+    """Refuse what `load_checkpoint` would: a run that was begun with another config, dataset or vectors."""
+    if path := _newest(folder):
+        _, _, saved = _read(path)
+        _refuse_another(path, saved, identity, ancestors)
+
+
+def _refuse_another(path: Path, saved: dict, identity: Identity, ancestors: Collection[str]) -> None:
+    if saved["dataset"] in ancestors:
+        saved["dataset"] = identity.dataset
+    _grow(saved["config"]["optimizer"], identity.config["optimizer"])
+    if difference := _difference(saved, asdict(identity)):
+        again = "that again"
+        if difference.startswith("dataset "):  # never what is forgotten
+            again = "that, as it is after every `emojigan shards forget`"
+        raise InputError(f"{path} was made with another {difference}. Use {again}, or another --out.")
 
 
 def warm_start(source: Path, state: TrainState) -> None:
@@ -182,12 +193,17 @@ def read_networks(source: Path, names: Iterable[str]) -> dict[str, dict[str, tor
     if (source / GENERATOR).exists():
         generator = read_tensors(source / GENERATOR)
         return {"generator": generator, "average": generator}
-    path = next((each for each in steps_in(source / CHECKPOINTS)[::-1] if is_whole(each)), None)
+    path = _newest(source / CHECKPOINTS)
     if path is None:
         message = f"--init-from {source}: neither a run with a checkpoint nor a snapshot."
         raise InputError(message) from FileNotFoundError(source)
     tensors, _, _ = _read(path)
     return {name: _under(tensors, name) for name in names}
+
+
+def _newest(folder: Path) -> Path | None:
+    """The newest whole checkpoint."""
+    return next((each for each in steps_in(folder)[::-1] if is_whole(each)), None)
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], int, dict]:

@@ -1,6 +1,7 @@
 """`emojigan doctor` alone and on two ranks, with faults that are real; and it leaves nothing behind."""
 
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -92,6 +93,26 @@ def test_what_is_wrong_with_a_machine_is_told_with_what_to_do(
     assert "MiB free. Free space there" in failed["disk"] and "cannot be reached" in failed["MLflow"]
     assert "allows 500 open files: ulimit -n" in failed["room"] and "--learning-rate" in failed["steps"]
     assert told["stream"][0] == "skipped" and not [*disk.iterdir()]
+
+
+def test_what_a_training_refuses_before_its_first_step_is_told(
+    invoke: Callable[..., Result], words: list[str], shards: Path, tmp_path: Path
+):
+    """Networks that are not there, a run that was begun otherwise, and a val split that is cut short."""
+    run, cut = tmp_path / "run", shutil.copytree(shards, tmp_path / "cut")
+    given = [word for word in words[1:] if word != "--json"]
+    begun = CliRunner().invoke(main, ["train", *given, "--out", str(run), "--steps", "1"])
+    assert begun.exit_code == 0, begun.output
+    os.truncate(next((cut / "val").glob("*.tar")), 1000)
+    for dataset, out, options, reason in (
+        (shards, "other", ["--init-from", "nothing"], "neither a run with a checkpoint nor a snapshot"),
+        (shards, "run", ["--dropout", "0.25"], "was made with another optimizer.dropout"),
+        (cut, "other", [], "cut short"),
+    ):
+        words[1] = str(dataset)
+        result = invoke("--out", str(tmp_path / out), *options)
+        state, sentence = found(result.stdout)["dataset"]
+        assert result.exit_code == 1 and state == "failure" and reason in sentence, result.output
 
 
 @pytest.mark.soak
