@@ -12,7 +12,6 @@ from typing import Any
 
 from ...datasets.errors import InputError
 from ...datasets.shards.manifest import Manifest, read_manifest
-from ...datasets.store.atomic import telling_where
 from ...datasets.store.folder import Folder, LocalFolder
 from ...datasets.store.lock import writing
 from ...datasets.stream.split import Split
@@ -71,15 +70,14 @@ def create(
     values = {key: _values(config, key, texts) for key, texts in grid.items()}
     ends = {key: _ends(config, key, texts) for key, texts in ranges.items()}
     tried = points({**values, **ends})
-    _check_each([with_keys(config, point, "--grid, --range") for point in tried], metric, manifest)
+    configs = [with_keys(config, point, "--grid, --range") for point in tried]
+    _check_each(configs, metric, manifest)
     inputs = read_inputs(with_keys(config, {FOLD: folds[0]}, str(shards)), shards, vectors)
-    _check_batches([with_keys(config, point, "--grid, --range") for point in tried], inputs.train)
+    _check_batches(configs, inputs.train)
     number = len(tried) * len(folds) if search == "grid" else trials
     assert number is not None  # as is checked
     if storage is not None:
         open_database(storage)  # while nothing is written yet
-    with telling_where(folder):
-        folder.mkdir(parents=True, exist_ok=True)  # before MLflow is told of it
     name = folder.resolve().name
     about = f"A sweep of {', '.join([*grid, *ranges])} over {len(folds)} folds, in {number} trials."
     sweep = Sweep(

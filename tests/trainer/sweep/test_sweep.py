@@ -186,13 +186,16 @@ def test_a_sweep_that_cannot_be_written_is_not_begun_in_mlflow(
     swept: Path, folded: Path, vectors_file: Path, tmp_path: Path
 ):
     (tmp_path / "file").touch()
+
+    def runs() -> int:
+        return len(client.search_runs([each.experiment_id for each in client.search_experiments()]))
+
     client = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-    before = len(client.search_runs(["0", *(each.experiment_id for each in client.search_experiments())]))
+    before = runs()
     words = [folded, "--vectors", vectors_file, "--out", tmp_path / "file" / "x", *TINY_NETWORKS, *TRIED]
     result = command("create", *words)
     assert result.exit_code == 2 and len(result.stderr.splitlines()) == 1, result.output
-    after = len(client.search_runs(["0", *(each.experiment_id for each in client.search_experiments())]))
-    assert after == before
+    assert runs() == before
 
 
 def test_a_complete_sweep_is_told_where_mlflow_does_not_know_it(swept: Path, tmp_path: Path):
