@@ -40,12 +40,12 @@ class CourierThread(threading.Thread):
         self._orders, self.stdin = os.fdopen(orders), os.fdopen(stdin, "w")
         self.stdout, self._answers = os.fdopen(stdout), os.fdopen(answers, "w")
         self._courier: KillableCourier | None = None
+        import_ahead()  # here: a thread that still imports when the next test begins would disturb it
         self.start()
 
     def run(self) -> None:
         hearing = None
         with suppress(Killed, ValueError):  # the latter of an answer that nobody hears any more
-            import_ahead()
             self._courier = KillableCourier(courier.order_of(self._orders.readline()), self._answers)
             hearing = threading.Thread(target=self._courier.hear, args=(self._orders, self._courier.die))
             hearing.start()
