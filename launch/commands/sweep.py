@@ -1,5 +1,6 @@
 """`emojigan sweep`: many trainings, to find which options are best."""
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def create(
     click.echo(
         printable(
             f"{created.trials} trials over {len(created.folds)} folds. Next, as often as there are GPUs: "
-            f"emojigan sweep work {training.run}"
+            f"emojigan sweep work {shlex.quote(str(training.run))}"
         )
     )
 

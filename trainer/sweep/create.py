@@ -19,6 +19,7 @@ from ...datasets.stream.stream import batches_per_epoch
 from ..config import Config, with_keys
 from ..evaluation.judge import keys_without_truth
 from ..inputs import read_inputs
+from ..run import CONFIG
 from ..tracking.mlflow_run import begin_parent
 from ..training.checkpoint import read_networks
 from .plan import FOLD, SWEEP, Number, Search, Sweep, Value, flag, points, write_sweep
@@ -106,6 +107,8 @@ def create(
 
 def _refuse_place(folder: Path, storage: str | None) -> None:
     _refuse_second(folder)
+    if (folder / CONFIG).exists():
+        raise InputError(f"{folder} holds a run. A sweep needs a folder of its own: give another --out.")
     if storage is not None:
         check_address(storage)
 

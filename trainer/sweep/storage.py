@@ -6,9 +6,10 @@ before he writes, and after that.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from optuna.exceptions import StorageInternalError
@@ -75,7 +76,24 @@ def _reason(error: BaseException) -> str:
 
 def open_journal(path: Path) -> BaseStorage:
     """A file of its own, which is made where there is none; on a disk that all workers see."""
-    return JournalStorage(JournalFileBackend(str(path), _WholeLines(path)))
+    return JournalStorage(_Journal(path))
+
+
+class _Journal(JournalFileBackend):
+    """Optuna's journal, which says what to do where a line of it is damaged."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), _WholeLines(path))
+        self._path = path
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        try:
+            yield from super().read_logs(log_number_from)
+        except ValueError as error:
+            raise InputError(
+                f"{self._path} has a damaged line, and what stands behind it cannot be read. Put back a copy "
+                "from before, or create another sweep: what was trained is kept."
+            ) from error
 
 
 class _WholeLines(JournalFileOpenLock):

@@ -10,6 +10,7 @@ what it saves is half there when it is killed meanwhile.
 
 import copy
 import math
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -197,7 +198,8 @@ def snapshot(training: Training, facts: Facts, run: Path) -> Callable[[], None]:
 
 def _tell_end(begun: Begun, step: int, run: Path) -> None:
     """Say how a training ended, and what to do next. Raises InputError if it came to nothing."""
-    steps, next_command = begun.training.config.optimizer.steps, f"Next: emojigan evaluate {run}"
+    steps = begun.training.config.optimizer.steps
+    next_command = f"Next: emojigan evaluate {shlex.quote(str(run))}"
     if step < steps:
         signs = " and ".join(begun.watch.signs)
         told = f"stopped at step {step:,}: it {signs}. The best snapshot is {best_of(run)}. {next_command}"

@@ -156,6 +156,8 @@ def test_a_training_says_what_comes_next(invoke, tmp_path: Path):
     assert invoke(*FEW).stdout.endswith(f"trained to step 4. {following}\n")
     again = invoke(*FEW).stdout
     assert again.endswith(f"trained already, at its last step, 4. {following}, or --steps for more\n")
+    elsewhere = tmp_path / "a run"
+    assert f"emojigan evaluate '{elsewhere}'\n" in invoke(*FEW, "--out", str(elsewhere)).stdout
 
 
 def test_a_training_notes_how_fast_it_is(invoke, tmp_path: Path):

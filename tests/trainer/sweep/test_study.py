@@ -287,6 +287,18 @@ def test_a_journal_that_a_full_disk_cut_off_is_gone_on_with(tmp_path: Path):
     assert outcome(open_trials(tmp_path, sweep_in(tmp_path))) == ["COMPLETE"] * 2 + ["WAITING"] * 38
 
 
+@pytest.mark.parametrize("damage", [b"\0" * 40, b"{]", b"\xff"])
+def test_a_damaged_line_of_a_journal_is_told(tmp_path: Path, damage: bytes):
+    """As a machine may leave one that loses its power."""
+    trials, journal = open_trials(tmp_path, sweep_in(tmp_path)), tmp_path / "journal.log"
+    first, *others = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([first, damage + b"\n", *others]))
+    with pytest.raises(InputError, match=r"journal\.log has a damaged line"):
+        open_trials(tmp_path, sweep_in(tmp_path))
+    with pytest.raises(InputError, match=r"journal\.log has a damaged line"):
+        trials.do_each(lambda trial: 0.0)
+
+
 def test_who_is_told_to_stop_while_it_scores_takes_no_other_trial(tmp_path: Path):
     def is_stopped(trial: Trial) -> float:
         stop_by_agreement()  # as a training does

@@ -53,11 +53,12 @@ def told(*words: object) -> str:
 @pytest.fixture(scope="module")
 def swept(folded: Path, vectors_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two learning rates on two folds, by two workers, one after the other."""
-    folder = tmp_path_factory.mktemp("sweeps") / "first"
+    folder = tmp_path_factory.mktemp("sweeps") / "a first"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder.parent / 'mlflow.db'}")
         words = [folded, "--vectors", vectors_file, "--out", folder, *TINY_NETWORKS, "--steps", 8]
-        assert "4 trials over 2 folds" in told("create", *words, "--grid", "learning-rate=1e-3,3e-2")
+        created = told("create", *words, "--grid", "learning-rate=1e-3,3e-2")
+        assert "4 trials over 2 folds" in created and f"emojigan sweep work '{folder}'\n" in created
         assert "No trial is complete yet.\nemojigan sweep work" in told("report", folder)
         assert "1 complete, 3 waiting" in told("work", folder, "--trials", 1)
         assert "4 complete\n" in told("work", folder)
@@ -117,6 +118,14 @@ def test_what_does_not_fit_in_memory_has_failed_and_the_next_is_taken(
     assert "does not fit" in (out / "report.html").read_text(encoding="utf-8")
     parent = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).get_run(read_sweep(out)[0].parent)
     assert parent.info.status == "FAILED" and "sweep repair" in parent.data.tags["emojigan.command"]
+
+
+def test_the_folder_of_a_run_is_no_place_for_a_sweep(swept: Path):
+    sweep, _ = read_sweep(swept)
+    run = swept / "trials" / "0000" / "fold-0"
+    result = command("create", sweep.shards, "--vectors", sweep.vectors, "--out", run, *TRIED)
+    assert result.exit_code == 2 and "holds a run. A sweep needs a folder of its own" in result.stderr
+    assert not (run / "sweep.yaml").exists()
 
 
 def test_of_two_sweeps_created_at_once_in_a_folder_one_is_refused(
