@@ -18,11 +18,12 @@ from ...datasets.store.atomic import write_atomic
 from ...datasets.store.trouble import tell
 from ..evaluation.bootstrap import SURE, Interval, Word
 from ..evaluation.judge import METRIC
+from ..runtime.signals import Stopped
 from ..tracking.mlflow_run import end_parent
 from ..tracking.server import cause, named, tracking_uri
 from .plan import REPORT, Point, Sweep, read_sweep, to_train, told
 from .study import WHY, Trials, open_trials
-from .work import SCORES
+from .work import SCORES, tell_again
 
 STATES = {
     "complete": TrialState.COMPLETE,
@@ -110,9 +111,12 @@ def report(folder: Path) -> SweepReport:
 
 
 def finish(trials: Trials) -> dict[str, int]:
-    """How many trials are where; where none is to come, MLflow's run of the sweep is told what came out.
+    """How many trials are where; where none is to come, MLflow is told what it lacks, and what came out.
 
     Where MLflow cannot be told that is printed: the sweep is complete nevertheless.
+
+    Raises:
+        Stopped: a signal came.
     """
     counted = _count(trials)
     if not counted["running"] + counted["waiting"]:
@@ -121,10 +125,13 @@ def finish(trials: Trials) -> dict[str, int]:
         for best in told.results[:1]:  # none, where all have failed
             tags["emojigan.best"], metrics[f"best/{told.sweep.metric}"] = best.label, best.mean
         try:
+            tell_again(trials)
             end_parent(trials.sweep.parent, tags, metrics)
+        except Stopped:
+            raise
         except Exception as error:  # a server or a database may raise anything
             where = f"{named(tracking_uri())} {cause(error)}"
-            tell(f"{where}. What came out is not told there; `emojigan sweep report {trials.folder}` has it.")
+            tell(f"{where}. What came out is not told there: run the same command again when it can be.")
     return counted
 
 

@@ -17,18 +17,19 @@ from optuna.trial import Trial
 
 from ...datasets.errors import InputError
 from ...datasets.printable import printable
-from ...datasets.store.folder import open_folder
+from ...datasets.store.folder import LocalFolder, open_folder
+from ...datasets.store.lock import writing
 from ..config import Config, with_keys
 from ..evaluation.compare import compare_runs
 from ..evaluation.judge import METRIC
 from ..inputs import read_inputs
 from ..runtime.signals import Stopped, asked, launched
+from ..tracking.mlflow_run import PARENT, ended_under, run_id_of
 from ..training.loop import train
 from .plan import FOLD, Number, Point, Sweep, Value, is_logarithmic, read_sweep, run_folder, told
 from .study import Trials, open_trials
 
 SCORES = "scores"  # attribute of a trial: by fold, and the key of a metric
-PARENT = "mlflow.parentRunId"
 FULL = "can't allocate memory"  # what torch says of a CPU's, in an error without a type of its own
 
 
@@ -89,16 +90,39 @@ def _scores(
     """Train without a fold, or go on with that, and score on it: by the key of each metric."""
     print(printable(f"trial {number} of {sweep.trials}: {told({**point, FOLD: fold})}"), flush=True)
     run = run_folder(folder, number, fold)
-    keys = with_keys(config, {**point, FOLD: fold}, f"trial {number}")
-    tags = {"mlflow.runName": f"{sweep.name}, trial {number}, fold {fold}", PARENT: sweep.parent}
     with _in_memory():
-        train(keys.run, lambda: keys, open_folder(sweep.shards), Path(sweep.vectors), run, tags)
+        _train(run, sweep, config, number, {**point, FOLD: fold})
         if asked():
             raise Stopped(f"stopped after trial {number} was trained. Run the same command again to go on.")
         (model,) = compare_runs([run]).models
     if not np.isfinite(model.scores.get(sweep.metric, np.nan)):
         raise InputError(f"its model has no {METRIC[sweep.metric].label}, by which this sweep judges.")
     return {key: float(score) for key, score in model.scores.items() if np.isfinite(score)}
+
+
+def _train(run: Path, sweep: Sweep, config: Config, number: int, point: Point) -> None:
+    """Train, or go on with that; where it has ended, MLflow is told what it lacks of it."""
+    keys = with_keys(config, point, f"trial {number}")
+    tags = {"mlflow.runName": f"{sweep.name}, trial {number}, fold {point[FOLD]}", PARENT: sweep.parent}
+    train(keys.run, lambda: keys, open_folder(sweep.shards), Path(sweep.vectors), run, tags)
+
+
+def tell_again(trials: Trials) -> None:
+    """Have MLflow told of complete trials what it lacks of them, as it was away while they were trained.
+
+    Raises:
+        Stopped: a signal came.
+        MlflowException: it is away now.
+    """
+    sweep, config = read_sweep(trials.folder)
+    with writing(LocalFolder(trials.folder), "emojigan sweep work", wait=True):  # each is told by one worker
+        ended = ended_under(sweep.parent)
+        for trial in trials.all():
+            for fold in map(int, trial.user_attrs.get(SCORES, ())):
+                run = run_folder(trials.folder, trial.number, fold)
+                if run.exists() and run_id_of(run) not in ended:
+                    print(f"trial {trial.number}, fold {fold}: MLflow lacks some of it.", flush=True)
+                    _train(run, sweep, config, trial.number, {**trial.params, FOLD: fold})
 
 
 @contextmanager

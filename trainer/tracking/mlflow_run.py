@@ -18,7 +18,7 @@ from ..config import RunConfig
 from ..forgotten import TAG
 from ..run import MLFLOW_KEY, MLFLOW_RUN_ID
 from .about import About
-from .server import cause, mlflow_client, named, tracking_uri
+from .server import cause, every, mlflow_client, named, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "emojigan"
 KEY_TAG = "emojigan.run"
+PARENT = "mlflow.parentRunId"  # tag of a run that stands under another
 NOW = "now."  # and the name of a parameter: a tag of its value where that is not the first one's any more
 
 
@@ -107,6 +108,23 @@ def end_parent(run_id: str, tags: dict[str, str], metrics: dict[str, float]) -> 
     for key, value in metrics.items():
         client.log_metric(run_id, key, value)
     client.set_terminated(run_id, "FINISHED" if metrics else "FAILED")
+
+
+def ended_under(parent: str) -> set[str]:
+    """The ids of MLflow runs under another one that were told all, for only then are they ended as finished.
+
+    Those that somebody has deleted are among them: nobody wants them told again.
+    """
+    from mlflow.entities import ViewType
+
+    client = mlflow_client()
+    found = every(
+        client.search_runs,
+        experiment_ids=[client.get_run(parent).info.experiment_id],
+        filter_string=f"tags.`{PARENT}` = '{parent}' and attributes.status = 'FINISHED'",
+        run_view_type=ViewType.ALL,
+    )
+    return {run.info.run_id for run in found}
 
 
 def page_of(address: str, info: "RunInfo") -> str | None:

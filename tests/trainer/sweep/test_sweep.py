@@ -30,7 +30,7 @@ from emojigan.trainer.run import read_beginning
 from emojigan.trainer.sweep import work
 from emojigan.trainer.sweep.plan import read_sweep, write_sweep
 from emojigan.trainer.sweep.report import report
-from emojigan.trainer.tracking.mlflow_run import run_id_of
+from emojigan.trainer.tracking.mlflow_run import begin_parent, run_id_of
 
 from ...conftest import TINY_NETWORKS
 from ...stores import postgresql
@@ -215,6 +215,29 @@ def test_a_complete_sweep_is_told_where_mlflow_does_not_know_it(swept: Path, tmp
     assert result.exit_code == 0 and result.stdout == "trials: 4 complete\n"
     (line,) = result.stderr.splitlines()
     assert line.startswith("MLflow at sqlite:") and "not found. What came out is not told there" in line
+
+
+def test_trainings_that_mlflow_missed_are_told_once_when_it_is_there(
+    swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """And stand under the sweep's run, as the others; but not those whose folders or runs are deleted."""
+    copy = shutil.copytree(swept, tmp_path / "copy")
+    sweep, config = read_sweep(copy)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address := f"sqlite:///{tmp_path / 'mlflow.db'}")
+    write_sweep(copy, replace(sweep, parent=begin_parent("copy", "It knows none yet.")), config)
+    shutil.rmtree(copy / "trials" / "0003")
+    said, client = told("work", copy), mlflow.MlflowClient(address)
+    assert [line for line in said.splitlines() if line.startswith("trial ")] == [
+        f"trial {number}, fold {number % 2}: MLflow lacks some of it." for number in range(3)
+    ]
+    for run in copy.glob("trials/*/fold-*"):
+        found = client.get_run(run_id_of(run))
+        assert found.info.status == "FINISHED"
+        assert found.data.tags["mlflow.parentRunId"] == read_sweep(copy)[0].parent
+        history = client.get_metric_history(run_id_of(run), "train/nll")
+        assert sorted(each.step for each in history) == [*range(1, 9)]
+        client.delete_run(run_id_of(run))
+    assert told("work", copy) == "trials: 4 complete\n"
 
 
 @pytest.mark.parametrize(
