@@ -81,25 +81,24 @@ def create(
         open_database(storage)  # while nothing is written yet
     name = folder.resolve().name
     about = f"A sweep of {', '.join([*grid, *ranges])} over {len(folds)} folds, in {number} trials."
-    sweep = Sweep(
-        name=f"{name}-{secrets.token_hex(4)}",
-        shards=str(shards.absolute()),
-        vectors=str(vectors.resolve()),
-        folds=folds,
-        grid=values,
-        ranges=ends,
-        search=search,
-        trials=number,
-        metric=metric,
-        seed=config.optimizer.seed,
-        dataset=inputs.dataset,
-        vectors_sha256=inputs.vectors_hash,
-        storage=storage,
-        parent="",
-    )
     with writing(LocalFolder(folder), "emojigan sweep create"):
         _refuse_second(folder)  # which came meanwhile
-        sweep = replace(sweep, parent=begin_parent(name, about))
+        sweep = Sweep(
+            name=f"{name}-{secrets.token_hex(4)}",
+            shards=str(shards.absolute()),
+            vectors=str(vectors.resolve()),
+            folds=folds,
+            grid=values,
+            ranges=ends,
+            search=search,
+            trials=number,
+            metric=metric,
+            seed=config.optimizer.seed,
+            dataset=inputs.dataset,
+            vectors_sha256=inputs.vectors_hash,
+            storage=storage,
+            parent=begin_parent(name, about),
+        )
         write_sweep(folder, sweep, config)
     open_trials(folder, sweep)
     return sweep

@@ -13,12 +13,12 @@ import numpy as np
 from optuna.trial import TrialState
 from scipy.stats import t
 
+from ...datasets.errors import InputError
 from ...datasets.pages.page import render
 from ...datasets.store.atomic import write_atomic
 from ...datasets.store.trouble import tell
 from ..evaluation.bootstrap import SURE, Interval, Word
 from ..evaluation.judge import METRIC
-from ..runtime.signals import Stopped
 from ..tracking.mlflow_run import end_parent
 from ..tracking.server import cause, named, tracking_uri
 from .plan import REPORT, Point, Sweep, read_sweep, to_train, told
@@ -116,6 +116,7 @@ def finish(trials: Trials) -> dict[str, int]:
     Where MLflow cannot be told that is printed: the sweep is complete nevertheless.
 
     Raises:
+        InputError: a training that MLflow lacks cannot be opened, or another process is at it.
         Stopped: a signal came.
     """
     counted = _count(trials)
@@ -127,8 +128,8 @@ def finish(trials: Trials) -> dict[str, int]:
         try:
             tell_again(trials)
             end_parent(trials.sweep.parent, tags, metrics)
-        except Stopped:
-            raise
+        except InputError:
+            raise  # of a training that was to be told, and not MLflow's
         except Exception as error:  # a server or a database may raise anything
             where = f"{named(tracking_uri())} {cause(error)}"
             tell(f"{where}. What came out is not told there: run the same command again when it can be.")

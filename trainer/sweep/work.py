@@ -111,8 +111,9 @@ def tell_again(trials: Trials) -> None:
     """Have MLflow told of complete trials what it lacks of them, as it was away while they were trained.
 
     Raises:
+        InputError: one cannot be opened, or another process is at it.
         Stopped: a signal came.
-        MlflowException: it is away now.
+        Exception: of any kind, where MLflow is away now.
     """
     sweep, config = read_sweep(trials.folder)
     with writing(LocalFolder(trials.folder), "emojigan sweep work", wait=True):  # each is told by one worker

@@ -22,6 +22,7 @@ from emojigan.datasets.build.dataset import build_shards
 from emojigan.datasets.build.options import BuildOptions
 from emojigan.datasets.build.survey import Source
 from emojigan.datasets.store.folder import LocalFolder
+from emojigan.datasets.store.lock import writing
 from emojigan.launch.cli import main
 from emojigan.trainer.config import Config, RunConfig
 from emojigan.trainer.evaluation.compare import compare_runs
@@ -226,6 +227,10 @@ def test_trainings_that_mlflow_missed_are_told_once_when_it_is_there(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address := f"sqlite:///{tmp_path / 'mlflow.db'}")
     write_sweep(copy, replace(sweep, parent=begin_parent("copy", "It knows none yet.")), config)
     shutil.rmtree(copy / "trials" / "0003")
+    with writing(LocalFolder(copy / "trials" / "0000" / "fold-0"), "emojigan train"):
+        result = command("work", copy)
+        assert result.exit_code == 2 and "is being written by `emojigan train`" in result.stderr
+        assert result.stderr.startswith("Error: ") and len(result.stderr.splitlines()) == 1
     said, client = told("work", copy), mlflow.MlflowClient(address)
     assert [line for line in said.splitlines() if line.startswith("trial ")] == [
         f"trial {number}, fold {number % 2}: MLflow lacks some of it." for number in range(3)
