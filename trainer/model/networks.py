@@ -91,7 +91,8 @@ class Generator(nn.Module):
 
     def log_probabilities(self, output: torch.Tensor) -> torch.Tensor:
         """log q(e | y, z) of a tied output, float32 [..., vector_dim] → [..., V]."""
-        logits = output.float() @ self.emoji_vectors.T / math.sqrt(output.shape[-1])
+        vectors = self.emoji_vectors
+        logits = output.to(vectors.dtype) @ vectors.T / math.sqrt(output.shape[-1])
         return (logits if self.bias is None else logits + self.bias).log_softmax(dim=-1)
 
     def nearest(self, output: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from emojigan.trainer.config import ModelConfig
@@ -24,12 +24,13 @@ def make(output: str, vocabulary: int, **settings) -> Generator:
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**31), st.sampled_from([2, 5, 17, 300]), st.booleans(), st.booleans())
+@example(159278719, 300, True, False)  # in float32 its logits are rounded too much
 def test_distributions_are_those_of_each_pair(seed: int, vocabulary: int, bias: bool, residual: bool):
     torch.manual_seed(seed)
-    generator = make("tied", vocabulary, emoji_bias=bias, emoji_residual=residual)
+    generator = make("tied", vocabulary, emoji_bias=bias, emoji_residual=residual).double()
     head = Head.of(generator, tied=True)
     assert len(head.to_logits) == (1 if vocabulary <= 17 else 2)  # by way of the vector where that costs less
-    features, latents = torch.randn(IMAGES, 8), torch.randn(LATENTS, 6)
+    features, latents = torch.randn(IMAGES, 8).double(), torch.randn(LATENTS, 6).double()
     q = head.said(features, latents)
     for image in range(IMAGES):
         for latent in range(LATENTS):
